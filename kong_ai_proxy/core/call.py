@@ -1,0 +1,57 @@
+"""One attempt to have one target answer one client request."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass, field
+
+from ..config.models import Options, Target
+from .http import ClientRequest
+from .usage import Usage
+
+
+@dataclass(slots=True)
+class Call:
+    """What a translation must know, and what it finds out on the way.
+
+    Made anew for every attempt from the client's original request, so that a failover starts clean.
+    """
+
+    target: Target
+    options: Options
+    """The target's `model.options` with templates such as `$(headers.x)` resolved."""
+    model: str
+    """The model's name at the provider: configured (templates resolved), else the client's. May be ""."""
+    operation: str
+    """What is asked for: "chat", "completions", "embeddings", "responses", … (see `providers.base`)."""
+    request: ClientRequest
+    client_format: str = "openai"
+    stream: bool = False
+    include_usage: bool = False
+    """The client asked for usage on its stream (`stream_options.include_usage`)."""
+    created: int = field(default_factory=lambda: int(time.time()))
+    """Unix seconds, for answers that carry no time of their own."""
+
+    # Found out on the way; read by accounting.
+    dropped: list[str] = field(default_factory=list)
+    """Request fields this provider cannot take, as dotted paths."""
+    usage: Usage = field(default_factory=Usage)
+    response_model: str | None = None
+    response_id: str | None = None
+    finish_reasons: list[str] = field(default_factory=list)
+    output_bytes: int = 0
+    """Bytes of text, reasoning and tool arguments answered so far; what an estimate is made from."""
+
+    @property
+    def provider(self) -> str:
+        return self.target.model.provider
+
+    def drop(self, path: str) -> None:
+        """Note a request field that could not be carried over. Never silently lost."""
+        if path not in self.dropped:
+            self.dropped.append(path)
+
+    def new_id(self, prefix: str = "chatcmpl-") -> str:
+        """An id for answers that carry none."""
+        return f"{prefix}{uuid.uuid4().hex}"

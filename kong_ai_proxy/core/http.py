@@ -1,0 +1,87 @@
+"""HTTP messages without I/O. Header names are lower-case everywhere inside this package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+Headers = dict[str, str]
+"""Lower-case names; several values of one name are joined with ", "."""
+
+
+@dataclass(slots=True)
+class ClientRequest:
+    """The client's request as Kong proxied it to the relay, after all other plugins' changes."""
+
+    method: str
+    path: str
+    """Percent-encoded; the part behind the Kong route's prefix where the route strips it."""
+    query: str
+    """Raw query string, without "?"."""
+    headers: Headers
+    body: bytes = b""
+    captures: Mapping[str, str] = field(default_factory=dict)
+    """The route's named URI captures."""
+
+
+@dataclass(slots=True)
+class Url:
+    """Where a provider is called."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    """Percent-encoded, begins with "/"."""
+    query: str = ""
+
+    @classmethod
+    def parse(cls, url: str) -> Url:
+        """From an absolute http(s) or ws(s) URL. Raises ValueError for anything else."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https", "ws", "wss") or not parts.hostname:
+            raise ValueError(f"not an absolute http(s) URL: {url!r}")
+        port = parts.port or (443 if parts.scheme in ("https", "wss") else 80)
+        return cls(parts.scheme, parts.hostname, port, parts.path or "/", parts.query)
+
+    @property
+    def target(self) -> str:
+        """Path and query, as they stand in the request line."""
+        return f"{self.path}?{self.query}" if self.query else self.path
+
+    @property
+    def authority(self) -> str:
+        """The Host header: the port only where it is not the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        default = 443 if self.scheme in ("https", "wss") else 80
+        return host if self.port == default else f"{host}:{self.port}"
+
+    @property
+    def tls(self) -> bool:
+        return self.scheme in ("https", "wss")
+
+    def with_query(self, name: str, value: str) -> Url:
+        """A copy with one (already encoded) query parameter appended."""
+        pair = f"{name}={value}"
+        query = f"{self.query}&{pair}" if self.query else pair
+        return Url(self.scheme, self.host, self.port, self.path, query)
+
+
+@dataclass(slots=True)
+class UpstreamRequest:
+    """What goes to a provider. Built anew for every attempt; `auth` adds the credentials to it."""
+
+    method: str
+    url: Url
+    headers: Headers
+    body: bytes = b""
+
+
+@dataclass(slots=True)
+class ClientResponse:
+    """A whole (not streamed) answer to the client."""
+
+    status: int
+    headers: Headers
+    body: bytes

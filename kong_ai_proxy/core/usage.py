@@ -1,0 +1,142 @@
+"""What a call used, each token in exactly one class, and where the numbers come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from .json import Json
+
+
+class UsageSource(StrEnum):
+    """How far the numbers can be trusted."""
+
+    NONE = "none"
+    REPORTED = "reported"
+    """By the provider."""
+    ESTIMATED = "estimated"
+    """Counted here because the provider does not report."""
+    PARTIAL = "partial"
+    """The client or the provider broke off; what was known by then."""
+
+
+@dataclass(slots=True)
+class Usage:
+    """Token counts of one call.
+
+    `prompt_tokens` holds all input, cached and cache-write tokens included; `completion_tokens` all output,
+    reasoning included, unless `reasoning_is_extra` (xAI reports reasoning beside completion tokens; its
+    total adds them). The other fields are parts of these two. `total_tokens` is the provider's own total where
+    it reports one, else their sum.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int | None = None
+    cached_tokens: int | None = None
+    """Read from a prompt cache; part of `prompt_tokens`."""
+    cache_write_tokens: int | None = None
+    """Written to a prompt cache; part of `prompt_tokens`."""
+    cache_write_by_ttl: dict[str, int] = field(default_factory=dict)
+    """`cache_write_tokens` by time to live, e.g. {"5m": 10, "1h": 20}."""
+    reasoning_tokens: int | None = None
+    reasoning_is_extra: bool = False
+    audio_prompt_tokens: int | None = None
+    audio_completion_tokens: int | None = None
+    image_prompt_tokens: int | None = None
+    image_completion_tokens: int | None = None
+    text_prompt_tokens: int | None = None
+    text_completion_tokens: int | None = None
+    accepted_prediction_tokens: int | None = None
+    rejected_prediction_tokens: int | None = None
+    service_tier: str | None = None
+    """The tier the provider says it served."""
+    source: UsageSource = UsageSource.NONE
+
+    @property
+    def total(self) -> int:
+        if self.total_tokens is not None:
+            return self.total_tokens
+        extra = self.reasoning_tokens or 0 if self.reasoning_is_extra else 0
+        return self.prompt_tokens + self.completion_tokens + extra
+
+    @classmethod
+    def from_openai(cls, usage: object) -> Usage:
+        """Read OpenAI's `usage` object: chat's (prompt/completion) or the newer input/output form.
+
+        Unknown and null members are skipped; anything that is not an object gives an empty Usage.
+        Source: https://platform.openai.com/docs/api-reference/chat/object and .../responses/object.
+        """
+        if not isinstance(usage, dict) or not usage:
+            return cls()
+        inp = _details(usage, "prompt_tokens_details", "input_tokens_details", "input_token_details")
+        out = _details(usage, "completion_tokens_details", "output_tokens_details", "output_token_details")
+        found = cls(
+            prompt_tokens=_int(usage, "prompt_tokens", "input_tokens") or 0,
+            completion_tokens=_int(usage, "completion_tokens", "output_tokens") or 0,
+            total_tokens=_int(usage, "total_tokens"),
+            cached_tokens=_int(inp, "cached_tokens"),
+            cache_write_tokens=_int(inp, "cache_write_tokens"),
+            reasoning_tokens=_int(out, "reasoning_tokens"),
+            audio_prompt_tokens=_int(inp, "audio_tokens"),
+            audio_completion_tokens=_int(out, "audio_tokens"),
+            image_prompt_tokens=_int(inp, "image_tokens"),
+            image_completion_tokens=_int(out, "image_tokens"),
+            text_prompt_tokens=_int(inp, "text_tokens"),
+            text_completion_tokens=_int(out, "text_tokens"),
+            accepted_prediction_tokens=_int(out, "accepted_prediction_tokens"),
+            rejected_prediction_tokens=_int(out, "rejected_prediction_tokens"),
+            source=UsageSource.REPORTED,
+        )
+        if found.cached_tokens is None:
+            # DeepSeek's own name for it: https://api-docs.deepseek.com/api/create-chat-completion
+            found.cached_tokens = _int(usage, "prompt_cache_hit_tokens")
+        return found
+
+    def to_openai(self) -> Json:
+        """OpenAI chat's `usage` object. Detail objects appear where anything in them is known."""
+        usage: Json = {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.total,
+        }
+        prompt = _known(
+            cached_tokens=self.cached_tokens,
+            cache_write_tokens=self.cache_write_tokens,
+            audio_tokens=self.audio_prompt_tokens,
+            image_tokens=self.image_prompt_tokens,
+            text_tokens=self.text_prompt_tokens,
+        )
+        completion = _known(
+            reasoning_tokens=self.reasoning_tokens,
+            audio_tokens=self.audio_completion_tokens,
+            image_tokens=self.image_completion_tokens,
+            text_tokens=self.text_completion_tokens,
+            accepted_prediction_tokens=self.accepted_prediction_tokens,
+            rejected_prediction_tokens=self.rejected_prediction_tokens,
+        )
+        if prompt:
+            usage["prompt_tokens_details"] = prompt
+        if completion:
+            usage["completion_tokens_details"] = completion
+        return usage
+
+
+def _details(usage: Json, *names: str) -> Json:
+    for name in names:
+        value = usage.get(name)
+        if isinstance(value, dict):
+            return value
+    return {}
+
+
+def _int(obj: Json, *names: str) -> int | None:
+    for name in names:
+        value = obj.get(name)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return int(value)
+    return None
+
+
+def _known(**values: int | None) -> Json:
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,44 @@
+"""Client format and provider put together: what the relay needs to carry one attempt."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ..core.call import Call
+from ..core.errors import ApiError
+from ..core.http import ClientResponse, Headers, UpstreamRequest
+
+
+class StreamTranslation(Protocol):
+    """One streamed answer on its way from the provider to the client."""
+
+    content_type: str
+    failed: ApiError | None
+    """Set once the stream broke (error event, truncation); the bytes that say so were already given out."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Bytes for the client, possibly empty. Never raises."""
+        ...
+
+    def finish(self) -> bytes:
+        """The provider closed the stream: the rest, incl. the terminator of a complete one."""
+        ...
+
+
+class Translation(Protocol):
+    """One attempt. Built anew from the client's original request for each target."""
+
+    call: Call
+
+    def request(self) -> UpstreamRequest:
+        """Without credentials: `auth` adds them. Raises ApiError."""
+        ...
+
+    def response(self, status: int, headers: Headers, body: bytes) -> ClientResponse:
+        """The client's answer to a whole provider answer of any status (errors in the client's format)."""
+        ...
+
+    def stream(self, status: int, headers: Headers) -> StreamTranslation | None:
+        """For a provider answer that is a stream; None where it is not one (an error, or plain JSON in spite of
+        `stream: true`): read it whole and use `response`."""
+        ...

@@ -1,0 +1,1 @@
+"""One file a provider: endpoints, quirks, which wire format it speaks."""

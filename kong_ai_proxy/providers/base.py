@@ -1,0 +1,48 @@
+"""What a provider is: where it is called, with which headers, in which wire format."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from ..core.call import Call
+from ..core.errors import ApiError
+from ..core.http import Headers, Url
+from ..formats.base import Adapter, Observer
+
+
+class Provider:
+    """Base of all providers. Stateless: one instance serves all requests."""
+
+    name: ClassVar[str]
+    operations: ClassVar[frozenset[str]]
+    """The operations it supports, by the names of `core.operations`."""
+    cloud: ClassVar[Literal["aws", "gcp", "azure"] | None] = None
+    """Whose credentials it takes when no key is configured."""
+    forward_headers: ClassVar[frozenset[str]] = frozenset()
+    """Client headers (lower-case) that this provider is meant to see. All others stay behind."""
+
+    def supports(self, call: Call) -> None:
+        """Raises ApiError (400) where this provider lacks the operation."""
+        if call.operation not in self.operations:
+            raise ApiError(
+                400,
+                f"provider {self.name} does not support {call.target.route_type}",
+                code="unsupported_route_type",
+            )
+
+    def adapter(self, call: Call) -> Adapter:
+        """The adapter for this call's operation, model family and options."""
+        raise NotImplementedError
+
+    def observer(self, call: Call) -> Observer | None:
+        """For a client that speaks this provider's own format: how to read what passes through. None: translate."""
+        return None
+
+    def url(self, call: Call) -> Url:
+        """Where to call. `options.upstream_url` and `upstream_path` win as documented. Raises ApiError (400/500)
+        naming the configuration field that is missing."""
+        raise NotImplementedError
+
+    def headers(self, call: Call) -> Headers:
+        """Headers of the provider's own (versions, betas), besides content-type, accept and credentials."""
+        return {}
