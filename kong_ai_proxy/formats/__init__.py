@@ -23,3 +23,36 @@ field                                                 meaning
 ``cache_control`` on messages, parts and tools        Anthropic's cache breakpoints, kept where they stand
 ====================================================  =======================================================
 """
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .base import ClientFormat
+
+_CLIENT_FORMATS = {
+    "openai": ".openai.client",
+    "anthropic": ".anthropic.client",
+    "bedrock": ".bedrock.client",
+    "cohere": ".cohere.client",
+    "gemini": ".gemini.client",
+    "huggingface": ".huggingface.client",
+}
+"""Kong's `llm_format` → the module whose constant `CLIENT` is that format."""
+
+
+@cache
+def client_format(name: str) -> ClientFormat:
+    """The format that clients of an instance with this `llm_format` speak. Imported when first asked for.
+
+    Raises LookupError for a format that cannot be spoken towards clients.
+    """
+    try:
+        module = import_module(_CLIENT_FORMATS[name], __name__)
+        found: ClientFormat = module.CLIENT
+    except (KeyError, ModuleNotFoundError, AttributeError) as error:
+        raise LookupError(f"no client format {name!r}") from error
+    return found

@@ -1,1 +1,29 @@
-"""One file a provider: endpoints, quirks, which wire format it speaks."""
+"""One file a provider: endpoints, headers, model quirks, which format it speaks.
+
+Each module `providers/<name>.py` (the name of Kong's `model.provider`) has a constant `PROVIDER`, its one instance.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .base import Provider
+
+
+@cache
+def provider(name: str) -> Provider:
+    """The provider of this name. Imported when first asked for: an instance pays only for what it uses.
+
+    Raises LookupError for a name there is no module for.
+    """
+    if not name.isidentifier():
+        raise LookupError(f"no provider {name!r}")
+    try:
+        module = import_module(f".{name}", __name__)
+        found: Provider = module.PROVIDER
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise LookupError(f"no provider {name!r}") from error
+    return found
