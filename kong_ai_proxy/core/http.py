@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 from urllib.parse import urlsplit
 
 Headers = dict[str, str]
 """Lower-case names; several values of one name are joined with ", "."""
+
+
+class Upload(Protocol):
+    """A body that is read while it arrives, once, instead of being held in memory."""
+
+    length: int | None
+    """Bytes, where the client said so."""
+    started: bool
+    """Something was read: the request cannot be sent a second time."""
+
+    def __iter__(self) -> Iterator[bytes]: ...
 
 
 @dataclass(slots=True)
@@ -23,6 +35,8 @@ class ClientRequest:
     body: bytes = b""
     captures: Mapping[str, str] = field(default_factory=dict)
     """The route's named URI captures."""
+    upload: Upload | None = None
+    """Instead of `body`: a body that is not JSON and large, or of unknown length."""
 
 
 @dataclass(slots=True)
@@ -76,6 +90,8 @@ class UpstreamRequest:
     url: Url
     headers: Headers
     body: bytes = b""
+    upload: Upload | None = None
+    """Instead of `body`: sent while it is read, with its length or chunked."""
 
 
 @dataclass(slots=True)

@@ -13,6 +13,9 @@ class StreamTranslation(Protocol):
     """One streamed answer on its way from the provider to the client."""
 
     content_type: str
+    headers: Headers
+    """Further headers for the client (request ids, rate limits, `x-kong-llm-model`), allow-listed as those of a whole
+    answer."""
     failed: ApiError | None
     """Set once the stream broke (error event, truncation); the bytes that say so were already given out."""
 
@@ -22,6 +25,11 @@ class StreamTranslation(Protocol):
 
     def finish(self) -> bytes:
         """The provider closed the stream: the rest, incl. the terminator of a complete one."""
+        ...
+
+    def abort(self, error: ApiError) -> bytes:
+        """The relay breaks the stream off (time-out, a limit, lost connection): what tells the client, no terminator.
+        Sets `failed`. Nothing may follow; empty where the stream has already ended or failed."""
         ...
 
 
