@@ -1,0 +1,83 @@
+"""The `config` of each plugin."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .balancing import Acls, Balancer
+from .base import (
+    AdvancedGenaiCategory,
+    GenaiCategory,
+    LlmFormat,
+    Milliseconds,
+    Record,
+    RouteType,
+)
+from .semantic import Embeddings, VectorDb
+from .target import Auth, Logging, Model, Target
+
+
+class Extensions(Record):
+    """`kong_ai_proxy`: settings of our own, which Kong's plugins do not have. Leave out for Kong's behaviour."""
+
+    max_stream_duration: Milliseconds | None = None
+    """Longest time a stream may run before it is ended with an error, in ms. Unset: no limit."""
+    max_frame_size: Annotated[int, Field(ge=1024, le=2147483647)] = 16777216
+    """Largest single event of a provider's stream that is accepted, in bytes."""
+
+
+class Shared(Record):
+    """What both plugins have beside their targets."""
+
+    llm_format: LlmFormat = "openai"
+    """The API that clients speak."""
+    max_request_body_size: int = 1048576
+    """Largest request body that is taken, in bytes. 0: no limit but nginx's client_max_body_size."""
+    model_name_header: bool = True
+    """Tell the client the provider and model in the header X-Kong-LLM-Model."""
+    response_streaming: Literal["allow", "always", "deny"] = "allow"
+    """Whether clients may ask for streams (allow), always get them, or never do (deny)."""
+    kong_ai_proxy: Extensions = Field(default_factory=Extensions)
+    """Settings of kong-ai-proxy's own, which Kong's plugins do not have. Leave out for Kong's behaviour."""
+
+
+class ProxyConfig(Shared):
+    """`config` of kong-ai-proxy: one target, flattened."""
+
+    auth: Auth = Field(default_factory=Auth)
+    """Credentials towards the provider."""
+    genai_category: GenaiCategory = "text/generation"
+    """Kind of work done here, for Kong's own statistics."""
+    logging: Logging = Field(default_factory=Logging)
+    """What goes into Kong's log record."""
+    model: Model
+    """Which model, where."""
+    route_type: RouteType
+    """What this route does: the operation of its API."""
+
+    @cached_property
+    def targets(self) -> list[Target]:
+        """The one target, as ai-proxy-advanced has it."""
+        return [
+            Target(auth=self.auth, logging=self.logging, model=self.model, route_type=self.route_type)
+        ]
+
+
+class AdvancedConfig(Shared):
+    """`config` of kong-ai-proxy-advanced: several targets and how to choose among them."""
+
+    acls: Acls | None = None
+    """Who may use these targets. A deny rule wins over every allow rule."""
+    balancer: Balancer = Field(default_factory=Balancer)
+    """How a target is chosen, tried and given up."""
+    embeddings: Embeddings | None = None
+    """The embeddings model that semantic balancing asks."""
+    genai_category: AdvancedGenaiCategory = "text/generation"
+    """Kind of work done here, for Kong's own statistics."""
+    targets: list[Target]
+    """The models among which requests are balanced."""
+    vectordb: VectorDb | None = None
+    """Where embedded descriptions are kept. Unset: in the plugin server's memory."""
