@@ -1,0 +1,275 @@
+"""Small tools for adapters that translate to and from OpenAI's forms: safe reading, answers, chunks, errors.
+
+Sources: https://platform.openai.com/docs/api-reference/chat/object and .../chat/streaming.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from typing import Any
+
+from ..core.call import Call
+from ..core.errors import ApiError
+from ..core.http import Headers
+from ..core.json import Json, JSONDecodeError, dumps_text, loads
+from ..core.usage import Usage, UsageSource
+
+TRUNCATED = "upstream_stream_truncated"
+"""The `code` of the error that ends a stream whose answer did not end."""
+
+_KEPT_HEADERS = ("retry-after", "retry-after-ms", "x-request-id", "request-id")
+_KEPT_PREFIXES = ("x-ratelimit-", "ratelimit-", "anthropic-ratelimit-")
+
+
+# Reading what others wrote: a member may be missing, null or of another type.
+
+
+def obj(value: Any) -> Json:
+    """The value if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def items(value: Any) -> list[Any]:
+    """The value if it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def objects(value: Any) -> list[Json]:
+    """The objects in a list; other members are skipped."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def text(value: Any) -> str:
+    """The value if it is a string, else ""."""
+    return value if isinstance(value, str) else ""
+
+
+def integer(value: Any) -> int | None:
+    """The value as a whole number if it is one (3, 3.0), else None."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return None
+
+
+def number(value: Any) -> float | int | None:
+    """The value if it is a number, else None."""
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def merged_body(body: Json) -> Json:
+    """The body with what stands under a literal `extra_body` moved to its top level.
+
+    OpenAI's SDK merges `extra_body` itself; other clients send the key as it is.
+    """
+    extra = body.get("extra_body")
+    if not isinstance(extra, dict):
+        return body
+    merged = {**body, **extra}
+    if "extra_body" not in extra:
+        del merged["extra_body"]
+    return merged
+
+
+def content_text(content: Any) -> str:
+    """The text of a message's `content`: a string, or the text (and refusal) parts of a list, joined."""
+    if isinstance(content, str):
+        return content
+    parts = []
+    for part in items(content):
+        if isinstance(part, str):
+            parts.append(part)
+        elif isinstance(part, dict):
+            parts.append(text(part.get("text")) or text(part.get("refusal")))
+    return "".join(parts)
+
+
+def data_url(url: str) -> tuple[str, str] | None:
+    """(media type, base64) of a `data:` URL; None for any other URL, and for one that is not base64.
+
+    Source: https://www.rfc-editor.org/rfc/rfc2397.
+    """
+    if url[:5].lower() != "data:":
+        return None
+    head, comma, data = url[5:].partition(",")
+    if not comma or not head.lower().endswith(";base64"):
+        return None
+    return head[:-7].partition(";")[0] or "text/plain", data
+
+
+def arguments_object(arguments: Any) -> Json:
+    """A tool call's arguments as an object. Text that is not a JSON object is kept under `arguments`."""
+    if isinstance(arguments, dict):
+        return arguments
+    if not isinstance(arguments, str) or not arguments.strip():
+        return {}
+    try:
+        value = loads(arguments)
+    except JSONDecodeError:
+        return {"arguments": arguments}
+    return value if isinstance(value, dict) else {"arguments": arguments}
+
+
+def json_object(value: str) -> Json | None:
+    """The object that a text is the JSON of; None for any other text."""
+    if value.lstrip()[:1] != "{":
+        return None
+    try:
+        found = loads(value)
+    except JSONDecodeError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def tool_call(name: str, arguments: Any, call_id: str) -> Json:
+    """OpenAI's tool call; arguments that are not text yet become JSON text."""
+    return {
+        "id": call_id,
+        "type": "function",
+        "function": {
+            "name": name,
+            "arguments": arguments if isinstance(arguments, str) else dumps_text(arguments),
+        },
+    }
+
+
+def utf8_size(value: str) -> int:
+    """Bytes of a text in UTF-8."""
+    return len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
+
+
+# Answers.
+
+
+def completion(call: Call, choices: list[Json], *, id: str = "", model: str = "", created: int = 0) -> Json:
+    """A chat completion with the call's usage. Notes id, model and finish reasons on the call."""
+    call.response_id = id or call.new_id()
+    call.response_model = model or call.model or None
+    call.finish_reasons = [text(choice.get("finish_reason")) for choice in choices]
+    answer: Json = {
+        "id": call.response_id,
+        "object": "chat.completion",
+        "created": created or call.created,
+        "model": model or call.model,
+        "choices": choices,
+    }
+    if call.usage.source is not UsageSource.NONE:
+        answer["usage"] = call.usage.to_openai()
+    return answer
+
+
+class Chunks:
+    """Makes the chunks of one streamed chat completion: the same id, time and model on each."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.id = ""
+        self.model = ""
+        self.created = call.created
+        self._begun: set[int] = set()
+
+    def identify(self, id: str = "", model: str = "", created: int = 0) -> None:
+        """What the provider says of the answer. The id stays what it was in the first chunk."""
+        call = self.call
+        if id and not self._begun:
+            self.id = call.response_id = id
+        if model and model != self.model:
+            self.model = call.response_model = model
+        if created and not self._begun:
+            self.created = created
+
+    def delta(self, index: int, delta: Json, finish_reason: str | None = None) -> Json:
+        """A chunk for one choice; the role goes with the first one."""
+        if index not in self._begun:
+            self._begun.add(index)
+            delta = {"role": "assistant", **delta}
+        return self._chunk([{"index": index, "delta": delta, "finish_reason": finish_reason}])
+
+    def usage(self, usage: Usage) -> Json:
+        """The last chunk: usage and no choices."""
+        return {**self._chunk([]), "usage": usage.to_openai()}
+
+    def _chunk(self, choices: list[Json]) -> Json:
+        if not self.id:
+            self.id = self.call.response_id = self.call.response_id or self.call.new_id()
+        return {
+            "id": self.id,
+            "object": "chat.completion.chunk",
+            "created": self.created,
+            "model": self.model or self.call.model,
+            "choices": choices,
+        }
+
+
+def embeddings(call: Call, vectors: list[Any], *, model: str = "") -> Json:
+    """OpenAI's embeddings answer. Vectors become base64 where the client asked for that."""
+    call.response_model = model or call.model or None
+    encode = _wants_base64(call)
+    return {
+        "object": "list",
+        "data": [
+            {"object": "embedding", "index": index, "embedding": _packed(vector) if encode else vector}
+            for index, vector in enumerate(vectors)
+        ],
+        "model": model or call.model,
+        "usage": {"prompt_tokens": call.usage.prompt_tokens, "total_tokens": call.usage.total},
+    }
+
+
+def _wants_base64(call: Call) -> bool:
+    if b"base64" not in call.request.body:
+        return False
+    try:
+        return bool(obj(loads(call.request.body)).get("encoding_format") == "base64")
+    except JSONDecodeError:
+        return False
+
+
+def _packed(vector: Any) -> Any:
+    """Little-endian 32-bit floats in base64, as OpenAI's `encoding_format: base64` has it."""
+    try:
+        return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+    except (struct.error, TypeError, OverflowError):
+        return vector
+
+
+# Errors.
+
+
+def truncated() -> ApiError:
+    """What ends a stream that stopped before its answer did."""
+    return ApiError(502, "the provider's stream ended before the answer was complete", code=TRUNCATED)
+
+
+def not_an_answer(provider: str) -> ApiError:
+    """A 2xx body that is nothing this format knows."""
+    return ApiError(502, f"{provider} sent an answer that cannot be understood", code="upstream_invalid_answer")
+
+
+def kept_headers(headers: Headers) -> Headers:
+    """Of a provider's error answer: the headers a client can act on."""
+    return {
+        name: value
+        for name, value in headers.items()
+        if name in _KEPT_HEADERS or name.startswith(_KEPT_PREFIXES)
+    }
+
+
+def decoded(body: bytes) -> Any:
+    """A body's JSON; None where it is none."""
+    try:
+        return loads(body)
+    except JSONDecodeError:
+        return None
+
+
+def error_text(body: bytes, limit: int = 2000) -> str:
+    """A body that is not JSON as an error's message: plain text kept, markup left out."""
+    found = body.decode("utf-8", "replace").strip()
+    if not found or found[:1] == "<":
+        return ""
+    return found[:limit]
