@@ -14,7 +14,11 @@ StreamItem: TypeAlias = Json | ApiError
 
 
 class StreamDecoder(Protocol):
-    """A provider's stream, turned into OpenAI chunks. Made per attempt; the same result however it is split."""
+    """A provider's stream, turned into OpenAI chunks. Made per attempt; the same result however it is split.
+
+    Usage, where the provider reports it, always comes as OpenAI's last chunk: `choices` empty, `usage` set.
+    Whether the client sees it (`call.include_usage`) is for the client's encoder to decide.
+    """
 
     def feed(self, data: bytes) -> list[StreamItem]:
         """Take what the provider sent; give the chunks it completes. Never raises."""
