@@ -1,0 +1,23 @@
+"""The mock providers, told apart by path (and, where paths meet, by headers)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from ..answers import Answer
+from ..server import Received
+from . import anthropic, openai
+
+_ROUTES: list[tuple[re.Pattern[str], Callable[[Received], Answer]]] = [
+    (re.compile(r"/v1/messages$"), anthropic.respond),
+]
+"""First match wins; everything else is OpenAI's."""
+
+
+def respond(received: Received) -> Answer:
+    """The answer of the provider whose path this is."""
+    for pattern, handler in _ROUTES:
+        if pattern.search(received.path):
+            return handler(received)
+    return openai.respond(received)
