@@ -55,7 +55,7 @@ Timeout: TypeAlias = Annotated[int, Field(ge=0, le=2147483646)]
 """Milliseconds, where 0 is allowed."""
 Port: TypeAlias = Annotated[int, Field(ge=0, le=65535)]
 Referenceable: TypeAlias = Annotated[Text | None, Field(json_schema_extra=_REFERENCEABLE)]
-Secret: TypeAlias = Annotated[Text | None, Field(json_schema_extra=_SECRET)]
+Secret: TypeAlias = Annotated[Text | None, Field(json_schema_extra=_SECRET, repr=False)]
 ReferenceableText: TypeAlias = Annotated[Text, Field(json_schema_extra=_REFERENCEABLE)]
 ReferenceablePort: TypeAlias = Annotated[
     Port, BeforeValidator(_digits), Field(json_schema_extra=_REFERENCEABLE)
@@ -75,7 +75,7 @@ class Record(BaseModel):
     def references(self) -> dict[str, str]:
         """Field name → the vault reference its value came from, as Kong says in `$refs`.
 
-        `kong.vault.get(reference)` resolves it anew after a secret was rotated. A reference that Kong could not
-        resolve leaves an empty string in its field.
+        `kong.vault.get(reference)` resolves it anew after a secret was rotated. A reference that Kong could
+        not resolve leaves an empty string in its field.
         """
         return self._references

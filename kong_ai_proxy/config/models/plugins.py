@@ -21,7 +21,7 @@ from .target import Auth, Logging, Model, Target
 
 
 class Extensions(Record):
-    """`kong_ai_proxy`: settings of our own, which Kong's plugins do not have. Leave out for Kong's behaviour."""
+    """`kong_ai_proxy`: settings of our own, which Kong's plugins do not have."""
 
     max_stream_duration: Milliseconds | None = None
     """Longest time a stream may run before it is ended with an error, in ms. Unset: no limit."""

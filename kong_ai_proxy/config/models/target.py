@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from .base import Number, ProviderName, Record, Referenceable, RouteType, Secret, Text
+
+if TYPE_CHECKING:
+    from ..templates import Templates
 
 
 class Auth(Record):
@@ -15,7 +19,7 @@ class Auth(Record):
     allow_override: bool = False
     """Let credentials in the client's own request take the place of those configured here."""
     aws_access_key_id: Secret = None
-    """Access key id of an IAM user for Bedrock. Unset: AWS_ACCESS_KEY_ID, then the instance's or pod's role."""
+    """Access key id of an IAM user for Bedrock. Unset: AWS_ACCESS_KEY_ID, then the machine's own role."""
     aws_secret_access_key: Secret = None
     """Secret key that belongs to aws_access_key_id. Unset: AWS_SECRET_ACCESS_KEY."""
     azure_client_id: Referenceable = None
@@ -238,6 +242,13 @@ class Target(Record):
     weight: Annotated[int, Field(ge=1, le=65535)] = 100
     """Share of the requests this target gets among its peers."""
     description: Text | None = None
-    """What this target is good at, for semantic balancing. CATCHALL: taken when nothing else is near enough."""
+    """What this target is good at, for semantic balancing. CATCHALL: taken when nothing else is near."""
     metadata: dict[str, Any] | None = None
     """Free-form data of the operator's own; carried along, not interpreted."""
+
+    @cached_property
+    def templates(self) -> Templates:
+        """The templates in the model's name and options, compiled at first use."""
+        from ..templates import Templates
+
+        return Templates(self)
