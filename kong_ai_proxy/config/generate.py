@@ -1,0 +1,52 @@
+"""`python -m kong_ai_proxy.config.generate` writes everything under schema/ that comes from the models."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from .json_schema import json_schema
+from .kong_schema import plugin_info
+from .lua_schema import lua_schema
+from .parse import PLUGINS
+
+
+def generated_files() -> dict[str, str]:
+    """Path below the project's root → what must be in it."""
+    files: dict[str, str] = {}
+    for plugin in PLUGINS:
+        files[f"schema/{plugin}.json"] = dump(plugin)
+        files[f"schema/{plugin}.schema.json"] = _json(json_schema(plugin))
+        files[f"schema/lua/{plugin}/schema.lua"] = lua_schema(plugin)
+    return files
+
+
+def dump(plugin: str) -> str:
+    """What Kong's `query_cmd` is to print for a plugin: a list of it alone; Kong reads only the first."""
+    return _json([plugin_info(plugin)])
+
+
+def stale(root: Path) -> list[str]:
+    """Paths of generated files that are not as they must be."""
+    return [
+        path
+        for path, text in generated_files().items()
+        if not (root / path).exists() or (root / path).read_text(encoding="utf-8") != text
+    ]
+
+
+def main(root: Path) -> None:
+    for path, text in generated_files().items():
+        file = root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parents[2])
