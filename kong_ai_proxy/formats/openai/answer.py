@@ -1,0 +1,171 @@
+"""A whole answer of an OpenAI-compatible provider, brought to OpenAI's own form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...core.call import Call
+from ...core.json import Json, dumps_text
+from ..pivot import integer, not_an_answer, obj, objects, text, utf8_size
+from .dialect import FINISH_REASONS, Dialect
+from .errors import error_in
+from .usage import note_usage, shown_usage
+
+
+def chat_answer(body: Any, call: Call, dialect: Dialect) -> Json:
+    """A chat completion. Raises ApiError for an error that came with a 200, 502 for what is no answer."""
+    return _answer(body, call, dialect, "chat.completion", _chat_choice)
+
+
+def text_answer(body: Any, call: Call, dialect: Dialect) -> Json:
+    """A completion (`prompt` in, `text` out)."""
+    return _answer(body, call, dialect, "text_completion", _text_choice)
+
+
+def embeddings_answer(body: Any, call: Call, dialect: Dialect) -> Json:
+    """Embeddings. Their usage has no output tokens."""
+    out = _checked(body, call)
+    if not isinstance(out.get("data"), list):
+        raise not_an_answer(call.provider)
+    out["object"] = "list"
+    out["model"] = call.response_model = text(out.get("model")) or call.model
+    data = []
+    for index, item in enumerate(objects(out["data"])):
+        data.append({**item, "object": "embedding", "index": _index(item, index)})
+    out["data"] = data
+    usage = out.get("usage")
+    if isinstance(usage, dict):
+        note_usage(usage, call, dialect)
+        out["usage"] = {**usage, "prompt_tokens": call.usage.prompt_tokens, "total_tokens": call.usage.total}
+    else:
+        # OpenAI's form requires it.
+        out["usage"] = {"prompt_tokens": 0, "total_tokens": 0}
+    return out
+
+
+def split_content(content: list[Any]) -> tuple[str, str]:
+    """Text and reasoning of a `content` list: Mistral's `thinking` parts are the reasoning.
+
+    Source: https://docs.mistral.ai/capabilities/reasoning/ and recording mistral/chat/001.
+    """
+    said: list[str] = []
+    thought: list[str] = []
+    for part in content:
+        if isinstance(part, str):
+            said.append(part)
+        elif isinstance(part, dict):
+            if part.get("type") == "thinking":
+                thinking = part.get("thinking")
+                if isinstance(thinking, list):
+                    thought.extend(text(item.get("text")) for item in objects(thinking))
+                else:
+                    thought.append(text(thinking))
+            else:
+                said.append(text(part.get("text")))
+    return "".join(said), "".join(thought)
+
+
+def finish_reason(reason: Any, choice: Json) -> str:
+    """OpenAI's word; the provider's own goes to `native_finish_reason` where it is another."""
+    if not isinstance(reason, str):
+        return ""
+    found = FINISH_REASONS.get(reason, "stop")
+    if found != reason:
+        choice.setdefault("native_finish_reason", reason)
+    return found
+
+
+def arguments_text(arguments: Any) -> str:
+    """Tool arguments as JSON text: some send the object itself, or nothing for "none"."""
+    if isinstance(arguments, str):
+        return arguments
+    return "" if arguments is None else dumps_text(arguments)
+
+
+def _checked(body: Any, call: Call) -> Json:
+    if not isinstance(body, dict):
+        raise not_an_answer(call.provider)
+    error = error_in(body, call)
+    if error is not None:
+        raise error
+    return dict(body)
+
+
+def _answer(body: Any, call: Call, dialect: Dialect, kind: str, read: Any) -> Json:
+    out = _checked(body, call)
+    if "choices" not in out:
+        raise not_an_answer(call.provider)
+    out["id"] = call.response_id = text(out.get("id")) or call.new_id(
+        "chatcmpl-" if kind == "chat.completion" else "cmpl-"
+    )
+    out["object"] = kind
+    out["created"] = integer(out.get("created")) or call.created
+    out["model"] = call.response_model = text(out.get("model")) or call.model
+    out["choices"] = [read(choice, index, call) for index, choice in enumerate(objects(out["choices"]))]
+    call.finish_reasons = [choice["finish_reason"] for choice in out["choices"]]
+    usage = out.get("usage")
+    if isinstance(usage, dict):
+        note_usage(usage, call, dialect)
+        out["usage"] = shown_usage(usage)
+    else:
+        out.pop("usage", None)
+    call.usage.service_tier = text(out.get("service_tier")) or call.usage.service_tier
+    return out
+
+
+def _chat_choice(choice: Json, position: int, call: Call) -> Json:
+    out = dict(choice)
+    message = _message(choice.get("message"), call)
+    out["index"] = _index(choice, position)
+    out["message"] = message
+    inferred = "tool_calls" if message.get("tool_calls") else "stop"
+    out["finish_reason"] = finish_reason(choice.get("finish_reason"), out) or inferred
+    return out
+
+
+def _text_choice(choice: Json, position: int, call: Call) -> Json:
+    out = dict(choice)
+    out["index"] = _index(choice, position)
+    out["text"] = text(choice.get("text"))
+    out["finish_reason"] = finish_reason(choice.get("finish_reason"), out) or "stop"
+    call.output_bytes += utf8_size(out["text"])
+    return out
+
+
+def _message(message: Any, call: Call) -> Json:
+    out = {name: value for name, value in obj(message).items() if value is not None}
+    out["role"] = "assistant"
+    content = out.get("content")
+    reasoning = out.pop("reasoning", None)
+    if isinstance(content, list):
+        content, thought = split_content(content)
+        reasoning = thought or reasoning
+    out["content"] = content if isinstance(content, str) else None
+    if isinstance(reasoning, str) and reasoning and not out.get("reasoning_content"):
+        out["reasoning_content"] = reasoning
+    calls = [_tool_call(item, call) for item in objects(out.pop("tool_calls", None))]
+    if calls:
+        out["tool_calls"] = calls
+    call.output_bytes += utf8_size(text(out["content"])) + utf8_size(text(out.get("reasoning_content")))
+    return out
+
+
+def _tool_call(item: Json, call: Call) -> Json:
+    out = {name: value for name, value in item.items() if name != "index"}
+    out["id"] = text(item.get("id")) or call.new_id("call_")
+    function = item.get("function")
+    if isinstance(function, dict):
+        out["type"] = "function"
+        arguments = arguments_text(function.get("arguments")) or "{}"
+        out["function"] = {**function, "name": text(function.get("name")), "arguments": arguments}
+        call.output_bytes += utf8_size(arguments)
+    else:
+        out["type"] = text(item.get("type")) or "function"
+        if out["type"] == "function":
+            out["function"] = {"name": "", "arguments": "{}"}
+    return out
+
+
+def _index(item: Json, position: int) -> int:
+    index = integer(item.get("index"))
+    return position if index is None else index

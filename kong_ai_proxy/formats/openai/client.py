@@ -1,0 +1,103 @@
+"""OpenAI's form towards clients. It is the pivot itself, so there is little to translate and all to check."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ...core.call import Call
+from ...core.errors import ApiError, BadRequest
+from ...core.json import Json, dumps
+from ...wire.sse import DONE, encode
+from ..base import StreamEncoder
+from ..pivot import merged_body
+
+
+class OpenAIClient:
+    """See `formats.base.ClientFormat`."""
+
+    name = "openai"
+
+    def request(self, body: Json, call: Call) -> Json:
+        body = merged_body(body)
+        if call.operation == "chat":
+            _check_messages(body)
+        elif call.operation == "completions":
+            _check_prompt(body)
+        elif call.operation == "embeddings":
+            _check_present(body, "input")
+        return body
+
+    def response(self, answer: Json, call: Call) -> Json:
+        return answer
+
+    def stream(self, call: Call) -> StreamEncoder:
+        return OpenAIEncoder(call)
+
+    def error(self, error: ApiError) -> Json:
+        return {
+            "error": {
+                "message": error.message,
+                "type": error.type,
+                "param": error.param,
+                "code": error.code,
+            }
+        }
+
+
+class OpenAIEncoder:
+    """Chunks as server-sent events."""
+
+    content_type = "text/event-stream"
+
+    def __init__(self, call: Call) -> None:
+        self._usage = call.include_usage
+
+    def encode(self, chunk: Json) -> bytes:
+        if not self._usage and "usage" in chunk:
+            # OpenAI sends no usage on a stream unless asked.
+            if not chunk.get("choices"):
+                return b""
+            chunk = {name: value for name, value in chunk.items() if name != "usage"}
+        return b"data: %b\n\n" % dumps(chunk)
+
+    def finish(self) -> bytes:
+        return DONE
+
+    def error(self, error: ApiError) -> bytes:
+        return encode(dumps(CLIENT.error(error)))
+
+
+def _check_messages(body: Json) -> None:
+    messages = _check_present(body, "messages")
+    if not isinstance(messages, list):
+        raise BadRequest("Invalid type for 'messages': expected an array of objects.", param="messages")
+    if not messages:
+        raise BadRequest(
+            "Invalid 'messages': expected at least one message.", param="messages", code="empty_array"
+        )
+    for position, message in enumerate(messages):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            where = f"messages[{position}]"
+            raise BadRequest(f"Invalid '{where}': expected an object with a role.", param=where)
+    tools = body.get("tools")
+    if tools is not None and (not isinstance(tools, list) or not all(isinstance(t, dict) for t in tools)):
+        raise BadRequest("Invalid type for 'tools': expected an array of objects.", param="tools")
+
+
+def _check_prompt(body: Json) -> None:
+    # An array of strings, tokens or token arrays is as good as a string; an absent prompt has a default.
+    prompt = body.get("prompt")
+    if prompt is not None and not isinstance(prompt, (str, list)):
+        raise BadRequest("Invalid type for 'prompt': expected a string or an array.", param="prompt")
+
+
+def _check_present(body: Json, name: str) -> object:
+    value = body.get(name)
+    if value is None:
+        raise BadRequest(
+            f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter"
+        )
+    return value
+
+
+CLIENT: Final = OpenAIClient()

@@ -1,0 +1,75 @@
+"""What sets an OpenAI-compatible provider apart from OpenAI, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+FINISH_REASONS: Final[dict[str, str]] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "content_filter": "content_filter",
+    "function_call": "function_call",
+    # Azure-hosted DeepSeek (recorded under azure/chat-tools*).
+    "tool_call": "tool_calls",
+    # TGI: https://huggingface.co/docs/text-generation-inference/reference/api_reference
+    "eos_token": "stop",
+    "stop_sequence": "stop",
+    # Mistral (https://docs.mistral.ai/api/#tag/chat, finish_reason): cut short in both cases.
+    "model_length": "length",
+    "error": "length",
+    # DeepSeek (https://api-docs.deepseek.com/api/create-chat-completion): interrupted, so not complete.
+    "insufficient_system_resource": "length",
+    # Other vendors' words that compatible gateways let through.
+    "end_turn": "stop",
+    "max_tokens": "length",
+    "tool_use": "tool_calls",
+    "STOP": "stop",
+    "MAX_TOKENS": "length",
+    "SAFETY": "content_filter",
+}
+"""Any provider's word → OpenAI's. A word that is not here counts as "stop"."""
+
+EXTENSIONS: Final = frozenset(
+    {
+        "reasoning_content",
+        "reasoning",
+        "thinking_blocks",
+        "provider_specific_fields",
+        "extra_content",
+    }
+)
+"""Members of a message that are not OpenAI's (`kong_ai_proxy.formats`): a provider sees those it knows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dialect:
+    """The accent of one provider. The default is OpenAI's own speech."""
+
+    name: str
+    stream_options: bool = True
+    """Takes `stream_options`. Where not, usage comes without asking, or never."""
+    token_limit: str | None = None
+    """The one name it has for the limit of output tokens; None where it takes `max_tokens` and
+    `max_completion_tokens`."""
+    reasoning_models: tuple[str, ...] = ()
+    """Prefixes of the models that take `max_completion_tokens` only."""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """Top-level request fields under another name here."""
+    rejected: frozenset[str] = frozenset()
+    """Top-level request fields this provider answers with an error: dropped, and reported as dropped."""
+    known: frozenset[str] = frozenset()
+    """Of `EXTENSIONS`, what this provider reads in messages."""
+    cache_control: bool = False
+    """Reads `cache_control` on messages, parts and tools."""
+    reasoning_field: str | None = None
+    """The member of an assistant message under which it takes earlier reasoning back."""
+    roles: Mapping[str, str] = field(default_factory=dict)
+    """Message roles that have another name here."""
+    reasoning_is_extra: bool = False
+    """Reports reasoning tokens beside `completion_tokens`, not within."""
+
+
+OPENAI: Final = Dialect("openai", reasoning_models=("o1", "o3", "o4", "gpt-5"))

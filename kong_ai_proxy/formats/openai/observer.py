@@ -1,0 +1,188 @@
+"""OpenAI's form on both sides: bytes pass through, read for usage, edited only where they must be."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+from ...core.call import Call
+from ...core.errors import ApiError
+from ...core.json import Json, JSONDecodeError, dumps, loads
+from ...wire.sse import DONE, AlignedBuffer, FrameTooLarge, encode, frames
+from ..base import StreamObserver
+from ..pivot import integer, items, objects, text, utf8_size
+from .answer import finish_reason
+from .client import CLIENT
+from .dialect import FINISH_REASONS, Dialect
+from .errors import error_in
+from .request import request_body
+from .usage import note_usage
+
+_OPTIONS: Final = ("temperature", "max_tokens", "top_p", "top_k")
+
+
+class OpenAIObserver:
+    """See `formats.base.Observer`."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+
+    def request(self, body: bytes, parsed: Json, call: Call) -> bytes:
+        configured = {name: value for name in _OPTIONS if (value := getattr(call.options, name)) is not None}
+        wanted = request_body({**parsed, **configured} if configured else parsed, call, self.dialect)
+        return body if wanted == parsed else dumps(wanted)
+
+    def response(self, body: bytes, call: Call) -> bytes:
+        try:
+            answer = loads(body)
+        except JSONDecodeError:
+            return body
+        if not isinstance(answer, dict):
+            return body
+        _note_identity(answer, call)
+        edited = False
+        for choice in objects(answer.get("choices")):
+            reason = choice.get("finish_reason")
+            if isinstance(reason, str):
+                choice["finish_reason"] = found = finish_reason(reason, choice)
+                edited = edited or found != reason
+                call.finish_reasons.append(found)
+        usage = answer.get("usage")
+        if isinstance(usage, dict):
+            note_usage(usage, call, self.dialect)
+        return dumps(answer) if edited else body
+
+    def stream(self, call: Call) -> StreamObserver:
+        return OpenAIStreamObserver(call, self.dialect)
+
+
+class OpenAIStreamObserver:
+    """A stream on its way: events go on as they came, but for usage that the client did not ask for."""
+
+    def __init__(self, call: Call, dialect: Dialect) -> None:
+        self._call = call
+        self._dialect = dialect
+        self._buffer = AlignedBuffer()
+        self._open: set[int] = set()
+        self._finished: set[int] = set()
+        self._done = False
+        self._named = False
+        self.failed: ApiError | None = None
+        """The error that the provider ended its stream with; the client has it already."""
+
+    @property
+    def complete(self) -> bool:
+        if self.failed is not None:
+            return False
+        return self._done or (bool(self._finished) and self._open <= self._finished)
+
+    def feed(self, data: bytes) -> bytes:
+        if self.failed is not None:
+            return b""
+        try:
+            block = self._buffer.feed(data)
+        except FrameTooLarge as error:
+            return self._broken(ApiError(502, str(error), code="upstream_event_too_large"))
+        return self._pass(block) if block else b""
+
+    def finish(self) -> bytes:
+        if self.failed is not None:
+            return b""
+        rest = self._buffer.finish()
+        out = self._pass(rest + b"\n\n") if rest.strip() and _whole(rest) else b""
+        if self.complete and not self._done:
+            # Not everybody sends it, and OpenAI's clients wait for it.
+            self._done = True
+            out += DONE
+        return out
+
+    def _broken(self, error: ApiError) -> bytes:
+        self.failed = error
+        return encode(dumps(CLIENT.error(error)))
+
+    def _pass(self, block: bytes) -> bytes:
+        out = []
+        for raw, event in frames(block):
+            if event is None:
+                out.append(raw)
+                continue
+            try:
+                chunk = loads(event.data)
+            except JSONDecodeError:
+                if event.data.strip() == b"[DONE]":
+                    self._done = True
+                out.append(raw)
+                continue
+            out.append(self._chunk(raw, chunk) if isinstance(chunk, dict) else raw)
+        return b"".join(out)
+
+    def _chunk(self, raw: bytes, chunk: Json) -> bytes:
+        call = self._call
+        if not self._named and chunk.get("model"):
+            self._named = True
+            _note_identity(chunk, call)
+        if "error" in chunk:
+            self.failed = error_in(chunk, call)
+        choices = chunk.get("choices")
+        edited = False
+        for choice in items(choices):
+            if isinstance(choice, dict):
+                edited = self._choice(choice) or edited
+        if "usage" in chunk:
+            usage = chunk["usage"]
+            if isinstance(usage, dict):
+                note_usage(usage, call, self._dialect)
+            if not call.include_usage:
+                if isinstance(usage, dict) and not choices:
+                    return b""
+                del chunk["usage"]
+                edited = True
+        return encode(dumps(chunk)) if edited else raw
+
+    def _choice(self, choice: Json) -> bool:
+        call = self._call
+        index = integer(choice.get("index")) or 0
+        self._open.add(index)
+        said = choice.get("delta")
+        if isinstance(said, dict):
+            for name in ("content", "reasoning_content", "reasoning", "refusal"):
+                value = said.get(name)
+                if isinstance(value, str):
+                    call.output_bytes += utf8_size(value)
+            for fragment in objects(said.get("tool_calls")):
+                function = fragment.get("function")
+                if isinstance(function, dict):
+                    call.output_bytes += utf8_size(text(function.get("arguments")))
+        else:
+            call.output_bytes += utf8_size(text(choice.get("text")))
+        reason = choice.get("finish_reason")
+        if not isinstance(reason, str) or not reason:
+            return False
+        self._finished.add(index)
+        call.finish_reasons.append(FINISH_REASONS.get(reason, "stop"))
+        choice["finish_reason"] = finish_reason(reason, choice)
+        return bool(choice["finish_reason"] != reason)
+
+
+def _whole(rest: bytes) -> bool:
+    """Whether an event that no empty line closed is an event nevertheless, and not half of one."""
+    for _, event in frames(rest):
+        if event is None:
+            return False
+        try:
+            loads(event.data)
+        except JSONDecodeError:
+            return event.data.strip() == b"[DONE]"
+    return True
+
+
+def _note_identity(answer: Json, call: Call) -> None:
+    call.response_id = text(answer.get("id")) or call.response_id
+    call.response_model = text(answer.get("model")) or call.response_model
+    call.usage.service_tier = text(answer.get("service_tier")) or call.usage.service_tier
+
+
+@cache
+def openai_observer(dialect: Dialect) -> OpenAIObserver:
+    """The observer for a dialect."""
+    return OpenAIObserver(dialect)

@@ -1,0 +1,143 @@
+"""The request in a provider's dialect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...core.call import Call
+from ...core.errors import BadRequest
+from ...core.json import Json
+from ..pivot import merged_body, obj
+from .dialect import EXTENSIONS, Dialect
+
+
+def request_body(body: Json, call: Call, dialect: Dialect) -> Json:
+    """The provider's request from the client's: chat, completions, embeddings. `body` stays as it is."""
+    # OpenAI's SDKs send null for "not set"; others take it for a wrong type.
+    out = {name: value for name, value in merged_body(body).items() if value is not None}
+    if call.model:
+        out["model"] = call.model
+    if call.operation == "embeddings":
+        _embedding_fields(out, call)
+    else:
+        _limit_tokens(out, call, dialect)
+        set_stream(out, call, dialect)
+    if "messages" in out:
+        out["messages"] = [_message(message, call, dialect) for message in _messages(out["messages"])]
+    if "tools" in out and not dialect.cache_control:
+        out["tools"] = _without_cache_control(out["tools"], "tools", call)
+    for name, other in dialect.renamed.items():
+        if name in out:
+            out.setdefault(other, out.pop(name))
+    for name in dialect.rejected & out.keys():
+        del out[name]
+        call.drop(name)
+    return out
+
+
+def set_stream(out: Json, call: Call, dialect: Dialect) -> bool:
+    """Ask for a stream, and for its usage, as the call has it; in place. True if anything changed."""
+    before = out.get("stream"), out.get("stream_options")
+    if call.stream:
+        out["stream"] = True
+        if dialect.stream_options:
+            options = out.get("stream_options")
+            if obj(options).get("include_usage") is not True:
+                out["stream_options"] = {**obj(options), "include_usage": True}
+        else:
+            out.pop("stream_options", None)
+    else:
+        out.pop("stream_options", None)
+        if out.get("stream"):
+            out["stream"] = False
+    return before != (out.get("stream"), out.get("stream_options"))
+
+
+def limit_name(model: str, dialect: Dialect) -> str | None:
+    """What the limit of output tokens must be called for this model; None where both names do."""
+    if dialect.reasoning_models and is_reasoning_model(model, dialect):
+        return "max_completion_tokens"
+    return dialect.token_limit
+
+
+def is_reasoning_model(model: str, dialect: Dialect) -> bool:
+    """By the model's name: "o3-mini", "gpt-5.1" and "ft:o4-mini:org" are; "gpt-4o" is not."""
+    name = model.rpartition("/")[2].removeprefix("ft:").lower()
+    for prefix in dialect.reasoning_models:
+        rest = name.removeprefix(prefix)
+        if len(rest) < len(name) and not rest[:1].isalnum():
+            return True
+    return False
+
+
+def _limit_tokens(out: Json, call: Call, dialect: Dialect) -> None:
+    name = limit_name(call.model, dialect) if call.operation == "chat" else None
+    both = "max_tokens" in out and "max_completion_tokens" in out
+    if both and (name is not None or call.options.max_tokens is not None):
+        # A configured limit arrives as `max_tokens` and wins over the client's.
+        limits = out.pop("max_tokens"), out.pop("max_completion_tokens")
+        out[name or "max_tokens"] = limits[call.options.max_tokens is None]
+    elif name is not None:
+        other = "max_tokens" if name == "max_completion_tokens" else "max_completion_tokens"
+        if other in out:
+            out[name] = out.pop(other)
+
+
+def _embedding_fields(out: Json, call: Call) -> None:
+    if call.options.embeddings_dimensions is not None:
+        out["dimensions"] = call.options.embeddings_dimensions
+
+
+def _messages(messages: Any) -> list[Any]:
+    if not isinstance(messages, list):
+        raise BadRequest("'messages' must be an array", param="messages")
+    return messages
+
+
+def _message(message: Any, call: Call, dialect: Dialect) -> Any:
+    """One message, without what this provider does not know. The same object where nothing changes."""
+    if not isinstance(message, dict):
+        return message
+    out = message
+    role = message.get("role")
+    if isinstance(role, str) and role in dialect.roles:
+        out = {**out, "role": dialect.roles[role]}
+    foreign = (EXTENSIONS & out.keys()) - dialect.known
+    if foreign:
+        out = {name: value for name, value in out.items() if name not in foreign}
+        reasoning = message.get("reasoning_content") or message.get("reasoning")
+        if dialect.reasoning_field and reasoning and dialect.reasoning_field not in out:
+            out[dialect.reasoning_field] = reasoning
+            foreign -= {"reasoning_content", "reasoning"}
+        for name in foreign:
+            call.drop(f"messages.{name}")
+    if not dialect.cache_control:
+        if "cache_control" in out:
+            out = {name: value for name, value in out.items() if name != "cache_control"}
+            call.drop("messages.cache_control")
+        content = out.get("content")
+        if isinstance(content, list):
+            cleaned = _without_cache_control(content, "messages.content", call)
+            if cleaned is not content:
+                out = {**out, "content": cleaned}
+    calls = out.get("tool_calls")
+    if isinstance(calls, list) and "extra_content" not in dialect.known:
+        stripped = _without(calls, "extra_content", "messages.tool_calls", call)
+        if stripped is not calls:
+            out = {**out, "tool_calls": stripped}
+    return out
+
+
+def _without_cache_control(items: Any, where: str, call: Call) -> Any:
+    return _without(items, "cache_control", where, call) if isinstance(items, list) else items
+
+
+def _without(items: list[Any], name: str, where: str, call: Call) -> list[Any]:
+    """The items without one of their members; the same list where none has it."""
+    if not any(isinstance(item, dict) and name in item for item in items):
+        return items
+    call.drop(f"{where}.{name}")
+    return [
+        {key: value for key, value in item.items() if key != name} if isinstance(item, dict) else item
+        for item in items
+    ]

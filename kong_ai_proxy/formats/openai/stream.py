@@ -1,0 +1,366 @@
+"""A streamed answer of an OpenAI-compatible provider, brought to OpenAI's own form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from ...core.call import Call
+from ...core.errors import ApiError
+from ...core.json import Json, JSONDecodeError, loads
+from ...wire.sse import Event, FrameTooLarge, SSEDecoder
+from ..base import StreamItem
+from ..pivot import integer, items, text, truncated, utf8_size
+from .answer import arguments_text, finish_reason, split_content
+from .dialect import Dialect
+from .errors import error_in
+from .usage import note_usage, shown_usage
+
+INVALID: Final = "upstream_invalid_event"
+"""The `code` of the error that ends a stream with an event nobody can read."""
+
+
+@dataclass(slots=True)
+class _ToolCall:
+    """One tool call as far as it has come."""
+
+    index: int
+    id: str
+    name: str
+    has_arguments: bool = False
+
+
+@dataclass(slots=True)
+class _Choice:
+    """One choice as far as it has come."""
+
+    begun: bool = False
+    finished: bool = False
+    calls: list[_ToolCall] = field(default_factory=list)
+    by_index: dict[int, _ToolCall] = field(default_factory=dict)
+
+
+class OpenAIStream:
+    """See `formats.base.StreamDecoder`. For chat and, with `kind` "text_completion", for completions."""
+
+    def __init__(self, call: Call, dialect: Dialect, kind: str = "chat.completion.chunk") -> None:
+        self._call = call
+        self._dialect = dialect
+        self._kind = kind
+        self._chat = kind == "chat.completion.chunk"
+        self._sse = SSEDecoder()
+        self._choices: dict[int, _Choice] = {}
+        self._id = ""
+        self._model = ""
+        self._created = 0
+        self._carried: Json = {}
+        self._usage: Json | None = None
+        self._usage_chunk: Json | None = None
+        self._done = False
+        self._failed = False
+
+    def feed(self, data: bytes) -> list[StreamItem]:
+        if self._done or self._failed:
+            return []
+        try:
+            events = self._sse.feed(data)
+        except FrameTooLarge as error:
+            return self._after_too_large(error)
+        return self._read(events) if events else []
+
+    def finish(self) -> list[StreamItem]:
+        if self._done or self._failed:
+            return []
+        out: list[StreamItem] = []
+        for event in self._sse.finish():
+            try:
+                loads(event.data)
+            except JSONDecodeError:
+                if event.data.strip() != b"[DONE]":
+                    continue  # cut off in the middle: the end is judged by what came before
+            out += self._read([event])
+        if not self._done and not self._failed:
+            if self._complete():
+                out += self._end()
+            else:
+                self._failed = True
+                out.append(truncated())
+        return out
+
+    def _complete(self) -> bool:
+        return bool(self._choices) and all(choice.finished for choice in self._choices.values())
+
+    def _read(self, events: list[Event]) -> list[StreamItem]:
+        out: list[StreamItem] = []
+        for event in events:
+            try:
+                chunk = loads(event.data)
+            except JSONDecodeError:
+                if event.data.strip() == b"[DONE]":
+                    out += self._end()
+                    break
+                if not event.data.strip():
+                    continue
+                chunk = None
+            if not isinstance(chunk, dict):
+                error = ApiError(502, "the provider sent an event that cannot be read", code=INVALID)
+                out.append(self._fail(error))
+                break
+            if "error" in chunk or chunk.get("object") == "error" or event.event == "error":
+                broken = error_in(chunk if "error" in chunk else {**chunk, "object": "error"}, self._call)
+                if broken is not None:
+                    out.append(self._fail(broken))
+                    break
+            found = self._chunk(chunk)
+            if found is not None:
+                out.append(found)
+        return out
+
+    def _after_too_large(self, error: FrameTooLarge) -> list[StreamItem]:
+        out = self._read(error.events)
+        if not self._done and not self._failed:
+            out.append(self._fail(ApiError(502, str(error), code="upstream_event_too_large")))
+        return out
+
+    def _fail(self, error: ApiError) -> ApiError:
+        self._failed = True
+        self._report()
+        return error
+
+    def _end(self) -> list[StreamItem]:
+        """The answer is complete: what is left is the usage, and what nothing came to take along."""
+        self._done = True
+        self._report()
+        if self._usage is None and not self._carried:
+            return []
+        chunk = self._usage_chunk or {}
+        chunk.update(self._carried)
+        self._identify(chunk)
+        chunk["choices"] = []
+        if self._usage is not None:
+            chunk["usage"] = shown_usage(self._usage)
+        return [chunk]
+
+    def _report(self) -> None:
+        if self._usage is not None:
+            note_usage(self._usage, self._call, self._dialect)
+
+    def _chunk(self, chunk: Json) -> Json | None:
+        """One chunk, in place. None where nothing in it is for the client, or not yet."""
+        usage = chunk.pop("usage", None)
+        if isinstance(usage, dict):
+            self._usage = usage
+        choices = items(chunk.get("choices"))
+        if not choices:
+            self._identify(chunk)
+            del chunk["choices"]
+            if isinstance(usage, dict):
+                self._usage_chunk = chunk
+            else:
+                # Azure's first chunk: filter results, neither id nor model. They ride on the next chunk.
+                self._carried.update(
+                    (name, value)
+                    for name, value in chunk.items()
+                    if name not in ("id", "object", "created", "model", "choices")
+                )
+            return None
+        read = self._chat_choice if self._chat else self._text_choice
+        chunk["choices"] = [
+            choice
+            for position, item in enumerate(choices)
+            if isinstance(item, dict) and (choice := read(item, position)) is not None
+        ]
+        self._identify(chunk)
+        if self._carried:
+            chunk.update(self._carried)
+            self._carried = {}
+        return chunk if chunk["choices"] else None
+
+    def _identify(self, chunk: Json) -> None:
+        """id, object, created and model are always there: left out, they are what was said before."""
+        call = self._call
+        given = chunk.get("id")
+        if isinstance(given, str) and given:
+            if given != self._id:
+                self._id = given
+                call.response_id = given
+        elif chunk.get("choices"):
+            chunk["id"] = self._id = self._id or call.new_id("chatcmpl-" if self._chat else "cmpl-")
+            call.response_id = self._id
+        else:
+            chunk["id"] = self._id
+        model = chunk.get("model")
+        if isinstance(model, str) and model:
+            if model != self._model:
+                self._model = call.response_model = model
+        else:
+            chunk["model"] = self._model or call.model
+        created = chunk.get("created")
+        if type(created) is int and created:
+            self._created = created
+        else:
+            chunk["created"] = self._created or integer(created) or call.created
+        chunk["object"] = self._kind
+        chunk.setdefault("choices", [])
+        tier = chunk.get("service_tier")
+        if isinstance(tier, str) and tier:
+            call.usage.service_tier = tier
+
+    def _state(self, item: Json, position: int) -> _Choice:
+        index = integer(item.get("index"))
+        if index is None:
+            index = item["index"] = position
+        state = self._choices.get(index)
+        if state is None:
+            state = self._choices[index] = _Choice()
+        return state
+
+    def _finish(self, item: Json, state: _Choice) -> bool:
+        """Bring the finish reason to OpenAI's; True if this is the one that counts."""
+        reason = item.get("finish_reason")
+        if not isinstance(reason, str) or not reason or state.finished:
+            # Some gateways send a second one; a client must see one end.
+            item["finish_reason"] = None
+            return False
+        state.finished = True
+        item["finish_reason"] = found = finish_reason(reason, item)
+        self._call.finish_reasons.append(found)
+        return True
+
+    def _text_choice(self, item: Json, position: int) -> Json | None:
+        state = self._state(item, position)
+        late = state.finished
+        said = item["text"] = text(item.get("text"))
+        self._call.output_bytes += utf8_size(said)
+        self._finish(item, state)
+        return None if late and not said else item
+
+    def _chat_choice(self, item: Json, position: int) -> Json | None:
+        state = self._state(item, position)
+        late = state.finished
+        delta = item.get("delta")
+        if not isinstance(delta, dict):
+            message = item.pop("message", None)
+            delta = message if isinstance(message, dict) else {}
+        if None in delta.values():
+            delta = {name: value for name, value in delta.items() if value is not None}
+        item["delta"] = delta
+        if state.begun:
+            delta.pop("role", None)
+        elif delta or item.get("finish_reason"):
+            state.begun = True
+            delta["role"] = "assistant"
+        self._said(delta)
+        fragments = delta.get("tool_calls")
+        if fragments is not None:
+            self._tool_calls(delta, state)
+        if self._finish(item, state) and state.calls:
+            self._complete_arguments(delta, state)
+        return None if late and not delta else item
+
+    def _said(self, delta: Json) -> None:
+        """Text and reasoning."""
+        call = self._call
+        content = delta.get("content")
+        if isinstance(content, str):
+            call.output_bytes += utf8_size(content)
+        elif content is not None:
+            said, thought = split_content(items(content))
+            if said or not thought:
+                delta["content"] = said
+            else:
+                del delta["content"]
+            if thought:
+                delta["reasoning_content"] = thought
+            call.output_bytes += utf8_size(said)
+        if "reasoning" in delta:
+            reasoning = delta.pop("reasoning")
+            if isinstance(reasoning, str):
+                delta.setdefault("reasoning_content", reasoning)
+        reasoning = delta.get("reasoning_content")
+        if isinstance(reasoning, str):
+            call.output_bytes += utf8_size(reasoning)
+        elif reasoning is not None:
+            del delta["reasoning_content"]
+
+    def _tool_calls(self, delta: Json, state: _Choice) -> None:
+        found = [
+            self._fragment(fragment, state)
+            for fragment in items(delta["tool_calls"])
+            if isinstance(fragment, dict)
+        ]
+        if found:
+            delta["tool_calls"] = found
+        else:
+            del delta["tool_calls"]
+
+    def _fragment(self, fragment: Json, state: _Choice) -> Json:
+        """One fragment: dense index; id, type and name on a call's first fragment only."""
+        function = fragment.get("function")
+        if not isinstance(function, dict):
+            function = {}
+        name = text(function.get("name"))
+        tool, new = _find(state, integer(fragment.get("index")), text(fragment.get("id")), name, self._call)
+        arguments = arguments_text(function.get("arguments"))
+        if arguments:
+            tool.has_arguments = True
+            self._call.output_bytes += utf8_size(arguments)
+        kind = text(fragment.get("type")) or "function"
+        out = {**fragment, "index": tool.index}
+        if kind != "function":
+            tool.has_arguments = True  # a custom tool: its input is text, not JSON
+        else:
+            out["function"] = {**function, "arguments": arguments}
+            if not new and not name:
+                out["function"].pop("name", None)
+            elif not new:
+                # The rest of a name, or the same name again.
+                if name == tool.name:
+                    out["function"].pop("name")
+                else:
+                    tool.name += name
+            else:
+                out["function"]["name"] = name
+        if new:
+            out["id"] = tool.id
+            out["type"] = kind
+        else:
+            out.pop("id", None)
+            out.pop("type", None)
+        return out
+
+    def _complete_arguments(self, delta: Json, state: _Choice) -> None:
+        """A call without arguments has the empty object, so that what a client puts together is JSON."""
+        bare = [tool for tool in state.calls if not tool.has_arguments]
+        if not bare:
+            return
+        fragments = items(delta.get("tool_calls"))
+        for tool in bare:
+            tool.has_arguments = True
+            fragments.append({"index": tool.index, "function": {"arguments": "{}"}})
+        delta["tool_calls"] = fragments
+
+
+def _find(state: _Choice, index: int | None, id: str, name: str, call: Call) -> tuple[_ToolCall, bool]:
+    """The call that a fragment belongs to, and whether it begins with it.
+
+    Providers leave out the index, send the same index for several calls, or repeat id and name: an id that is
+    new begins a call; so does, where there is no id to tell, a name after another call's arguments.
+    """
+    known = state.by_index.get(index) if index is not None else (state.calls[-1] if state.calls else None)
+    if index is None and id:
+        known = next((tool for tool in state.calls if tool.id == id), None)
+    if known is not None:
+        other_id = bool(id) and id != known.id
+        other_name = bool(name) and not id and known.has_arguments and (index is None or name != known.name)
+        if not other_id and not other_name:
+            return known, False
+        if other_id and (again := next((tool for tool in state.calls if tool.id == id), None)) is not None:
+            return again, False
+    tool = _ToolCall(len(state.calls), id or call.new_id("call_"), name)
+    state.calls.append(tool)
+    if index is not None:
+        state.by_index[index] = tool
+    return tool, True
+
+

@@ -1,0 +1,56 @@
+"""Usage as OpenAI-compatible providers report it: read for the record, and shown to the client as it is."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ...core.call import Call
+from ...core.json import Json
+from ...core.usage import Usage
+from ..pivot import integer, obj
+from .dialect import Dialect
+
+_CACHED: Final = (
+    "prompt_cache_hit_tokens",
+    "num_cached_tokens",
+    "cached_tokens",
+    "cache_read_input_tokens",
+)
+
+
+def note_usage(reported: Json, call: Call, dialect: Dialect) -> None:
+    """Set `call.usage`. Each report replaces the one before: all of them are running totals."""
+    usage = Usage.from_openai(reported)
+    usage.reasoning_is_extra = dialect.reasoning_is_extra
+    if usage.cached_tokens is None:
+        usage.cached_tokens = _cached(reported)
+    if usage.service_tier is None:
+        usage.service_tier = call.usage.service_tier
+    call.usage = usage
+
+
+def shown_usage(reported: Json) -> Json:
+    """The provider's own numbers, with the three that OpenAI's form requires always there."""
+    usage = dict(reported)
+    for name, other in (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")):
+        if integer(usage.get(name)) is None:
+            usage[name] = integer(usage.get(other)) or 0
+    if integer(usage.get("total_tokens")) is None:
+        usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
+    cached = _cached(reported)
+    if cached is not None and integer(obj(usage.get("prompt_tokens_details")).get("cached_tokens")) is None:
+        usage["prompt_tokens_details"] = {**obj(usage.get("prompt_tokens_details")), "cached_tokens": cached}
+    return usage
+
+
+def _cached(reported: Json) -> int | None:
+    """Cached prompt tokens under the names providers of their own have for them.
+
+    `prompt_cache_hit_tokens`: DeepSeek; `num_cached_tokens`: Mistral; `cached_tokens`: Moonshot behind the
+    Hugging Face router; `cache_read_input_tokens`: Databricks' Claude models (all recorded).
+    """
+    for name in _CACHED:
+        value = integer(reported.get(name))
+        if value is not None:
+            return value
+    return None

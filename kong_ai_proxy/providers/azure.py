@@ -1,0 +1,87 @@
+"""Azure OpenAI and Azure AI Foundry.
+
+Three forms of address, all recorded: `…/openai/deployments/<deployment>/<operation>?api-version=…` (from
+`azure_instance` and `azure_deployment_id`), `…/openai/v1/<operation>` without a version, and
+`…services.ai.azure.com/models/<operation>?api-version=…`, both by `upstream_url`.
+
+Source: https://learn.microsoft.com/azure/ai-services/openai/reference.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import ClassVar, Final
+from urllib.parse import parse_qsl, quote
+
+from ..core.call import Call
+from ..core.errors import ApiError
+from ..core.http import Url
+from ..formats.openai.dialect import OPENAI
+from .compatible import CompatibleProvider, missing, path_segment, upstream_url, with_path
+
+_HOST_LABEL: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})")
+_UNVERSIONED: Final = "/openai/v1/"
+_V1_VERSIONS: Final = frozenset({"preview", "v1", "latest"})
+"""What the v1 API takes as `api-version`, if anything:
+https://learn.microsoft.com/azure/ai-services/openai/api-version-lifecycle."""
+
+
+class Azure(CompatibleProvider):
+    name = "azure"
+    operations = frozenset({"chat", "completions", "embeddings"})
+    cloud = "azure"
+    forward_headers = frozenset({"openai-beta", "x-ms-client-request-id"})
+    paths: ClassVar[Mapping[str, str]] = {
+        "chat": "/chat/completions",
+        "completions": "/completions",
+        "embeddings": "/embeddings",
+    }
+    dialect = replace(OPENAI, name="azure")
+    passes_through = True
+
+    def url(self, call: Call) -> Url:
+        options = call.options
+        if options.upstream_url:
+            url = upstream_url(options.upstream_url)
+        else:
+            path = options.upstream_path or self.paths[call.operation]
+            if not path.startswith("/openai/"):
+                # As in Kong, `upstream_path` is what follows the deployment.
+                path = f"/openai/deployments/{self._deployment(call)}/{path.lstrip('/')}"
+            url = with_path(Url.parse(f"https://{self._instance(call)}.openai.azure.com"), path)
+        return self._versioned(url, call)
+
+    def _instance(self, call: Call) -> str:
+        instance = call.options.azure_instance
+        if not instance:
+            raise missing("azure_instance", self.name)
+        # It may come from a request by a template and becomes part of a host name.
+        if not _HOST_LABEL.fullmatch(instance):
+            raise ApiError(400, "azure_instance is not a name of an instance", code="invalid_configuration")
+        return instance
+
+    def _deployment(self, call: Call) -> str:
+        deployment = call.options.azure_deployment_id or call.model
+        if not deployment:
+            raise missing("azure_deployment_id", self.name)
+        return path_segment(deployment, "azure_deployment_id")
+
+    def _versioned(self, url: Url, call: Call) -> Url:
+        """The client's own `api-version` wins over the configured one, as in Kong; the URL's over both."""
+        if _query(url.query, "api-version"):
+            return url
+        version = _query(call.request.query, "api-version")
+        if not version:
+            version = call.options.azure_api_version
+            if url.path.startswith(_UNVERSIONED) and version not in _V1_VERSIONS:
+                return url
+        return url.with_query("api-version", quote(version, safe=""))
+
+
+def _query(query: str, name: str) -> str:
+    return dict(parse_qsl(query)).get(name, "")
+
+
+PROVIDER: Final = Azure()

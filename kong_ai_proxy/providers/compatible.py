@@ -1,0 +1,75 @@
+"""What providers with an OpenAI-compatible API have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+from urllib.parse import quote
+
+from ..core.call import Call
+from ..core.errors import ApiError, BadRequest
+from ..core.http import Url
+from ..formats.base import Adapter, Observer
+from ..formats.openai.adapter import openai_adapter
+from ..formats.openai.dialect import Dialect
+from ..formats.openai.observer import openai_observer
+from .base import Provider
+
+
+class CompatibleProvider(Provider):
+    """A provider that speaks OpenAI's form: an address, a path for each operation, and a dialect."""
+
+    base_url: ClassVar[str]
+    """Scheme and host, for when no `upstream_url` is configured."""
+    paths: ClassVar[Mapping[str, str]]
+    dialect: ClassVar[Dialect]
+    passes_through: ClassVar[bool] = False
+    """Its answers need no repair: a client that speaks OpenAI's form gets the provider's bytes."""
+
+    def adapter(self, call: Call) -> Adapter:
+        return openai_adapter(call.operation, self.dialect)
+
+    def observer(self, call: Call) -> Observer | None:
+        return openai_observer(self.dialect) if self.passes_through else None
+
+    def url(self, call: Call) -> Url:
+        options = call.options
+        if options.upstream_url:
+            return upstream_url(options.upstream_url)
+        url = Url.parse(self.base(call))
+        url.path = options.upstream_path or self.paths[call.operation]
+        return with_path(url, url.path)
+
+    def base(self, call: Call) -> str:
+        """Scheme and host. Raises ApiError where configuration that names them is missing."""
+        return self.base_url
+
+
+def upstream_url(configured: str) -> Url:
+    """`options.upstream_url`. ApiError 500 if it is not an absolute http(s) URL."""
+    try:
+        return Url.parse(configured)
+    except ValueError:
+        raise ApiError(
+            500, "model.options.upstream_url is not an absolute URL", code="invalid_configuration"
+        ) from None
+
+
+def with_path(url: Url, path: str) -> Url:
+    """The URL with a configured path, which may bring a query of its own."""
+    path, _, query = path.partition("?")
+    return Url(url.scheme, url.host, url.port, "/" + path.lstrip("/"), query or url.query)
+
+
+def path_segment(value: str, what: str) -> str:
+    """A model, deployment or id as one segment of a path. BadRequest for what would lead elsewhere."""
+    if not value or value in (".", ".."):
+        raise BadRequest(f"invalid {what}", param="model")
+    return quote(value, safe="")
+
+
+def missing(field: str, provider: str) -> ApiError:
+    """What a provider says when its configuration lacks a field it cannot do without."""
+    return ApiError(
+        500, f"model.options.{field} must be set for provider {provider}", code="invalid_configuration"
+    )
