@@ -62,6 +62,9 @@ class Adapter(Protocol):
 class StreamObserver(Protocol):
     """Reads a stream that passes through, for usage and model, and takes out what only we asked for."""
 
+    failed: ApiError | None
+    """The error that the provider ended its stream with; the client has it already, nothing follows."""
+
     def feed(self, data: bytes) -> bytes:
         """What of `data` (and of what was held back) goes on to the client now. Never raises."""
         ...
