@@ -1,0 +1,91 @@
+"""What answers and streams read alike: stop reasons, citations, members of odd types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...core.call import Call
+from ...core.json import Json
+from ..pivot import text, utf8_size
+
+FINISH_REASONS = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+    "pause_turn": "stop",
+    "compaction": "stop",
+}
+"""https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons. All others end as "stop"."""
+
+_SAID_BY_OPENAI = frozenset({"end_turn", "stop_sequence", "max_tokens", "tool_use", None})
+"""Stop reasons that OpenAI's finish reason says well enough. The others are told beside it."""
+
+_SERVICE_TIERS = {"standard": "default", "priority": "priority"}
+
+
+def finish_reason(stop_reason: Any, has_tool_calls: bool) -> str:
+    """OpenAI's finish reason. A tool_use stop whose only call was the JSON answer is a plain stop."""
+    if not isinstance(stop_reason, str) or stop_reason == "tool_use":
+        return "tool_calls" if has_tool_calls else "stop"
+    return FINISH_REASONS.get(stop_reason, "stop")
+
+
+def stop_fields(source: Json) -> Json:
+    """Of what a message or message_delta says about its end, that for which OpenAI has no place."""
+    fields: Json = {}
+    reason = source.get("stop_reason")
+    if isinstance(reason, str) and reason not in _SAID_BY_OPENAI:
+        fields["stop_reason"] = reason
+    for name in ("stop_sequence", "stop_details", "container", "context_management"):
+        if source.get(name) is not None:
+            fields[name] = source[name]
+    return fields
+
+
+def refusal(source: Json) -> str | None:
+    """Why the model refused, in words, if it says so."""
+    details = source.get("stop_details")
+    if source.get("stop_reason") == "refusal" and isinstance(details, dict):
+        return text(details.get("explanation")) or None
+    return None
+
+
+def split_citations(citations: Any, start: int, end: int) -> tuple[list[Json], list[Json]]:
+    """Citations of one text block as OpenAI annotations (those with a URL) and the others as they are.
+
+    `start` and `end` say where the block's text stands in the whole answer.
+    """
+    annotations: list[Json] = []
+    others: list[Json] = []
+    for citation in citations if isinstance(citations, list) else []:
+        if not isinstance(citation, dict):
+            continue
+        url = citation.get("url")
+        if isinstance(url, str) and url:
+            annotations.append(
+                {
+                    "type": "url_citation",
+                    "url_citation": {
+                        "url": url,
+                        "title": text(citation.get("title")),
+                        "start_index": start,
+                        "end_index": end,
+                    },
+                }
+            )
+        else:
+            others.append(citation)
+    return annotations, others
+
+
+def openai_tier(tier: str | None) -> str | None:
+    """OpenAI's name of a service tier, where it has one."""
+    return _SERVICE_TIERS.get(tier or "")
+
+
+def count_output(call: Call, words: str) -> None:
+    """Add to the bytes answered so far."""
+    call.output_bytes += utf8_size(words)

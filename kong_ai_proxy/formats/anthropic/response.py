@@ -1,0 +1,132 @@
+"""A Messages answer as an OpenAI chat completion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...core.call import Call
+from ...core.json import Json, dumps_text
+from ..pivot import not_an_answer, objects, text
+from .blocks import count_output, finish_reason, openai_tier, refusal, split_citations, stop_fields
+from .errors import read_stream_error
+from .json_mode import JSON_TOOL
+from .usage import read_usage
+
+
+def read_answer(body: Any, call: Call) -> Json:
+    """The chat completion. Raises ApiError (502) if `body` is no message."""
+    if isinstance(body, dict) and body.get("type") == "error":
+        raise read_stream_error(body)
+    if not isinstance(body, dict) or not ("content" in body or "stop_reason" in body):
+        raise not_an_answer(call.provider)
+    message = _Message()
+    content = body.get("content")
+    if isinstance(content, str):  # never seen from Anthropic; a proxy in between may
+        content = [{"type": "text", "text": content}]
+    for block in objects(content):
+        message.add(block)
+    call.usage = read_usage(body.get("usage"))
+    if model := text(body.get("model")):
+        call.response_model = model
+    call.response_id = text(body.get("id")) or call.new_id()
+    reason = finish_reason(body.get("stop_reason"), bool(message.tool_calls))
+    call.finish_reasons = [reason]
+    count_output(call, message.counted())
+    answer: Json = {
+        "id": call.response_id,
+        "object": "chat.completion",
+        "created": call.created,
+        "model": call.response_model or call.model,
+        "choices": [
+            {
+                "index": 0,
+                "message": message.openai(body),
+                "logprobs": None,
+                "finish_reason": reason,
+            }
+        ],
+        "usage": call.usage.to_openai(),
+    }
+    if tier := openai_tier(call.usage.service_tier):
+        answer["service_tier"] = tier
+    return answer
+
+
+class _Message:
+    """The assistant's message, block by block."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.length = 0
+        self.reasoning: list[str] = []
+        self.thinking: list[Json] = []
+        self.tool_calls: list[Json] = []
+        self.annotations: list[Json] = []
+        self.citations: list[Json] = []
+        self.others: list[Json] = []
+
+    def add(self, block: Json) -> None:
+        kind = block.get("type")
+        if kind == "text":
+            self._text(text(block.get("text")), block.get("citations"))
+        elif kind == "thinking":
+            self.reasoning.append(text(block.get("thinking")))
+            self.thinking.append(block)
+        elif kind == "redacted_thinking":
+            self.thinking.append(block)
+        elif kind == "tool_use":
+            arguments = _arguments(block.get("input"))
+            if block.get("name") == JSON_TOOL:
+                self._text(arguments, None)
+                return
+            self.tool_calls.append(
+                {
+                    "id": text(block.get("id")) or f"call_{len(self.tool_calls)}",
+                    "type": "function",
+                    "function": {"name": text(block.get("name")), "arguments": arguments},
+                }
+            )
+        else:
+            self.others.append(block)
+
+    def _text(self, words: str, citations: Any) -> None:
+        start = self.length
+        self.texts.append(words)
+        self.length += len(words)
+        if citations:
+            annotations, others = split_citations(citations, start, self.length)
+            self.annotations += annotations
+            self.citations += others
+
+    def counted(self) -> str:
+        arguments = [call["function"]["arguments"] for call in self.tool_calls]
+        return "".join([*self.texts, *self.reasoning, *arguments])
+
+    def openai(self, body: Json) -> Json:
+        message: Json = {
+            "role": "assistant",
+            "content": "".join(self.texts) if self.texts or not self.tool_calls else None,
+            "refusal": refusal(body),
+        }
+        if reasoning := "".join(self.reasoning):
+            message["reasoning_content"] = reasoning
+        if self.thinking:
+            message["thinking_blocks"] = self.thinking
+        if self.tool_calls:
+            message["tool_calls"] = self.tool_calls
+        if self.annotations:
+            message["annotations"] = self.annotations
+        own = stop_fields(body)
+        if self.citations:
+            own["citations"] = self.citations
+        if self.others:
+            own["content_blocks"] = self.others
+        if own:
+            message["provider_specific_fields"] = own
+        return message
+
+
+def _arguments(given: Any) -> str:
+    if isinstance(given, str):
+        return given
+    return dumps_text(given) if given is not None else "{}"

@@ -1,0 +1,112 @@
+"""Token counts of the Messages API.
+
+Rules, shared by answers and streams: the prompt is `input_tokens` + `cache_creation_input_tokens` +
+`cache_read_input_tokens`; output counts in `message_start` are provisional; counts in `message_delta` are
+cumulative and replace what was known; `iterations` are summed where there are any, because the top-level counts
+leave out compaction and advisor iterations (recording anthropic/native-messages-tools/010: 1128 + 1262 at the
+top level, the advisor's 2518 only in its iteration). Sources: Kong's changelog 3.15.0.4,
+https://platform.claude.com/docs/en/build-with-claude/compaction.
+"""
+
+from __future__ import annotations
+
+from ...core.json import Json
+from ...core.usage import Usage, UsageSource
+
+_TTLS = {"ephemeral_5m_input_tokens": "5m", "ephemeral_1h_input_tokens": "1h"}
+
+
+def read_usage(usage: object) -> Usage:
+    """Anthropic's `usage` object. Anything that is not one gives an empty Usage."""
+    if not isinstance(usage, dict) or not usage:
+        return Usage()
+    iterations = usage.get("iterations")
+    parts = [part for part in iterations if isinstance(part, dict)] if isinstance(iterations, list) else []
+    counted = parts or [usage]
+    fresh = sum(_count(part, "input_tokens") or 0 for part in counted)
+    read = _total(counted, "cache_read_input_tokens")
+    written = _total(counted, "cache_creation_input_tokens")
+    by_ttl: dict[str, int] = {}
+    for part in counted:
+        split = part.get("cache_creation")
+        if isinstance(split, dict):
+            for name, ttl in _TTLS.items():
+                if count := _count(split, name):
+                    by_ttl[ttl] = by_ttl.get(ttl, 0) + count
+    details = usage.get("output_tokens_details")
+    tier = usage.get("service_tier")
+    speed = usage.get("speed")
+    return Usage(
+        prompt_tokens=fresh + (read or 0) + (written or 0),
+        completion_tokens=sum(_count(part, "output_tokens") or 0 for part in counted),
+        cached_tokens=read,
+        cache_write_tokens=written,
+        cache_write_by_ttl=by_ttl,
+        reasoning_tokens=_count(details, "thinking_tokens") if isinstance(details, dict) else None,
+        service_tier="fast" if speed == "fast" else tier if isinstance(tier, str) else None,
+        source=UsageSource.REPORTED,
+    )
+
+
+class StreamUsage:
+    """The usage of a stream, kept up to date event by event."""
+
+    __slots__ = ("_known", "_output_seen")
+
+    def __init__(self) -> None:
+        self._known: Json = {}
+        self._output_seen = False
+
+    def start(self, usage: object) -> None:
+        """`message_start`: the input is known, the output count is provisional."""
+        if isinstance(usage, dict):
+            self._known = {key: value for key, value in usage.items() if value is not None}
+            self._known.pop("output_tokens", None)
+            self._known.pop("iterations", None)
+
+    def delta(self, usage: object) -> None:
+        """`message_delta`: cumulative counts replace what was known."""
+        if isinstance(usage, dict):
+            self._known.update({key: value for key, value in usage.items() if value is not None})
+            self._output_seen = self._output_seen or "output_tokens" in usage
+
+    def usage(self, *, complete: bool) -> Usage:
+        """What is known by now; `complete` once the answer has ended."""
+        result = read_usage(self._known)
+        if result.source is UsageSource.REPORTED and not (complete and self._output_seen):
+            result.source = UsageSource.PARTIAL
+        return result
+
+
+def write_usage(usage: Usage) -> Json:
+    """Anthropic's `usage` object from ours: fresh input is the prompt less what the cache took."""
+    read = usage.cached_tokens or 0
+    written = usage.cache_write_tokens or 0
+    result: Json = {
+        "input_tokens": max(usage.prompt_tokens - read - written, 0),
+        "output_tokens": usage.completion_tokens
+        + (usage.reasoning_tokens or 0 if usage.reasoning_is_extra else 0),
+        "cache_creation_input_tokens": written,
+        "cache_read_input_tokens": read,
+    }
+    if usage.cache_write_by_ttl:
+        result["cache_creation"] = {
+            name: usage.cache_write_by_ttl.get(ttl, 0) for name, ttl in _TTLS.items()
+        }
+    if usage.reasoning_tokens is not None:
+        result["output_tokens_details"] = {"thinking_tokens": usage.reasoning_tokens}
+    if usage.service_tier is not None:
+        result["service_tier"] = usage.service_tier
+    return result
+
+
+def _count(part: Json, name: str) -> int | None:
+    value = part.get(name)
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
+        return int(value)
+    return None
+
+
+def _total(parts: list[Json], name: str) -> int | None:
+    counts = [count for part in parts if (count := _count(part, name)) is not None]
+    return sum(counts) if counts else None
