@@ -1,4 +1,11 @@
-"""Credentials towards providers: keys, AWS SigV4, Google and Azure tokens; cached and refreshed.
+"""Credentials towards providers: keys, AWS signatures, Google and Azure tokens; cached and refreshed.
 
-This package may do I/O (token endpoints), through gevent's patched sockets, and is called from the relay only.
+Whose credentials go along is decided anew for every attempt, by that attempt's target alone: what is
+configured there; the client's own where the target allows that (`auth.allow_override`) or has none.
 """
+
+from __future__ import annotations
+
+from .authenticate import authenticate
+
+__all__ = ["authenticate"]

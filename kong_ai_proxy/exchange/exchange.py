@@ -2,7 +2,7 @@
 
 The relay's loop::
 
-    exchange = Exchange.open(ticket, request)            # ApiError → exchange_error(ticket, request, error)
+    exchange = Exchange.open(ticket, request)            # ApiError → error_response(ticket, error)
     while attempt := exchange.next_attempt():
         upstream = attempt.translation.request(); authenticator.apply(upstream, attempt.call)
         try: answer = client.send(upstream, attempt.timeouts)
@@ -17,83 +17,158 @@ The relay's loop::
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import time
+from collections.abc import Callable, Iterator
 
+from ..accounting.record import log_record
 from ..core.call import Call
 from ..core.errors import ApiError
-from ..core.http import ClientRequest, ClientResponse, Headers
-from ..core.json import Json
+from ..core.http import ClientRequest, ClientResponse
+from ..core.json import Json, dumps
+from ..formats import client_format
+from ..formats.base import ClientFormat
+from .attempt import Attempt, FailureKind
+from .carry import JSON_TYPE, Carrier
+from .instance import Instance, Timeouts
+from .plan import Plan, make_plan
 from .tickets import Ticket
-from .translation import Translation
 
-FailureKind = Literal["error", "timeout", "invalid_header"]
-"""How an attempt failed before an answer: the words of `failover_criteria`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Seconds."""
-
-    connect: float
-    read: float
-    write: float
-
-
-class Attempt:
-    """One try at one target."""
-
-    call: Call
-    translation: Translation
-    timeouts: Timeouts
-
-    def connected(self, ip: str, elapsed: float) -> None:
-        """A connection is there (new or kept alive): the provider's address, seconds it took."""
-        raise NotImplementedError
-
-    def failed(self, kind: FailureKind) -> bool:
-        """No answer came. True if the exchange may try another target (asks criteria, retries, method)."""
-        raise NotImplementedError
-
-    def rejected(self, status: int, headers: Headers) -> bool:
-        """An answer with this status came. True if it is to be thrown away and another target tried."""
-        raise NotImplementedError
-
-    def first_output(self) -> None:
-        """The first byte of the answer's body goes to the client now."""
-        raise NotImplementedError
-
-    def ended(self, *, partial: bool = False) -> None:
-        """The answer is complete, or (`partial`) the client or the provider broke off. Call it exactly once for an
-        attempt that neither failed nor was rejected."""
-        raise NotImplementedError
+__all__ = ["Attempt", "Exchange", "FailureKind", "Timeouts", "error_response"]
 
 
 class Exchange:
     """See the module."""
 
-    stream: bool
-    """The client gets a stream."""
+    def __init__(self, plan: Plan, ticket: Ticket, clock: Callable[[], float] = time.monotonic) -> None:
+        self.plan = plan
+        self.ticket = ticket
+        self.instance: Instance = plan.instance
+        self.request: ClientRequest = plan.request
+        self.stream: bool = plan.stream
+        """The client gets a stream."""
+        self.attempts: list[Attempt] = []
+        self._clock = clock
+        self._tried: list[int] = []
+        self._answered: set[int] = set()
+        self._next: int | None = None
+        self._refused = False
 
     @classmethod
     def open(cls, ticket: Ticket, request: ClientRequest) -> Exchange:
         """Check and plan. Raises ApiError for the client (400, 403, 413, 415, …)."""
-        raise NotImplementedError
+        if ticket.captures and not request.captures:
+            request.captures = ticket.captures
+        _client(ticket.instance)
+        return cls(make_plan(ticket.instance, request), ticket)
 
     def next_attempt(self) -> Attempt | None:
-        """The next target's attempt; None if there is none (left). Raises ApiError when nothing was tried and no target
-        is available."""
-        raise NotImplementedError
+        """The next target's attempt; None if there is none (left). Raises ApiError when nothing was tried
+        and no target is available."""
+        index = self._next
+        self._next = None
+        if not self.attempts and not self._refused:
+            index = self.instance.balancer.pick(self.plan.candidates, [], self.request)
+            if index is None:
+                raise ApiError(500, "no target is available", code="no_target_available")
+        if index is None:
+            return None
+        attempt = self._attempt(index)
+        self.attempts.append(attempt)
+        self._tried.append(index)
+        self.instance.balancer.started(index)
+        return attempt
+
+    def choose_next(self, after: Attempt, *, answered: bool) -> bool:
+        """Choose the target after a failed attempt; False if there is none. One that answered is not asked
+        twice."""
+        if answered:
+            self._answered.add(after.index)
+        if self._next is not None or len(self.attempts) > self.instance.retries:
+            return False
+        left = [index for index in self.plan.candidates if index not in self._answered]
+        self._next = self.instance.balancer.pick(left, self._tried, self.request) if left else None
+        return self._next is not None
 
     def refuse(self, error: ApiError) -> ClientResponse:
-        """The error as the client's format has it; noted for the record."""
-        raise NotImplementedError
+        """The error as the client's format has it. Ends the exchange: nothing else is tried."""
+        self._refused = True
+        self._next = None
+        last = self.attempts[-1] if self.attempts else None
+        if last is None:
+            return _error(_client(self.instance), error)
+        last.give_up()
+        return last.translation.error(error)
 
     def record(self) -> Json | None:
-        """The `ai.proxy` log record of what happened, after the last attempt ended; None where nothing is to be logged."""
-        raise NotImplementedError
+        """The `ai.proxy` log record of what happened, after the last attempt ended; None where nothing is
+        to be logged."""
+        if not self.attempts:
+            return None
+        last = self.attempts[-1]
+        last.give_up()
+        carried = last.translation
+        return log_record(
+            last.call,
+            plugin_id=self.instance.plugin_id,
+            timing=last.timing,
+            tried=list(self._entries()),
+            request=carried.upstream.body if carried.upstream else None,
+            response=carried.received,
+        )
+
+    def _entries(self) -> Iterator[Json]:
+        for attempt in self.attempts:
+            entry = attempt.entry
+            if entry is not None:
+                yield entry
+
+    def _attempt(self, index: int) -> Attempt:
+        plan, instance = self.plan, self.instance
+        target = instance.targets[index]
+        resolved = plan.resolved[index]
+        call = Call(
+            target=target,
+            options=resolved.options,
+            model=resolved.name or plan.model,
+            operation=plan.operation(index),
+            request=plan.request,
+            client_format=instance.llm_format,
+            stream=plan.stream,
+            include_usage=plan.include_usage,
+        )
+        try:
+            carrier = Carrier(
+                call, plan.body, as_sent=plan.body_as_sent, model_header=instance.model_name_header
+            )
+        except LookupError:
+            raise ApiError(
+                501, f"provider {call.provider} is not supported by this version", code="unsupported_provider"
+            ) from None
+        return Attempt(self, index, call, carrier, self._clock)
 
 
 def error_response(ticket: Ticket | None, error: ApiError) -> ClientResponse:
-    """An error before there is an exchange, in the client format of the ticket's instance (OpenAI's without)."""
-    raise NotImplementedError
+    """An error before there is an exchange, in the client format of the ticket's instance (OpenAI's
+    without)."""
+    name = ticket.instance.llm_format if ticket is not None else "openai"
+    try:
+        form = client_format(name)
+    except LookupError:
+        form = client_format("openai")
+    return _error(form, error)
+
+
+def _client(instance: Instance) -> ClientFormat:
+    try:
+        return client_format(instance.llm_format)
+    except LookupError:
+        raise ApiError(
+            501,
+            f"llm_format {instance.llm_format} is not supported by this version",
+            code="unsupported_llm_format",
+        ) from None
+
+
+def _error(form: ClientFormat, error: ApiError) -> ClientResponse:
+    headers = {**error.headers, "content-type": JSON_TYPE}
+    return ClientResponse(error.status, headers, dumps(form.error(error)))

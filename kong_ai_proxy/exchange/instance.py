@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
-from ..config.models import LlmFormat, Target
+from ..balancer.base import Balancer
+from ..balancer.fixed import FixedTarget
+from ..balancer.weighted import balancer_for
+from ..config.models import Acls, AdvancedConfig, Extensions, LlmFormat, Target
+from ..config.parse import parse
 from ..core.json import Json
+
+PROXY: Final = "kong-ai-proxy"
+ADVANCED: Final = "kong-ai-proxy-advanced"
+
+_DEFAULT_TIMEOUT: Final = 60.0
+"""Seconds; Kong's default for connecting, reading and writing (balancing.md section 1)."""
+_DEFAULT_CRITERIA: Final = frozenset({"error", "timeout"})
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds, for one attempt."""
+
+    connect: float = _DEFAULT_TIMEOUT
+    read: float = _DEFAULT_TIMEOUT
+    write: float = _DEFAULT_TIMEOUT
 
 
 @dataclass(slots=True)
@@ -19,8 +40,54 @@ class Instance:
     targets: list[Target]
     llm_format: LlmFormat
     response_streaming: str
+    """"allow", "deny" or "always"."""
     max_request_body_size: int
+    """Bytes; 0: no limit of ours. The relay refuses what is larger."""
     model_name_header: bool
     genai_category: str
     config: Json
     """The configuration as Kong sent it (never logged: it holds credentials)."""
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    retries: int = 0
+    """Attempts after the first."""
+    failover_criteria: frozenset[str] = _DEFAULT_CRITERIA
+    balancer: Balancer = field(default_factory=FixedTarget)
+    """Shared by all requests of this instance."""
+    acls: Acls | None = None
+    """Access rules; None without any."""
+
+    extensions: Extensions = field(default_factory=Extensions)
+    """Settings of our own: limits of streams."""
+
+    @classmethod
+    def from_config(cls, plugin: str, config: Json) -> Instance:
+        """From the configuration as Kong's StartInstance brings it. Raises ConfigError naming what is
+        wrong."""
+        parsed = parse(plugin, config)
+        plugin_id = config.get("__plugin_id")
+        instance = cls(
+            plugin=plugin,
+            plugin_id=plugin_id if isinstance(plugin_id, str) else "",
+            targets=list(parsed.targets),
+            llm_format=parsed.llm_format,
+            response_streaming=parsed.response_streaming,
+            max_request_body_size=parsed.max_request_body_size,
+            model_name_header=parsed.model_name_header,
+            genai_category=parsed.genai_category,
+            config=config,
+            extensions=parsed.kong_ai_proxy,
+        )
+        if isinstance(parsed, AdvancedConfig):
+            instance.balance(parsed)
+        return instance
+
+    def balance(self, config: AdvancedConfig) -> None:
+        """Take over how ai-proxy-advanced chooses, tries and gives up targets."""
+        balancer = config.balancer
+        self.timeouts = Timeouts(
+            balancer.connect_timeout / 1000, balancer.read_timeout / 1000, balancer.write_timeout / 1000
+        )
+        self.retries = balancer.retries
+        self.failover_criteria = frozenset(balancer.failover_criteria)
+        self.balancer = balancer_for(balancer.algorithm, [target.weight for target in config.targets])
+        self.acls = config.acls

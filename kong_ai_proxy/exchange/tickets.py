@@ -1,7 +1,7 @@
 """Tickets: how a request that Kong's `access` phase let through is recognised at the relay.
 
-`access` files a ticket and puts its token on the request; the relay redeems it, once. A request without a valid
-ticket did not pass our plugin (Kong fails open when a plugin server is away) and is refused.
+`access` files a ticket and puts its token on the request; the relay redeems it, once. A request without a
+valid ticket did not pass our plugin (Kong fails open when a plugin server is away) and is refused.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ class StreamTranslation(Protocol):
 
     content_type: str
     headers: Headers
-    """Further headers for the client (request ids, rate limits, `x-kong-llm-model`), allow-listed as those of a whole
-    answer."""
+    """Further headers for the client (request ids, rate limits, `x-kong-llm-model`), allow-listed as those
+    of a whole answer."""
     failed: ApiError | None
     """Set once the stream broke (error event, truncation); the bytes that say so were already given out."""
 
@@ -28,8 +28,8 @@ class StreamTranslation(Protocol):
         ...
 
     def abort(self, error: ApiError) -> bytes:
-        """The relay breaks the stream off (time-out, a limit, lost connection): what tells the client, no terminator.
-        Sets `failed`. Nothing may follow; empty where the stream has already ended or failed."""
+        """The relay breaks the stream off (time-out, a limit, lost connection): what tells the client, no
+        terminator. Sets `failed`. Nothing may follow; empty where the stream has already ended or failed."""
         ...
 
 
@@ -47,6 +47,6 @@ class Translation(Protocol):
         ...
 
     def stream(self, status: int, headers: Headers) -> StreamTranslation | None:
-        """For a provider answer that is a stream; None where it is not one (an error, or plain JSON in spite of
-        `stream: true`): read it whole and use `response`."""
+        """For a provider answer that is a stream; None where it is not one (an error, or plain JSON in
+        spite of `stream: true`): read it whole and use `response`."""
         ...

@@ -1,0 +1,165 @@
+"""One try at one target, as the relay carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Literal
+
+from ..accounting.cost import cost
+from ..accounting.estimate import estimate
+from ..accounting.record import Timing, tried_target
+from ..balancer.base import Outcome
+from ..core.call import Call
+from ..core.http import Headers
+from ..core.json import Json
+from ..core.usage import UsageSource
+from .carry import Carrier
+from .instance import Timeouts
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
+
+FailureKind = Literal["error", "timeout", "invalid_header"]
+"""How an attempt failed before an answer: the words of `failover_criteria`."""
+
+_IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
+"""Methods that may be repeated:
+https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_next_upstream."""
+
+
+class Attempt:
+    """One try at one target. The relay calls `connected`, then one of `failed`, `rejected` (true) or
+    `ended`."""
+
+    def __init__(
+        self, exchange: Exchange, index: int, call: Call, translation: Carrier, clock: Callable[[], float]
+    ) -> None:
+        self.call = call
+        self.translation = translation
+        self.timeouts: Timeouts = exchange.instance.timeouts
+        self.index = index
+        self.settled = False
+        """The balancer knows how it went."""
+        self.status: int | None = None
+        """The provider's status, once it answered."""
+        self.ip: str | None = None
+        self.timing = Timing()
+        self._exchange = exchange
+        self._clock = clock
+        self._began = clock()
+        self._connect_ms: float | None = None
+        self._sent = False
+
+    def connected(self, ip: str, elapsed: float) -> None:
+        """A connection is there (new or kept alive): the provider's address, seconds it took."""
+        self.ip = ip
+        self._connect_ms = elapsed * 1000
+        self._sent = True
+
+    def failed(self, kind: FailureKind) -> bool:
+        """No answer came. True if the exchange tries another target (by criteria, retries, method)."""
+        return self._over(kind, None)
+
+    def rejected(self, status: int, headers: Headers) -> bool:
+        """An answer with this status came. True if it is to be thrown away and another target tried."""
+        self.status = status
+        criterion = f"http_{status}"
+        if criterion not in self._exchange.instance.failover_criteria:
+            return False
+        return self._over(criterion, _seconds(headers.get("retry-after")))
+
+    def first_output(self) -> None:
+        """The first byte of the answer's body goes to the client now."""
+        if self.timing.first_token is None:
+            self.timing.first_token = self._elapsed_ms()
+
+    def ended(self, *, partial: bool = False) -> None:
+        """The answer is complete, or (`partial`) the client or the provider broke off. Further calls do
+        nothing."""
+        if self.settled:
+            return
+        self.timing.latency = self._elapsed_ms()
+        if self.timing.first_token is None and not partial:
+            self.timing.first_token = self.timing.latency
+        running = self.translation.running
+        if running is not None:
+            partial = partial or running.failed is not None
+            running.settle()
+        self._count(partial)
+        self._settle(ok=True)
+
+    def give_up(self) -> None:
+        """The exchange ends without an answer of this target; it is not to blame."""
+        if not self.settled:
+            self._settle(ok=True)
+
+    @property
+    def entry(self) -> Json | None:
+        """This try in `tried_targets`; None if nothing could be sent."""
+        upstream = self.translation.upstream
+        return None if upstream is None else tried_target(self.call, upstream.url, self.ip)
+
+    def _over(self, criterion: str, retry_after: float | None) -> bool:
+        """Whether another target is tried after this one failed by `criterion`; if so, this attempt is
+        settled."""
+        if self.settled:
+            return False
+        exchange = self._exchange
+        criteria = exchange.instance.failover_criteria
+        self.timing.latency = self._elapsed_ms()
+        answered = self.status is not None
+        counts = criterion in criteria
+        repeatable = not self._sent or exchange.request.method in _IDEMPOTENT or "non_idempotent" in criteria
+        if counts and repeatable and exchange.choose_next(after=self, answered=answered):
+            self._settle(ok=False, retry_after=retry_after)
+            return True
+        if not answered:
+            self._settle(ok=not counts)
+        else:
+            # The answer goes to the client: `ended` settles, and the target has failed nevertheless.
+            self._failed_by_status = True
+            self._retry_after = retry_after
+        return False
+
+    _failed_by_status = False
+    _retry_after: float | None = None
+
+    def _count(self, partial: bool) -> None:
+        """See that the usage says something wherever an answer was made."""
+        if self.status is not None and not 200 <= self.status < 300:
+            return
+        call = self.call
+        if call.usage.source is UsageSource.NONE:
+            if self.status is None and not self._sent:
+                return
+            estimate(self._exchange.plan.body, call, partial=partial)
+        elif partial:
+            call.usage.source = UsageSource.PARTIAL
+
+    def _settle(self, *, ok: bool, retry_after: float | None = None) -> None:
+        self.settled = True
+        usage = self.call.usage
+        counted = usage.source is not UsageSource.NONE
+        self._exchange.instance.balancer.ended(
+            self.index,
+            Outcome(
+                ok=ok and not self._failed_by_status,
+                connect_ms=self._connect_ms,
+                latency_ms=self.timing.latency,
+                time_to_first_token_ms=self.timing.first_token,
+                usage=usage if counted else None,
+                cost=cost(usage, self.call.options) if counted else 0.0,
+                retry_after_s=retry_after if retry_after is not None else self._retry_after,
+            ),
+        )
+
+    def _elapsed_ms(self) -> float:
+        return (self._clock() - self._began) * 1000
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """A `retry-after` in seconds; one that is a date is left to whoever reads the answer."""
+    try:
+        return float(retry_after) if retry_after else None
+    except ValueError:
+        return None

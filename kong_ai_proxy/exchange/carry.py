@@ -1,0 +1,198 @@
+"""One attempt's translation: client format and provider put together."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from ..core.call import Call
+from ..core.errors import ApiError
+from ..core.http import ClientResponse, Headers, UpstreamRequest
+from ..core.json import Json, JSONDecodeError, dumps, loads
+from ..formats import client_format
+from ..formats.base import Adapter, ClientFormat, Observer
+from ..providers import provider
+from .chunks import chunks_of
+from .defaults import with_defaults
+from .headers import answer_headers, provider_headers, with_client_query
+from .redact import redact
+from .streams import PassedStream, SniffedStream, Stream, TranslatedStream
+
+log = logging.getLogger(__name__)
+
+JSON_TYPE: Final = "application/json"
+MODEL_HEADER: Final = "x-kong-llm-model"
+DROPPED_HEADER: Final = "x-kong-ai-dropped"
+_HEADER_MAX: Final = 1024
+
+
+class Carrier:
+    """A `Translation` (see there) for routes whose body is JSON both ways."""
+
+    def __init__(self, call: Call, body: Json, *, as_sent: bool, model_header: bool) -> None:
+        """`as_sent`: the client's own bytes say what `body` says, so they may pass through."""
+        self.call = call
+        self.upstream: UpstreamRequest | None = None
+        """What was sent, before any credential was added to it."""
+        self.received: bytes | None = None
+        """A whole answer, as it came."""
+        self.running: Stream | None = None
+        """The answer's stream."""
+        self._body = body
+        self._as_sent = as_sent
+        self._model_header = model_header
+        self._provider = provider(call.provider)
+        self._client: ClientFormat = client_format(call.client_format)
+        self._adapter: Adapter | None = None
+        self._observer: Observer | None = None
+
+    # ---- towards the provider
+
+    def request(self) -> UpstreamRequest:
+        """The provider's request. Raises ApiError where this provider cannot be asked that."""
+        call = self.call
+        self._provider.supports(call)
+        adapter = self._adapter = self._provider.adapter(call)
+        self._observer = self._provider.observer(call) if adapter.format == self._client.name else None
+        if self._observer is not None:
+            body = self._passed_through(self._observer)
+        else:
+            body = self._translated(adapter)
+        url = with_client_query(self._provider.url(call), call)
+        headers = provider_headers(self._provider, call)
+        self.upstream = UpstreamRequest("POST", url, dict(headers), body)
+        # A copy: `auth` writes credentials into what it is given, and those must not come near a log record.
+        return UpstreamRequest("POST", url, headers, body)
+
+    def _passed_through(self, observer: Observer) -> bytes:
+        body, raw = self._body, self.call.request.body
+        changed = not self._as_sent
+        if self.call.stream and body.get("stream") is not True:
+            body = {**body, "stream": True}
+            changed = True
+        return observer.request(dumps(body) if changed else raw, body, self.call)
+
+    def _translated(self, adapter: Adapter) -> bytes:
+        pivot = with_defaults(self._client.request(self._body, self.call), self.call)
+        made = adapter.request(pivot, self.call)
+        return made if isinstance(made, bytes) else dumps(made)
+
+    # ---- a whole answer
+
+    def response(self, status: int, headers: Headers, body: bytes) -> ClientResponse:
+        """See `Translation.response`. Never raises."""
+        self.received = body
+        try:
+            if not 200 <= status < 300:
+                return self._refused(status, headers, body)
+            if self.call.stream:
+                return self._as_stream(body, headers)
+            if self._observer is not None:
+                answer = self._observer.response(body, self.call)
+                content_type = headers.get("content-type", JSON_TYPE)
+            else:
+                answer = dumps(self._client.response(self._answer(body), self.call))
+                content_type = JSON_TYPE
+            return ClientResponse(status, self._headers(headers, content_type), answer)
+        except ApiError as error:
+            return self.error(error, headers)
+        except Exception:
+            # Whatever a provider sends, the client gets an answer; the traceback is ours to read.
+            log.exception("an answer of %s could not be translated", self.call.provider)
+            return self.error(_untranslatable(self.call), headers)
+
+    def error(self, error: ApiError, headers: Headers | None = None) -> ClientResponse:
+        """An error in the client's format; request ids and rate limits of the provider's answer stay."""
+        answer = ClientResponse(
+            error.status, self._headers(headers or {}, JSON_TYPE), dumps(self._client.error(error))
+        )
+        answer.headers.update(answer_headers(error.headers))
+        return answer
+
+    def _refused(self, status: int, headers: Headers, body: bytes) -> ClientResponse:
+        """A provider's error: its own bytes where it is the client's format already, with its status."""
+        if status < 400:
+            raise ApiError(
+                502, f"{self.call.provider} answered with a redirect ({status})", code="upstream_redirect"
+            )
+        body = redact(body, self.call.target.auth)
+        if self._observer is not None and _is_error_object(body):
+            return ClientResponse(
+                status, self._headers(headers, headers.get("content-type", JSON_TYPE)), body
+            )
+        raise self._adapter_for().error(status, headers, body, self.call)
+
+    def _answer(self, body: bytes) -> Json:
+        """The provider's 2xx answer in OpenAI's form. Raises ApiError (502)."""
+        try:
+            parsed = loads(body)
+        except JSONDecodeError:
+            parsed = None
+        if not isinstance(parsed, dict):
+            raise ApiError(502, f"{self.call.provider} answered with something that is not a JSON object")
+        return self._adapter_for().response(parsed, self.call)
+
+    def _adapter_for(self) -> Adapter:
+        if self._adapter is None:
+            self._adapter = self._provider.adapter(self.call)
+        return self._adapter
+
+    def _as_stream(self, body: bytes, headers: Headers) -> ClientResponse:
+        encoder = self._client.stream(self.call)
+        chunks = chunks_of(self._answer(body))
+        stream = b"".join([*map(encoder.encode, chunks), encoder.finish()])
+        return ClientResponse(200, self._headers(headers, encoder.content_type), stream)
+
+    # ---- a streamed answer
+
+    def stream(self, status: int, headers: Headers) -> Stream | None:
+        """See `Translation.stream`."""
+        if not self.call.stream or not 200 <= status < 300:
+            return None
+        encoder = self._client.stream(self.call)
+        given = headers.get("content-type", "")
+        running: Stream
+        if self._observer is not None:
+            running = PassedStream(self._observer.stream(self.call), encoder, self.call)
+        else:
+            running = TranslatedStream(self._adapter_for().stream(self.call), encoder, self.call)
+        if given.partition(";")[0].strip().lower() == JSON_TYPE:
+            # Some providers call their stream that, some ignore `stream: true`: the first byte tells.
+            running = SniffedStream(running, encoder, self.call, self._answer)
+        running.headers = self._headers(headers, running.content_type)
+        del running.headers["content-type"]
+        self.running = running
+        return running
+
+    # ---- headers
+
+    def _headers(self, headers: Headers, content_type: str) -> Headers:
+        kept = answer_headers(headers)
+        kept["content-type"] = content_type
+        if self._model_header:
+            kept[MODEL_HEADER] = _header_text(f"{self.call.provider}/{self.call.model}")
+        if self.call.dropped and self.call.target.logging.log_statistics:
+            kept[DROPPED_HEADER] = _header_text(", ".join(self.call.dropped))
+        return kept
+
+
+def _is_error_object(body: bytes) -> bool:
+    """Whether an error's body has the one member that OpenAI's, Anthropic's and Google's errors share."""
+    try:
+        parsed = loads(body)
+    except JSONDecodeError:
+        return False
+    return isinstance(parsed, dict) and isinstance(parsed.get("error"), dict)
+
+
+def _header_text(text: str) -> str:
+    """Text from outside, safe in a header: nothing but printable ASCII, bounded."""
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in text)
+    return text[:_HEADER_MAX]
+
+
+def _untranslatable(call: Call) -> ApiError:
+    return ApiError(
+        502, f"the answer of {call.provider} could not be translated", code="upstream_invalid_answer"
+    )

@@ -1,0 +1,229 @@
+"""What a client wants, before any target is chosen: its request read, checked, and matched against the
+targets.
+
+The texts of refusals are Kong's where Kong documents one (its 3.9.3 source, `kong/llm/plugin/shared-filters/
+normalize-request.lua`, and the documentation's support and how-to pages).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ..config.models import Target
+from ..core.errors import ApiError, BadRequest
+from ..core.http import ClientRequest
+from ..core.json import Json, JSONDecodeError, loads
+from ..core.operations import OPERATIONS
+from .instance import Instance
+from .resolve import Resolved, resolve_target
+
+BAD_JSON: Final = "content-type header does not match request body, or bad JSON formatting"
+NO_PROMPT: Final = "request body doesn't contain valid prompts"
+NO_MODEL: Final = "model parameter not found in request, nor in gateway configuration"
+OWN_MODEL: Final = "cannot use own model - must be: "
+UNKNOWN_ALIAS: Final = "model not configured"
+NO_STREAM: Final = "response streaming is not enabled for this LLM"
+
+SUPPORTED: Final = frozenset({"chat", "completions", "embeddings"})
+"""Operations that this version carries."""
+
+_STREAMED: Final = frozenset({"chat", "completions"})
+_WRONG_CONTENT_TYPE: Final = {
+    "chat": "LLM route only supports llm chat type requests",
+    "completions": "LLM route only supports llm completions type requests",
+    "embeddings": "LLM route only supports llm embeddings type requests",
+}
+_PROMPT: Final = {
+    ("openai", "chat"): "messages",
+    ("openai", "completions"): "prompt",
+    ("openai", "embeddings"): "input",
+    ("anthropic", "chat"): "messages",
+}
+"""(client format, operation) → the body's member that holds the prompt."""
+_MODEL_OPTIONAL: Final = frozenset({"azure"})
+"""Providers where a deployment names the model:
+https://developer.konghq.com/ai-gateway/ai-providers/azure/."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """A request that may be tried at its candidates."""
+
+    instance: Instance
+    request: ClientRequest
+    body: Json
+    """The client's body, `extra_body` merged in. Never changed: every attempt starts from it."""
+    body_as_sent: bool
+    """`body` is what `request.body` says, so those bytes may pass through."""
+    model: str
+    """The model the client asked for; "" if it did not."""
+    stream: bool
+    """The client gets a stream."""
+    include_usage: bool
+    candidates: list[int]
+    """Indexes of the targets that may serve it, in configured order."""
+    resolved: dict[int, Resolved]
+    """What templates in the candidates' model came out as."""
+
+    def operation(self, index: int) -> str:
+        return OPERATIONS[self.instance.targets[index].route_type]
+
+
+def make_plan(instance: Instance, request: ClientRequest) -> Plan:
+    """Read and check a request. Raises ApiError for the client."""
+    operations = _operations(instance)
+    body, as_sent = _read_body(request, operations[0])
+    if len(set(operations)) > 1:
+        targets = _by_shape(instance, operations, body)
+    else:
+        targets = list(range(len(operations)))
+    operation = operations[targets[0]]
+    _check_prompt(instance.llm_format, operation, body)
+    model = _model(body)
+    stream, include_usage = _streaming(instance, operation, body)
+    candidates, resolved = _candidates(instance, targets, model, request)
+    return Plan(instance, request, body, as_sent, model, stream, include_usage, candidates, resolved)
+
+
+def _operations(instance: Instance) -> list[str]:
+    operations = [OPERATIONS[target.route_type] for target in instance.targets]
+    if not SUPPORTED.intersection(operations):
+        raise ApiError(
+            501,
+            f"route type {instance.targets[0].route_type} is not supported by this version",
+            code="unsupported_route_type",
+        )
+    return operations
+
+
+def _read_body(request: ClientRequest, operation: str) -> tuple[Json, bool]:
+    if not _is_json(request.headers.get("content-type", "")):
+        text = _WRONG_CONTENT_TYPE.get(operation, _WRONG_CONTENT_TYPE["chat"])
+        raise BadRequest(f"{text}; send it with Content-Type: application/json")
+    if request.upload is not None:
+        raise BadRequest(BAD_JSON)
+    try:
+        body = loads(request.body)
+    except (JSONDecodeError, RecursionError):
+        raise BadRequest(BAD_JSON) from None
+    if not isinstance(body, dict):
+        raise BadRequest("request body must be a JSON object")
+    extra = body.get("extra_body", _ABSENT)
+    if extra is _ABSENT:
+        return body, True
+    if extra is not None and not isinstance(extra, dict):
+        raise BadRequest("extra_body must be a JSON object", param="extra_body")
+    # Merged before anything is checked, so that nothing is said in there that could not be said openly.
+    merged = {name: value for name, value in body.items() if name != "extra_body"}
+    merged.update(extra or {})
+    merged.pop("extra_body", None)
+    return merged, False
+
+
+_ABSENT: Final[Any] = object()
+
+
+def _is_json(content_type: str) -> bool:
+    essence = content_type.partition(";")[0].strip().lower()
+    return essence == "application/json" or (essence.startswith("application/") and essence.endswith("+json"))
+
+
+def _by_shape(instance: Instance, operations: list[str], body: Json) -> list[int]:
+    """Targets of several route types in one instance: those whose operation this body is made for."""
+    fitting = [
+        index
+        for index, operation in enumerate(operations)
+        if operation in SUPPORTED and body.get(_PROMPT.get((instance.llm_format, operation), "")) is not None
+    ]
+    if not fitting:
+        raise BadRequest(NO_PROMPT)
+    first = operations[fitting[0]]
+    return [index for index in fitting if operations[index] == first]
+
+
+def _check_prompt(llm_format: str, operation: str, body: Json) -> None:
+    member = _PROMPT.get((llm_format, operation))
+    if member is None:
+        return
+    prompt = body.get(member)
+    if member == "messages":
+        if not isinstance(prompt, list) or not prompt:
+            raise BadRequest(NO_PROMPT, param=member)
+        for position, message in enumerate(prompt):
+            if not isinstance(message, dict):
+                raise BadRequest(f"messages[{position}] must be a JSON object", param=f"messages[{position}]")
+    elif not isinstance(prompt, (str, list)) or not prompt:
+        raise BadRequest(NO_PROMPT, param=member)
+
+
+def _model(body: Json) -> str:
+    model = body.get("model")
+    if model is None:
+        return ""
+    if not isinstance(model, str):
+        raise BadRequest("model must be a string", param="model")
+    return model
+
+
+def _streaming(instance: Instance, operation: str, body: Json) -> tuple[bool, bool]:
+    """Whether the client gets a stream, and usage on it."""
+    if operation not in _STREAMED:
+        return False, False
+    stream = body.get("stream")
+    if stream is not None and not isinstance(stream, bool):
+        raise BadRequest("stream must be true or false", param="stream")
+    options = body.get("stream_options")
+    if options is not None and not isinstance(options, dict):
+        raise BadRequest("stream_options must be a JSON object", param="stream_options")
+    if stream and instance.response_streaming == "deny":
+        raise BadRequest(NO_STREAM, param="stream")
+    streamed = bool(stream) or instance.response_streaming == "always"
+    return streamed, streamed and isinstance(options, dict) and options.get("include_usage") is True
+
+
+def _candidates(
+    instance: Instance, targets: list[int], model: str, request: ClientRequest
+) -> tuple[list[int], dict[int, Resolved]]:
+    """The targets that serve this model, by alias or by name (balancing.md section 5)."""
+    configured = instance.targets
+    aliased = [index for index in targets if configured[index].model.model_alias]
+    if model and aliased:
+        matching = [index for index in aliased if configured[index].model.model_alias == model]
+        if matching:
+            return matching, _resolve(configured, matching, request)
+        targets = [index for index in targets if not configured[index].model.model_alias]
+        if not targets:
+            raise BadRequest(UNKNOWN_ALIAS, param="model", code="model_not_found")
+    resolved = _resolve(configured, targets, request)
+    serving = [
+        index for index in targets if index in resolved and _serves(configured[index], resolved[index], model)
+    ]
+    if serving:
+        return serving, resolved
+    if not model:
+        raise BadRequest(NO_MODEL, param="model")
+    if aliased:
+        raise BadRequest(UNKNOWN_ALIAS, param="model", code="model_not_found")
+    names = dict.fromkeys(resolved[index].name for index in targets if index in resolved)
+    raise BadRequest(OWN_MODEL + ", ".join(name for name in names if name), param="model")
+
+
+def _serves(target: Target, resolved: Resolved, model: str) -> bool:
+    if not resolved.name:
+        return bool(model) or target.model.provider in _MODEL_OPTIONAL
+    return not model or model == resolved.name
+
+
+def _resolve(targets: list[Target], indexes: list[int], request: ClientRequest) -> dict[int, Resolved]:
+    """Templates filled in. A target whose templates this request cannot fill is left out, unless none can."""
+    found: dict[int, Resolved] = {}
+    failure: ApiError | None = None
+    for index in indexes:
+        try:
+            found[index] = resolve_target(targets[index], request)
+        except ApiError as error:
+            failure = failure or error
+    if not found and failure is not None:
+        raise failure
+    return found

@@ -1,0 +1,204 @@
+"""Streamed answers on their way to the client: translated, passed through, or found to be no stream at
+all."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from ..core.call import Call
+from ..core.errors import ApiError
+from ..core.http import Headers
+from ..core.json import Json, JSONDecodeError, loads
+from ..formats.base import StreamDecoder, StreamEncoder, StreamItem, StreamObserver
+from .chunks import chunks_of
+
+log = logging.getLogger(__name__)
+
+_WHOLE_MAX: Final = 16 * 1024 * 1024
+"""Bytes of a whole answer that came where a stream was asked for."""
+
+
+class Stream(ABC):
+    """A `StreamTranslation` (see there)."""
+
+    def __init__(self, encoder: StreamEncoder, call: Call) -> None:
+        self.content_type = encoder.content_type
+        self.headers: Headers = {}
+        self.failed: ApiError | None = None
+        self.ended = False
+        """`finish` was called, or the stream broke: nothing more goes out."""
+        self._encoder = encoder
+        self._call = call
+
+    @abstractmethod
+    def _take(self, data: bytes) -> bytes:
+        """Bytes for the client out of bytes from the provider."""
+
+    @abstractmethod
+    def _rest(self) -> bytes:
+        """What is left when the provider has closed, with the terminator if the answer is complete."""
+
+    def feed(self, data: bytes) -> bytes:
+        if self.ended:
+            return b""
+        try:
+            return self._take(data)
+        except Exception as error:
+            return self._broke_on(error)
+
+    def finish(self) -> bytes:
+        if self.ended:
+            return b""
+        try:
+            rest = self._rest()
+        except Exception as error:
+            rest = self._broke_on(error)
+        self.ended = True
+        return rest
+
+    def abort(self, error: ApiError) -> bytes:
+        if self.ended:
+            return b""
+        self.settle()
+        return self._break(error)
+
+    def settle(self) -> None:
+        """Nobody reads on: have what is known so far noted on the call."""
+        if not self.ended:
+            try:
+                self._rest()
+            except Exception as error:
+                self._broke_on(error)
+            self.failed = None
+            self.ended = True
+
+    def _break(self, error: ApiError) -> bytes:
+        self.failed = error
+        self.ended = True
+        return self._encoder.error(error)
+
+    def _broke_on(self, error: Exception) -> bytes:
+        if not isinstance(error, ApiError):
+            # Whatever a provider sends, the client gets a clear end; the traceback is ours to read.
+            log.error("a stream of %s could not be translated", self._call.provider, exc_info=error)
+            error = ApiError(
+                502,
+                f"the stream of {self._call.provider} could not be translated",
+                code="upstream_invalid_answer",
+            )
+        return self._break(error)
+
+
+class TranslatedStream(Stream):
+    """The provider's stream, decoded to OpenAI chunks and encoded as the client's format."""
+
+    def __init__(self, decoder: StreamDecoder, encoder: StreamEncoder, call: Call) -> None:
+        super().__init__(encoder, call)
+        self._decoder = decoder
+
+    def _take(self, data: bytes) -> bytes:
+        return self._encoded(self._decoder.feed(data))
+
+    def _rest(self) -> bytes:
+        rest = self._encoded(self._decoder.finish())
+        return rest if self.failed else rest + self._encoder.finish()
+
+    def _encoded(self, items: Iterable[StreamItem]) -> bytes:
+        out = []
+        for item in items:
+            if isinstance(item, ApiError):
+                out.append(self._break(item))
+                break
+            out.append(self._encoder.encode(item))
+        return b"".join(out)
+
+
+class PassedStream(Stream):
+    """Same format on both sides: read on the way, and ended with an error where it was cut off."""
+
+    def __init__(self, observer: StreamObserver, encoder: StreamEncoder, call: Call) -> None:
+        super().__init__(encoder, call)
+        self._observer = observer
+
+    def _take(self, data: bytes) -> bytes:
+        passed = self._observer.feed(data)
+        self._see_failure()
+        return passed
+
+    def _rest(self) -> bytes:
+        rest = self._observer.finish()
+        if self._observer.complete or self._see_failure():
+            return rest
+        return rest + self._break(
+            ApiError(
+                502, "the provider's stream ended before its answer did", code="upstream_stream_truncated"
+            )
+        )
+
+    def _see_failure(self) -> bool:
+        """Whether the provider ended its stream with an error, which has passed through."""
+        if self._observer.failed is None:
+            return False
+        self.failed = self._observer.failed
+        self.ended = True
+        return True
+
+
+class SniffedStream(Stream):
+    """An answer labelled `application/json` where a stream was asked for: its first byte tells what it is.
+
+    A stream goes on to the stream it wraps. One whole JSON object becomes a stream for the client, who
+    asked for one.
+    """
+
+    def __init__(
+        self, inner: Stream, encoder: StreamEncoder, call: Call, answer: Callable[[bytes], Json]
+    ) -> None:
+        super().__init__(encoder, call)
+        self._inner = inner
+        self._answer = answer
+        self._whole: list[bytes] = []
+        self._size = 0
+        self._is_stream: bool | None = None
+
+    def _take(self, data: bytes) -> bytes:
+        if self._is_stream is None:
+            start = data.lstrip()[:1] if not self._whole else b""
+            if not start:
+                self._whole.append(data)
+                return b""
+            self._is_stream = start != b"{"
+        if self._is_stream:
+            data = b"".join([*self._whole, data])
+            self._whole = []
+            return self._forward(self._inner.feed(data))
+        self._whole.append(data)
+        self._size += len(data)
+        if self._size > _WHOLE_MAX:
+            raise ApiError(
+                502, f"the provider's answer exceeds {_WHOLE_MAX} bytes", code="upstream_answer_too_large"
+            )
+        return b""
+
+    def _rest(self) -> bytes:
+        if self._is_stream:
+            return self._forward(self._inner.finish())
+        data = b"".join(self._whole)
+        try:
+            loads(data)
+        except JSONDecodeError:
+            # Lines of JSON, or one that was cut off: the format's own decoder knows which.
+            out = self._inner.feed(data)
+            return self._forward(out + self._inner.finish())
+        encoder = self._encoder
+        chunks = chunks_of(self._answer(data))
+        return b"".join([*map(encoder.encode, chunks), encoder.finish()])
+
+    def _forward(self, data: bytes) -> bytes:
+        if self._inner.failed is not None:
+            self.failed = self._inner.failed
+            self.ended = True
+        return data
