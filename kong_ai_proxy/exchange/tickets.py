@@ -83,6 +83,12 @@ class TicketStore:
         for token in _older(self._ended, horizon, lambda ended: ended[0]):
             del self._ended[token]
 
+    def oldest_age(self) -> float:
+        """Seconds since the oldest unredeemed ticket was filed; 0 without one."""
+        for ticket in self._open.values():
+            return self._clock() - ticket.filed
+        return 0.0
+
     def __len__(self) -> int:
         return len(self._open)
 
