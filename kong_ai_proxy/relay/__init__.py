@@ -1,1 +1,4 @@
-""""""
+"""The relay: the HTTP server that Kong proxies to, the client towards providers, the loop that carries an exchange.
+
+All I/O of the data path is here, and nothing else: what is sent and answered is decided in `exchange`.
+"""

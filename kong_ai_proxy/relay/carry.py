@@ -1,0 +1,323 @@
+"""Carries one exchange: sends each attempt, brings the answer back whole or as a stream, delivers the record.
+
+What to send, to whom, and what the answer means is decided in `exchange`; here it only moves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from gevent import GreenletExit
+
+from ..core.call import Call
+from ..core.errors import ApiError
+from ..core.http import ClientRequest, ClientResponse, UpstreamRequest
+from ..core.json import Json
+from ..exchange.exchange import Attempt, Exchange
+from ..exchange.tickets import TICKET_HEADER, Ticket, TicketStore
+from ..exchange.translation import StreamTranslation
+from ..log import get_logger
+from .downstream import BodyTooLarge, ClientGone, Downstream, Limits
+from .upstream import Answer, UpstreamClient, UpstreamFailure
+
+USAGE_HEADER: Final = "x-kong-ai-usage"
+"""On the answer to Kong, where the usage filter takes it out: the record, or `stream`."""
+_SSE: Final = "text/event-stream"
+
+log = get_logger("relay")
+
+Open: TypeAlias = Callable[[Ticket, ClientRequest], Exchange]
+Authenticate: TypeAlias = Callable[[UpstreamRequest, Call], None]
+Encode: TypeAlias = Callable[[Json], str]
+LogUsage: TypeAlias = Callable[[Json], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the loop is given from the other rooms."""
+
+    client: UpstreamClient
+    tickets: TicketStore
+    open: Open
+    authenticate: Authenticate
+    encode: Encode
+    """The log record as one header value."""
+    log_usage: LogUsage
+    """For records that cannot go back through Kong."""
+
+
+class Journey:
+    """One exchange on its way. Used once."""
+
+    __slots__ = (
+        "_attempt", "_delivered", "_down", "_exchange", "_limits", "_parts", "_record", "_request", "_ticket",
+        "_token",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        parts: Parts,
+        down: Downstream,
+        ticket: Ticket,
+        token: str,
+        request: ClientRequest,
+        exchange: Exchange,
+    ) -> None:
+        self._parts = parts
+        self._down = down
+        self._limits: Limits = down.limits
+        self._ticket = ticket
+        self._token = token
+        self._request = request
+        self._exchange = exchange
+        self._attempt: Attempt | None = None
+        """The attempt that is neither failed, nor rejected, nor ended."""
+        self._record: Json | None = None
+        self._delivered = False
+        """The record is where it belongs; or there is none."""
+
+    def run(self) -> None:
+        """Raises ClientGone, after the provider's connection was closed and the usage so far was logged."""
+        down = self._down
+        down.watch()
+        try:
+            response = self._answer()
+            if response is not None:
+                self._respond(response)
+        except (ClientGone, GreenletExit):
+            self._broken_off()
+            raise
+        except BaseException:
+            self._end(partial=True)
+            raise
+        finally:
+            down.unwatch()
+
+    # The attempts.
+
+    def _answer(self) -> ClientResponse | None:
+        """The whole answer; None where it was streamed, and is delivered."""
+        exchange = self._exchange
+        failure = ApiError(502, "no provider could answer", code="upstream_error")
+        while True:
+            try:
+                attempt = exchange.next_attempt()
+            except ApiError as error:
+                return exchange.refuse(error)
+            if attempt is None:
+                return exchange.refuse(failure)
+            self._attempt = attempt
+            try:
+                upstream = attempt.translation.request()
+            except ApiError as error:
+                self._end()
+                return exchange.refuse(error)
+            try:
+                self._parts.authenticate(upstream, attempt.call)
+            except ApiError as error:
+                failure = error
+                if self._failed(UpstreamFailure("error", "no credentials")):
+                    continue
+                return exchange.refuse(error)
+            try:
+                answer = self._parts.client.send(upstream, attempt.timeouts, attempt.connected)
+            except UpstreamFailure as error:
+                failure = _error_of(error, attempt.call)
+                if self._failed(error):
+                    continue
+                return exchange.refuse(failure)
+            except BodyTooLarge:
+                self._end()
+                return exchange.refuse(too_large())
+            except ValueError as error:
+                self._end()
+                log.warning("request not sent", reason=str(error), provider=attempt.call.provider)
+                return exchange.refuse(ApiError(400, f"the request cannot be sent: {error}"))
+            try:
+                if self._may_repeat() and attempt.rejected(answer.status, answer.headers):
+                    self._attempt = None
+                    failure = ApiError(502, f"{attempt.call.provider} answered with {answer.status}")
+                    answer.discard()
+                    continue
+                stream = attempt.translation.stream(answer.status, answer.headers)
+                if stream is None:
+                    return self._whole(attempt, answer)
+                early = self._stream(attempt, answer, stream)
+            except UpstreamFailure as error:
+                failure = _error_of(error, attempt.call)
+                if self._failed(error):
+                    continue
+                return exchange.refuse(failure)
+            finally:
+                answer.close()
+            if early is None:
+                return None
+            failure = early
+            if self._may_repeat() and attempt.rejected(early.status, early.headers):
+                self._attempt = None
+                continue
+            self._end(partial=True)
+            return exchange.refuse(early)
+
+    def _failed(self, failure: UpstreamFailure) -> bool:
+        """Whether another target may be tried."""
+        attempt, self._attempt = self._attempt, None
+        assert attempt is not None
+        return attempt.failed(failure.kind) and self._may_repeat()
+
+    def _may_repeat(self) -> bool:
+        upload = self._request.upload
+        return upload is None or not upload.started
+
+    def _whole(self, attempt: Attempt, answer: Answer) -> ClientResponse:
+        body = answer.read_all(self._limits.answer)
+        response = attempt.translation.response(answer.status, answer.headers, body)
+        attempt.first_output()
+        self._end()
+        return response
+
+    # Streams.
+
+    def _stream(self, attempt: Attempt, answer: Answer, stream: StreamTranslation) -> ApiError | None:
+        """Carries a stream to its end. Gives the error of a stream that failed before it had any output: nothing
+        was sent then, and the client can have it with its own status. Raises UpstreamFailure in the same case."""
+        down = self._down
+        chunked = down.chunked
+        feed = stream.feed
+        read = answer.read
+        send = down.send
+        head = b""
+        until = time.monotonic() + self._limits.stream_seconds
+        patience = attempt.timeouts.read
+        while True:
+            left = until - time.monotonic()
+            try:
+                # One read, one send: a slow client keeps the provider waiting, and memory holds one piece.
+                data = read(patience if not patience or left > patience else max(left, 0.001))
+            except UpstreamFailure as failure:
+                if not down.answered:
+                    raise
+                if time.monotonic() >= until:
+                    rest = stream.abort(self._too_long())
+                else:
+                    rest = stream.abort(_error_of(failure, attempt.call))
+                break
+            if not data:
+                rest = stream.finish()
+                break
+            out = feed(data)
+            if stream.failed is not None:
+                rest = out
+                break
+            if out:
+                if not down.answered:
+                    attempt.first_output()
+                    head = self._stream_head(stream)
+                send(head + (b"%x\r\n%b\r\n" % (len(out), out) if chunked else out))
+                head = b""
+            if time.monotonic() >= until:
+                rest = stream.abort(self._too_long())
+                break
+        answer.close()
+        if not down.answered:
+            if stream.failed is not None and not attempt.call.output_bytes:
+                return stream.failed
+            attempt.first_output()
+            head = self._stream_head(stream)
+        self._end(partial=stream.failed is not None)
+        rest += self._comment(stream)
+        if chunked:
+            rest = b"%x\r\n%b\r\n0\r\n\r\n" % (len(rest), rest) if rest else b"0\r\n\r\n"
+        send(head + rest)
+        self._delivered = True
+        return None
+
+    def _too_long(self) -> ApiError:
+        seconds = self._limits.stream_seconds
+        return ApiError(504, f"the stream took longer than {seconds:g} seconds", code="stream_too_long")
+
+    def _stream_head(self, stream: StreamTranslation) -> bytes:
+        headers = dict(stream.headers)
+        headers["content-type"] = stream.content_type
+        headers["cache-control"] = "no-cache"
+        headers["x-accel-buffering"] = "no"
+        if self._in_band(stream):
+            headers[USAGE_HEADER] = "stream"
+        elif self._ticket.buffered:
+            headers[TICKET_HEADER] = self._token
+        return self._down.stream_head(200, headers)
+
+    def _in_band(self, stream: StreamTranslation) -> bool:
+        """The record can follow the last event as a comment: only SSE has comments."""
+        return self._ticket.filter_installed and stream.content_type.startswith(_SSE)
+
+    def _comment(self, stream: StreamTranslation) -> bytes:
+        record = self._record = self._exchange.record()
+        if record is None:
+            return b""
+        if self._in_band(stream):
+            return b": kong-ai-usage %b\n\n" % self._parts.encode(record).encode()
+        if self._ticket.buffered:
+            self._parts.tickets.settle(self._token, record)
+        else:
+            self._parts.log_usage(record)
+        self._delivered = True
+        return b""
+
+    # The record.
+
+    def _respond(self, response: ClientResponse) -> None:
+        """A whole answer, with the record on it where Kong can take it."""
+        down = self._down
+        if not down.body_complete:
+            down.drain()
+        record = self._record = self._exchange.record()
+        in_band = False
+        if record is None:
+            pass
+        elif self._ticket.buffered:
+            self._parts.tickets.settle(self._token, record)
+            response.headers[TICKET_HEADER] = self._token
+        elif self._ticket.filter_installed:
+            response.headers[USAGE_HEADER] = self._parts.encode(record)
+            in_band = True
+        else:
+            self._parts.log_usage(record)
+        self._delivered = not in_band
+        try:
+            down.respond(response)
+        finally:
+            self._delivered = self._delivered or down.head_sent
+
+    def _end(self, *, partial: bool = False) -> None:
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.ended(partial=partial)
+
+    def _broken_off(self) -> None:
+        """The client went away: nobody is there to take the record but the log."""
+        self._end(partial=True)
+        if self._delivered:
+            return
+        self._delivered = True
+        record = self._record or self._exchange.record()
+        if record is None:
+            return
+        if self._ticket.buffered:
+            self._parts.tickets.settle(self._token, record)
+        else:
+            self._parts.log_usage(record)
+
+
+def too_large() -> ApiError:
+    """For a body above `max_request_body_size`."""
+    return ApiError(413, "Request body too large", code="request_too_large")
+
+
+def _error_of(failure: UpstreamFailure, call: Call) -> ApiError:
+    if failure.kind == "timeout":
+        return ApiError(504, f"{call.provider}: {failure}", type="timeout_error", code="upstream_timeout")
+    return ApiError(502, f"{call.provider}: {failure}", code="upstream_error")

@@ -1,0 +1,292 @@
+"""Non-blocking TCP connections for one greenlet at a time.
+
+gevent's own sockets make a Waiter and a Timeout for every wait. A relay waits once for every token of every stream,
+so this keeps one watcher for each direction and one timer, and switches to the hub directly.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from gevent import get_hub, getcurrent, monkey
+
+StdSocket: Final[type[socket.socket]] = monkey.get_original("socket", "socket")
+"""The socket class without gevent, in a patched process too."""
+
+_READ: Final = 1
+_WRITE: Final = 2
+_LATE: Final = object()
+_ONE_SEND: Final = 64 * 1024
+"""Up to here head and body are joined for one send; above, copying costs more than a second system call."""
+
+
+class TimedOut(Exception):
+    """Nothing could be read, or written, for as long as was allowed."""
+
+
+class ConnectionBroken(Exception):
+    """The peer reset the connection, or TLS failed on it."""
+
+
+class Connection:
+    """A connected (or connecting) TCP socket.
+
+    `recv` and `send` wait without a greenlet of their own. Whoever is thrown an exception while it waits (a client that went away, a killed greenlet) leaves no watcher behind.
+    """
+
+    __slots__ = (
+        "_hub", "_reader", "_sock", "_timer", "_timer_for", "_watcher", "_writer", "closed", "peer_ip",
+    )  # fmt: skip
+
+    def __init__(self, sock: socket.socket, peer_ip: str = "") -> None:
+        self._sock = sock
+        self._hub = get_hub()
+        self._reader: Any = None
+        self._writer: Any = None
+        self._timer: Any = None
+        self._timer_for = 0.0
+        self._watcher: Any = None
+        self.closed = False
+        self.peer_ip = peer_ip
+
+    @property
+    def fd(self) -> int:
+        return self._sock.fileno()
+
+    @classmethod
+    def accepted(cls, sock: Any, peer_ip: str) -> Connection:
+        """Takes over an accepted gevent socket."""
+        own = StdSocket(fileno=sock.detach())
+        own.setblocking(False)
+        _no_delay(own)
+        return cls(own, peer_ip)
+
+    @classmethod
+    def connect(cls, family: int, address: tuple[Any, ...], timeout: float) -> Connection:
+        """Connects, within `timeout` seconds. Raises TimedOut or ConnectionBroken."""
+        sock = StdSocket(family, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        connection = cls(sock, str(address[0]))
+        try:
+            _no_delay(sock)
+            code = sock.connect_ex(address)
+            if code in (errno.EINPROGRESS, errno.EWOULDBLOCK):
+                connection.wait_writable(timeout)
+                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                raise ConnectionBroken(errno.errorcode.get(code, str(code)))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def recv(self, size: int, timeout: float) -> bytes:
+        """At least one byte, at most `size`; b"" when the peer closed. Raises TimedOut, ConnectionBroken."""
+        while True:
+            try:
+                return self._sock.recv(size)
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                raise ConnectionBroken(_name(error)) from None
+            self.wait_readable(timeout)
+
+    def send(self, data: bytes | memoryview, timeout: float) -> None:
+        """All of it; `timeout` is for each wait. Raises TimedOut, ConnectionBroken."""
+        while True:
+            try:
+                sent = self._sock.send(data)
+                if sent == len(data):
+                    return
+                data = memoryview(data)[sent:]
+                continue
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                raise ConnectionBroken(_name(error)) from None
+            self.wait_writable(timeout)
+
+    def send_all(self, head: bytes, body: bytes, timeout: float) -> None:
+        """Head and body, in one send where that is possible."""
+        if len(body) <= _ONE_SEND:
+            self.send(head + body, timeout)
+            return
+        self.send(head + body[:_ONE_SEND], timeout)
+        self.send(memoryview(body)[_ONE_SEND:], timeout)
+
+    def idle_and_open(self) -> bool:
+        """For a connection kept alive: nothing came and the peer did not close."""
+        try:
+            self._sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def recv_now(self, size: int) -> bytes | None:
+        """What is there without waiting: None if nothing is, b"" when the peer closed or reset."""
+        try:
+            return self._sock.recv(size)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
+    def wait_readable(self, timeout: float) -> None:
+        """Raises TimedOut. `timeout` 0 waits for ever."""
+        if self._reader is None:
+            self._reader = self._hub.loop.io(self.fd, _READ)
+        self._wait(self._reader, timeout)
+
+    def wait_writable(self, timeout: float) -> None:
+        """Raises TimedOut. `timeout` 0 waits for ever."""
+        if self._writer is None:
+            self._writer = self._hub.loop.io(self.fd, _WRITE)
+        self._wait(self._writer, timeout)
+
+    def _wait(self, watcher: Any, timeout: float) -> None:
+        wake = getcurrent().switch
+        watcher.start(wake)
+        if timeout:
+            timer = self._timer
+            if self._timer_for != timeout:
+                if timer is not None:
+                    timer.close()
+                timer = self._timer = self._hub.loop.timer(timeout, repeat=timeout)
+                self._timer_for = timeout
+            timer.again(wake, _LATE)
+        try:
+            if self._hub.switch() is _LATE:
+                raise TimedOut
+        finally:
+            # Closed meanwhile by another greenlet: its watchers are gone already.
+            if not self.closed:
+                watcher.stop()
+                if timeout:
+                    timer.stop()
+
+    def watch(self, callback: Callable[[], None]) -> None:
+        """Until `unwatch`: calls back, in the hub, whenever there is something to read or the peer closed."""
+        if self._watcher is None:
+            self._watcher = self._hub.loop.io(self.fd, _READ)
+        self._watcher.start(callback)
+
+    def unwatch(self) -> None:
+        """Idempotent."""
+        if self._watcher is not None and not self.closed:
+            self._watcher.stop()
+
+    def shutdown_write(self) -> None:
+        """Tells the peer that nothing more will come."""
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Idempotent. Watchers go before the descriptor, which may be reused at once."""
+        if self.closed:
+            return
+        self.closed = True
+        for watcher in (self._reader, self._writer, self._watcher, self._timer):
+            if watcher is not None:
+                watcher.stop()
+                watcher.close()
+        self._sock.close()
+
+
+class TlsConnection(Connection):
+    """TLS on top, through memory buffers: the waits stay those of `Connection`."""
+
+    __slots__ = ("_incoming", "_outgoing", "_tls")
+
+    def __init__(self, sock: socket.socket, peer_ip: str = "") -> None:
+        super().__init__(sock, peer_ip)
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls: ssl.SSLObject | None = None
+
+    def handshake(self, context: ssl.SSLContext, hostname: str, timeout: float) -> None:
+        """Raises ssl.SSLError (a certificate that does not verify), TimedOut, ConnectionBroken."""
+        tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=hostname)
+        self._tls = tls
+        while True:
+            try:
+                tls.do_handshake()
+            except ssl.SSLWantReadError:
+                self._flush(timeout)
+                self._fill(timeout)
+                continue
+            except ssl.SSLError:
+                self._flush(timeout)  # the alert that says why
+                raise
+            self._flush(timeout)
+            return
+
+    def recv(self, size: int, timeout: float) -> bytes:
+        assert self._tls is not None
+        while True:
+            try:
+                return self._tls.read(size)
+            except ssl.SSLWantReadError:
+                self._flush(timeout)
+                self._fill(timeout)
+            except ssl.SSLZeroReturnError:
+                return b""
+            except ssl.SSLError as error:
+                raise ConnectionBroken(error.reason or "TLS error") from None
+
+    def send(self, data: bytes | memoryview, timeout: float) -> None:
+        assert self._tls is not None
+        view = memoryview(data)
+        while view:
+            try:
+                # Bounded steps: the encrypted copy of a 20 MB body shall not stand in memory at once.
+                sent = self._tls.write(view[: 4 * _ONE_SEND])
+            except ssl.SSLError as error:
+                raise ConnectionBroken(error.reason or "TLS error") from None
+            view = view[sent:]
+            self._flush(timeout)
+
+    def idle_and_open(self) -> bool:
+        # Session tickets may have come after the answer: let TLS read them, then nothing may be left.
+        assert self._tls is not None
+        while data := super().recv_now(_ONE_SEND):
+            self._incoming.write(data)
+        if data is not None:
+            return False
+        try:
+            self._tls.read(1)
+        except ssl.SSLWantReadError:
+            return True
+        except ssl.SSLError:
+            return False
+        return False
+
+    def recv_now(self, size: int) -> bytes | None:
+        raise NotImplementedError("only plain connections are watched")
+
+    def _fill(self, timeout: float) -> None:
+        data = super().recv(_ONE_SEND, timeout)
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    def _flush(self, timeout: float) -> None:
+        if self._outgoing.pending:
+            super().send(self._outgoing.read(), timeout)
+
+
+def _no_delay(sock: socket.socket) -> None:
+    # Where it is not TCP, or gone already, the next call will tell.
+    with suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _name(error: OSError) -> str:
+    return errno.errorcode.get(error.errno or 0, type(error).__name__)

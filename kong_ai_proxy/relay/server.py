@@ -1,0 +1,229 @@
+"""The HTTP server that Kong proxies to. It answers requests that carry a ticket of ours, and nothing else."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+import gevent
+from gevent.server import StreamServer
+
+from ..core.errors import ApiError
+from ..core.http import ClientRequest, ClientResponse
+from ..core.json import Json, dumps
+from ..exchange.exchange import Exchange, error_response
+from ..exchange.tickets import TICKET_HEADER, Ticket, TicketStore
+from ..log import get_logger
+from .carry import Authenticate, Encode, Journey, LogUsage, Open, Parts, too_large
+from .connection import Connection
+from .downstream import BadMessage, BodyTooLarge, ClientGone, Downstream, Limits, RequestUpload
+from .upstream import UpstreamClient
+
+log = get_logger("relay")
+
+HEALTH_PATH: Final = "/health"
+_JSON: Final = {"content-type": "application/json"}
+
+NO_TICKET: Final = (
+    "this request did not pass the kong-ai-proxy plugin, so it was not sent anywhere. Kong proxies requests past "
+    "a plugin whose server is not running: see Kong's error log for the plugin server, and check that the plugin "
+    "is enabled on this route. (A request is accepted once: set the service's retries to 0.)"
+)
+
+
+class RelayServer:
+    """See the module. Needs gevent's loop in the thread that starts it."""
+
+    def __init__(
+        self,
+        listen: tuple[str, int],
+        tickets: TicketStore,
+        *,
+        limits: Limits | None = None,
+        client: UpstreamClient | None = None,
+        open: Open | None = None,
+        authenticate: Authenticate | None = None,
+        encode: Encode | None = None,
+        log_usage: LogUsage | None = None,
+        backlog: int = 1024,
+    ) -> None:
+        """`open`, `authenticate`, `encode` and `log_usage` are those of `exchange`, `auth`, `accounting` and the
+        log unless given; port 0 takes a free one."""
+        self._limits = limits or Limits()
+        self._tickets = tickets
+        self._client = client or UpstreamClient()
+        self._parts = Parts(
+            client=self._client,
+            tickets=tickets,
+            open=open or Exchange.open,
+            authenticate=authenticate or _authenticate(),
+            encode=encode or _encode(),
+            log_usage=log_usage or _log_usage,
+        )
+        self._listen = listen
+        self._backlog = backlog
+        self._server: StreamServer | None = None
+        self._connections: dict[Any, Downstream] = {}
+        """By the greenlet that serves it."""
+        self._stopping = False
+        self._refused_at = 0.0
+
+    def start(self) -> None:
+        """Listens. Raises OSError where the address is taken."""
+        server = StreamServer(self._listen, self._serve, backlog=self._backlog)
+        server.start()
+        self._server = server
+        log.info("listening", address=self._listen[0], port=self.port)
+
+    @property
+    def port(self) -> int:
+        """The port listened on."""
+        assert self._server is not None
+        return int(self._server.server_port)
+
+    @property
+    def connections(self) -> int:
+        """Open connections from Kong."""
+        return len(self._connections)
+
+    @property
+    def running(self) -> int:
+        """Exchanges under way."""
+        return sum(1 for down in self._connections.values() if not down.idle)
+
+    def stop(self, grace_s: float = 10.0) -> None:
+        """No new connections; running exchanges may end within `grace_s` seconds; the rest is broken off."""
+        self._stopping = True
+        if self._server is not None:
+            self._server.close()
+        until = time.monotonic() + grace_s
+        while True:
+            idle = [greenlet for greenlet, down in self._connections.items() if down.idle]
+            gevent.killall(idle)
+            if not self._connections or time.monotonic() >= until:
+                break
+            gevent.sleep(0.02)
+        if self._connections:
+            log.warning("exchanges broken off at shutdown", count=self.running)
+            gevent.killall(list(self._connections), timeout=2.0)
+        self._client.close()
+
+    # One connection.
+
+    def _serve(self, sock: Any, address: Any) -> None:
+        greenlet = gevent.getcurrent()
+        connection = Connection.accepted(sock, str(address[0]) if address else "")
+        down = Downstream(connection, self._limits)
+        self._connections[greenlet] = down
+        try:
+            self._requests(down)
+        except (ClientGone, gevent.GreenletExit):
+            pass
+        except Exception:
+            log.exception("connection failed")
+        finally:
+            del self._connections[greenlet]
+            connection.close()
+
+    def _requests(self, down: Downstream) -> None:
+        while True:
+            try:
+                request = down.next_request()
+                if request is None:
+                    return
+                down.closing = down.closing or self._stopping
+                self._handle(down, request)
+            except BadMessage as error:
+                down.closing = True
+                if not down.answered:
+                    down.respond(_plain(ApiError(error.status, str(error))))
+                down.linger()
+                return
+            if not down.body_complete:
+                down.drain()
+            if down.closing:
+                down.linger()
+                return
+
+    def _handle(self, down: Downstream, request: ClientRequest) -> None:
+        token = request.headers.pop(TICKET_HEADER, "")
+        ticket = self._tickets.redeem(token) if token else None
+        if ticket is None:
+            down.drain()
+            down.respond(self._without_ticket(request))
+            return
+        if down.upgrade:
+            error = ApiError(501, "WebSocket connections are not supported here")
+            down.respond(error_response(ticket, error))
+            return
+        try:
+            self._exchange(down, ticket, token, request)
+        except BadMessage:
+            raise
+        except Exception:
+            # A bug of ours. The client gets an answer or a connection that visibly breaks, never half an answer.
+            log.exception("exchange failed")
+            if down.answered:
+                raise ClientGone from None
+            down.drain()
+            down.respond(error_response(ticket, ApiError(500, "internal error in kong-ai-proxy")))
+
+    def _exchange(self, down: Downstream, ticket: Ticket, token: str, request: ClientRequest) -> None:
+        request.captures = ticket.captures
+        limit = ticket.instance.max_request_body_size
+        try:
+            length = down.body_length(request.headers)
+            if limit and length is not None and length > limit:
+                raise BodyTooLarge
+            if (length is None or length > self._limits.upload) and not _is_json(request):
+                request.upload = RequestUpload(down, length, limit)
+            elif length != 0:
+                request.body = down.read_body(request.headers, limit)
+            exchange = self._parts.open(ticket, request)
+        except BodyTooLarge:
+            down.drain()
+            down.respond(error_response(ticket, too_large()))
+            return
+        except ApiError as error:
+            down.drain()
+            down.respond(error_response(ticket, error))
+            return
+        Journey(self._parts, down, ticket, token, request, exchange).run()
+
+    def _without_ticket(self, request: ClientRequest) -> ClientResponse:
+        if request.path == HEALTH_PATH and request.method in ("GET", "HEAD"):
+            status = "stopping" if self._stopping else "ok"
+            return ClientResponse(503 if self._stopping else 200, dict(_JSON), dumps({"status": status}))
+        now = time.monotonic()
+        if now - self._refused_at > 10.0:
+            self._refused_at = now
+            log.warning("request without a valid ticket refused", method=request.method, path=request.path)
+        return _plain(ApiError(503, NO_TICKET, code="plugin_did_not_run"))
+
+
+def _is_json(request: ClientRequest) -> bool:
+    """Bodies without a type are taken for JSON, and refused, with the rest of the checks."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind in ("", "application/json") or kind.endswith("+json")
+
+
+def _plain(error: ApiError) -> ClientResponse:
+    """In OpenAI's form: where there is no ticket there is no client format."""
+    body = {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
+    return ClientResponse(error.status, dict(_JSON), dumps(body))
+
+
+def _authenticate() -> Authenticate:
+    from ..auth import authenticate  # boto3 and google-auth take their time to load
+
+    return authenticate
+
+
+def _encode() -> Encode:
+    from ..accounting import encode
+
+    return encode
+
+
+def _log_usage(record: Json) -> None:
+    log.info("usage", ai={"proxy": record})

@@ -1,0 +1,126 @@
+"""Whole and streamed answers, their heads and their records."""
+
+from __future__ import annotations
+
+import gevent
+import gevent.event
+import pytest
+from relay_support import Peer, every, provider_of, relay_world
+
+
+def ok(peer: Peer, head: bytes, body: bytes) -> None:
+    peer.answer(b'{"a":1}', headers="content-type: application/json\r\nx-request-id: 7\r\nset-cookie: c\r\n")
+
+
+def test_plain_answer_and_record_in_the_header() -> None:
+    with relay_world() as world, provider_of(every(ok)) as provider:
+        world.to(provider)
+        reply = world.post(b'{"q":1}')
+        assert (reply.status, reply.body) == (200, b'{"a":1}')
+        assert reply.headers == {
+            "content-type": "application/json",
+            "x-request-id": "7",
+            "content-length": "7",
+            "x-kong-ai-usage": "usage.partial=b0",
+        }
+        head, body = provider.requests[0]
+        assert body == b'{"q":1}'
+        assert head.startswith(b"POST /v1/chat HTTP/1.1\r\nhost: 127.0.0.1:")
+        assert b"accept-encoding: identity" in head
+        assert b"ticket" not in head
+        exchange = world.exchanges[0]
+        assert exchange.request.path == "/chat"
+        assert exchange.request.query == "x=1"
+        assert "x-kong-ai-ticket" not in exchange.request.headers
+        assert exchange.events == [("connected", "127.0.0.1"), ("first_output",), ("ended", False)]
+
+
+def test_stream_with_filter() -> None:
+    step = gevent.event.Event()
+
+    def script(peer: Peer, head: bytes, body: bytes) -> None:
+        peer.stream_head()
+        peer.chunk(b"data: 1\n\n")
+        assert step.wait(5)
+        peer.chunk(b"data: 2\n\n")
+        peer.chunk(b"data: [DONE]\n\n")
+        peer.end()
+
+    with relay_world() as world, provider_of(every(script)) as provider:
+        world.to(provider)
+        with world.connect() as client:
+            client.send_request()
+            status, headers = client.read_head()
+            assert client.read_chunk() == b"data: 1\n\n"  # before the second was sent
+            step.set()
+            rest = b""
+            while (chunk := client.read_chunk()) is not None:
+                rest += chunk
+        assert status == 200
+        assert headers == {
+            "content-type": "text/event-stream",
+            "x-request-id": "r1",
+            "cache-control": "no-cache",
+            "x-accel-buffering": "no",
+            "transfer-encoding": "chunked",
+            "x-kong-ai-usage": "stream",
+        }
+        assert rest == b"data: 2\n\ndata: [DONE]\n\n: kong-ai-usage usage.partial=b0\n\n"
+        assert world.logged == []
+
+
+def test_head_and_first_bytes_come_in_one_piece() -> None:
+    def script(peer: Peer, head: bytes, body: bytes) -> None:
+        peer.stream_head()
+        gevent.sleep(0.05)
+        peer.chunk(b"data: 1\n\n")
+        gevent.sleep(0.05)
+        peer.chunk(b"data: [DONE]\n\n")
+        peer.end()
+
+    with relay_world() as world, provider_of(every(script)) as provider:
+        world.to(provider)
+        with world.connect() as client:
+            client.send_request()
+            first = client.sock.recv(65536)
+            assert first.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert first.endswith(b"\r\n\r\n9\r\ndata: 1\n\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("filter_installed", "buffered", "kind"),
+    [(False, False, "text/event-stream"), (True, False, "application/x-ndjson"), (False, True, "text/event-stream")],
+)
+def test_stream_whose_record_cannot_go_in_band(filter_installed: bool, buffered: bool, kind: str) -> None:
+    def script(peer: Peer, head: bytes, body: bytes) -> None:
+        peer.send(f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n".encode())
+        peer.chunk(b"data: [DONE]\n\n")
+        peer.end()
+
+    with relay_world() as world, provider_of(every(script)) as provider:
+        world.to(provider)
+        world.filter_installed, world.buffered = filter_installed, buffered
+        reply = world.post()
+        assert reply.body == b"data: [DONE]\n\n"
+        assert "x-kong-ai-usage" not in reply.headers
+        if buffered:
+            record = world.tickets.collect(reply.headers["x-kong-ai-ticket"])
+            assert record is not None and record["usage"] == {"partial": False}
+            assert world.logged == []
+        else:
+            assert [record["usage"] for record in world.logged] == [{"partial": False}]
+
+
+def test_plain_answer_without_filter() -> None:
+    with relay_world() as world, provider_of(every(ok)) as provider:
+        world.to(provider)
+        world.filter_installed, world.buffered = False, True
+        reply = world.post()
+        token = reply.headers["x-kong-ai-ticket"]
+        assert world.tickets.collect(token) is not None
+        assert world.tickets.collect(token) is None
+        world.buffered = False
+        reply = world.post()
+        assert "x-kong-ai-ticket" not in reply.headers
+        assert "x-kong-ai-usage" not in reply.headers
+        assert len(world.logged) == 1
