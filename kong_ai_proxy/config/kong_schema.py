@@ -1,7 +1,7 @@
 """Kong's own schema of each plugin: what the plugin server tells Kong, and what a control plane needs as Lua.
 
-Kong's schema language: kong/db/schema/metaschema.lua at 3.9.3. What can be written as JSON of it is used; the few
-rules it cannot express (see `rules`) are checked by the plugin server when an instance starts.
+Kong's schema language: kong/db/schema/metaschema.lua at 3.9.3. What can be written as JSON of it is used; the
+few rules it cannot express (see `rules`) are checked by the plugin server when an instance starts.
 """
 
 from __future__ import annotations
@@ -56,6 +56,9 @@ def _field(spec: Spec) -> Json:
     schema = _typed(spec)
     if spec.required:
         schema["required"] = True
+    elif spec.record and (spec.nullable or spec.expanded):
+        # Said aloud: Kong takes a plugin's records for required otherwise (kong/db/schema/entity.lua).
+        schema["required"] = False
     if spec.record and spec.expanded and spec.name in _DEFAULTED:
         schema["default"] = _defaults(spec.record)
     elif spec.default is not None:

@@ -33,8 +33,8 @@ def parse(plugin: str, config: Any) -> ProxyConfig | AdvancedConfig:
     """The checked configuration of a plugin by its name. Raises ConfigError and nothing else.
 
     `config` is what Kong gives a plugin server: null fields are missing, an empty record or map may be `[]`,
-    an empty array `{}`, integers may be floats. Kong's own additions are dropped, vault references kept on the
-    records (`Record.references`).
+    an empty array `{}`, integers may be floats. Kong's own additions are dropped, vault references kept on
+    the records (`Record.references`).
     """
     model = PLUGINS.get(plugin)
     if model is None:
