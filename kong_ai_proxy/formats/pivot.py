@@ -247,7 +247,9 @@ def truncated() -> ApiError:
 
 def not_an_answer(provider: str) -> ApiError:
     """A 2xx body that is nothing this format knows."""
-    return ApiError(502, f"{provider} sent an answer that cannot be understood", code="upstream_invalid_answer")
+    return ApiError(
+        502, f"{provider} sent an answer that cannot be understood", code="upstream_invalid_answer"
+    )
 
 
 def kept_headers(headers: Headers) -> Headers:

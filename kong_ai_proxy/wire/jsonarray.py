@@ -27,8 +27,8 @@ class ElementTooLarge(ValueError):
 class JSONArrayDecoder:
     """Bytes in, the outer array's objects and arrays out as bytes; the same ones however the bytes are split.
 
-    Objects that follow each other outside any array are given out as well. What else there is between elements
-    (commas, white space, numbers) is skipped: these streams are made of objects.
+    Objects that follow each other outside any array are given out as well. What else there is between
+    elements (commas, white space, numbers) is skipped: these streams are made of objects.
     """
 
     def __init__(self, max_frame: int = MAX_FRAME) -> None:

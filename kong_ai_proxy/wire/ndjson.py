@@ -1,7 +1,7 @@
 """Newline-delimited JSON without I/O: one JSON value a line.
 
-Source: https://github.com/ndjson/ndjson-spec. Ollama answers so (`application/x-ndjson`), and Cohere's v1 chat
-(`application/stream+json`).
+Source: https://github.com/ndjson/ndjson-spec. Ollama answers so (`application/x-ndjson`), and Cohere's v1
+chat (`application/stream+json`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ class LineTooLarge(ValueError):
 
 
 class NDJSONDecoder:
-    """Bytes in, lines out (without line ends, empty ones left out); the same lines however the bytes are split."""
+    """Bytes in, lines out (without line ends, empty ones left out); the same lines however the bytes are
+    split.
+    """
 
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
         self._max = max_frame

@@ -1,0 +1,194 @@
+"""OpenAI's messages → Gemini's `systemInstruction` and `contents`.
+
+Source: https://ai.google.dev/api/caching#Content and https://ai.google.dev/gemini-api/docs/function-calling.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...core.call import Call
+from ...core.errors import BadRequest
+from ...core.json import Json
+from ..pivot import arguments_object, content_text, items, json_object, obj, objects, text
+from .media import media_part
+from .models import needs_signatures
+
+UNSIGNED = "skip_thought_signature_validator"
+"""In place of the signature of a function call that another model made, or whose client lost the signature.
+
+Source: https://ai.google.dev/gemini-api/docs/thought-signatures (its FAQ).
+"""
+
+_KNOWN_KEYS: dict[str, frozenset[str]] = {
+    role: frozenset({"role", "content", *more})
+    for role, more in {
+        "system": (),
+        "developer": (),
+        "user": (),
+        "assistant": (
+            "tool_calls", "function_call", "refusal", "extra_content", "provider_specific_fields", "images",
+            # Said by answers, for the client: these do not go back.
+            "reasoning_content", "annotations", "audio",
+        ),
+        "tool": ("tool_call_id",),
+        "function": ("name",),
+    }.items()
+}  # fmt: skip
+
+
+class ContentsBuilder:
+    """Goes through the messages once; results in `system` (parts) and `contents`."""
+
+    def __init__(self, call: Call, vertex: bool) -> None:
+        self.system: list[Json] = []
+        self.contents: list[Json] = []
+        self._call = call
+        self._vertex = vertex
+        self._names: dict[str, str] = {}
+        """Function names by tool call id: Gemini's results go by the name."""
+        self._results: list[Json] | None = None
+        """The parts of the turn that collects the results of parallel calls."""
+
+    def add(self, messages: Any) -> None:
+        """Raises BadRequest for what cannot be carried."""
+        for index, message in enumerate(items(messages)):
+            if not isinstance(message, dict):
+                raise BadRequest("a message must be an object", param=f"messages.{index}")
+            self._add(message, f"messages.{index}")
+        if not self.contents and self.system:
+            # Gemini refuses a request that has nothing but instructions.
+            self.contents.append({"role": "user", "parts": self.system})
+            self.system = []
+
+    def _add(self, message: Json, where: str) -> None:
+        role = message.get("role")
+        known = _KNOWN_KEYS.get(role) if isinstance(role, str) else None
+        if known is None:
+            raise BadRequest("unknown role of a message", param=f"{where}.role")
+        for key in message.keys() - known:
+            if message[key] is not None:
+                self._call.drop(f"messages.{key}")
+        if role in ("tool", "function"):
+            self._add_result(message, role, where)
+            return
+        self._results = None
+        if role in ("system", "developer"):
+            self.system.extend(self._system_parts(message.get("content")))
+        elif role == "user":
+            parts = self._parts(message.get("content"), where)
+            self.contents.append({"role": "user", "parts": parts or [{"text": ""}]})
+        else:
+            self._add_answer(message, where)
+
+    def _system_parts(self, content: Any) -> list[Json]:
+        if isinstance(content, str):
+            return [{"text": content}]
+        return [{"text": found} for part in items(content) if (found := content_text([part]))]
+
+    def _parts(self, content: Any, where: str) -> list[Json]:
+        if isinstance(content, str):
+            return [{"text": content}]
+        parts: list[Json] = []
+        for index, part in enumerate(items(content)):
+            path = f"{where}.content.{index}"
+            if isinstance(part, str):
+                parts.append({"text": part})
+                continue
+            if not isinstance(part, dict):
+                raise BadRequest("a content part must be an object", param=path)
+            if part.get("cache_control") is not None:
+                self._call.drop("messages.content.cache_control")
+            kind = part.get("type")
+            if kind in ("text", "input_text", "output_text") or (kind is None and "text" in part):
+                parts.append({"text": text(part.get("text"))})
+            elif kind == "refusal":
+                parts.append({"text": text(part.get("refusal"))})
+            elif (media := media_part(part, self._vertex, path)) is not None:
+                if isinstance(source := part.get("image_url"), dict) and source.get("detail") is not None:
+                    self._call.drop("messages.content.image_url.detail")
+                parts.append(media)
+            else:
+                raise BadRequest(f"Gemini has no content part of type {kind!r}", param=f"{path}.type")
+        return parts
+
+    def _add_answer(self, message: Json, where: str) -> None:
+        """An earlier answer of the model's, with all that it must get back unchanged."""
+        parts = objects(obj(message.get("provider_specific_fields")).get("parts"))
+        said = [part for part in self._parts(message.get("content"), where) if part.get("text") != ""]
+        if text(message.get("refusal")):
+            said.append({"text": message["refusal"]})
+        for index, image in enumerate(objects(message.get("images"))):
+            media = media_part({**image, "type": "image_url"}, self._vertex, f"{where}.images.{index}")
+            if media is not None:
+                said.append(media)
+        calls = self._calls(message)
+        signature = _signature(message)
+        if signature:
+            # The signature belongs to the last thing said; where nothing was, to an empty text of its own.
+            if not said or "text" not in said[-1]:
+                said.append({"text": ""})
+            said[-1] = {**said[-1], "thoughtSignature": signature}
+        parts = [*parts, *said, *calls]
+        if parts:
+            self.contents.append({"role": "model", "parts": parts})
+
+    def _calls(self, message: Json) -> list[Json]:
+        calls = objects(message.get("tool_calls"))
+        legacy = message.get("function_call")
+        if isinstance(legacy, dict):
+            calls = [*calls, {"function": legacy}]
+        parts: list[Json] = []
+        signed = False
+        for call in calls:
+            function = obj(call.get("function"))
+            custom = obj(call.get("custom"))
+            name = text(function.get("name")) or text(custom.get("name"))
+            arguments = function.get("arguments") if function else {"input": text(custom.get("input"))}
+            part: Json = {"functionCall": {"name": name, "args": arguments_object(arguments)}}
+            identity = text(call.get("id"))
+            if identity:
+                self._names[identity] = name
+                if not self._vertex:
+                    # Vertex's v1 has no ids: it matches calls and results by name and order.
+                    part["functionCall"]["id"] = identity
+            signature = _signature(call)
+            if signature:
+                signed = True
+                part["thoughtSignature"] = signature
+            parts.append(part)
+        if parts and not signed and needs_signatures(self._call.model):
+            parts[0]["thoughtSignature"] = UNSIGNED
+        return parts
+
+    def _add_result(self, message: Json, role: str, where: str) -> None:
+        identity = text(message.get("tool_call_id"))
+        name = text(message.get("name")) if role == "function" else self._names.get(identity, "")
+        if not name:
+            raise BadRequest(
+                f"tool_call_id {identity!r} is not the id of a tool call in an earlier message",
+                param=f"{where}.tool_call_id",
+            )
+        response, media = self._response(message.get("content"), where)
+        result: Json = {"name": name, "response": response}
+        if identity and not self._vertex:
+            result["id"] = identity
+        if self._results is None:
+            self._results = []
+            self.contents.append({"role": "user", "parts": self._results})
+        self._results.append({"functionResponse": result})
+        # Beside the result, not in it: functionResponse.parts is for generation 3 only.
+        self._results.extend(media)
+
+    def _response(self, content: Any, where: str) -> tuple[Json, list[Json]]:
+        """A result's object: the text's own if it is the JSON of one, else under "output", as documented."""
+        parts = self._parts(content, where)
+        said = "".join(part["text"] for part in parts if "text" in part)
+        media = [part for part in parts if "text" not in part]
+        found = json_object(said)
+        return ({"output": said} if found is None else found), media
+
+
+def _signature(holder: Json) -> str:
+    google = obj(obj(holder.get("extra_content")).get("google"))
+    return text(google.get("thought_signature"))

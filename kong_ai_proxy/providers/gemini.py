@@ -1,0 +1,203 @@
+"""Google Gemini: the public API, and Vertex AI with Google's models and those of others.
+
+Vertex is chosen by `options.gemini` (api_endpoint, project_id, location_id). What is spoken there depends on
+the model:
+
+====================================  =========================================  ===========================
+model                                 path below projects/{p}/locations/{l}      format
+====================================  =========================================  ===========================
+gemini, gemma, tuned endpoints        publishers/google/models/{m}:…             generateContent
+claude-…                              publishers/anthropic/models/{m}:rawPredict Anthropic Messages
+mistral-…, codestral-…                publishers/mistralai/models/{m}:rawPredict Mistral's chat completions
+jamba-…                               publishers/ai21/models/{m}:rawPredict      OpenAI-shaped
+{publisher}/{m} of others (…-maas)    endpoints/openapi/chat/completions         OpenAI-compatible
+endpoint_id, any other model          endpoints/{id}/chat/completions            OpenAI-compatible
+====================================  =========================================  ===========================
+
+Sources: https://ai.google.dev/api;
+https://cloud.google.com/vertex-ai/generative-ai/docs/partner-models/claude/use-claude,
+…/partner-models/mistral, …/partner-models/ai21, …/maas/call-open-model-apis, …/start/openai (self-deployed
+models); shared/kong/providers.json.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+from urllib.parse import quote
+
+from ..config.models import GeminiOptions
+from ..core.call import Call
+from ..core.errors import BadRequest
+from ..core.http import Url
+from ..formats.anthropic.adapter import MessagesAdapter
+from ..formats.anthropic.flavor import VERTEX as CLAUDE_ON_VERTEX
+from ..formats.base import Adapter
+from ..formats.gemini import (
+    PUBLIC_CHAT,
+    PUBLIC_EMBEDDINGS,
+    VERTEX_CHAT,
+    VERTEX_EMBEDDINGS,
+    VERTEX_SINGLE_EMBEDDING,
+    embeds_one,
+)
+from ..formats.openai.adapter import openai_adapter
+from ..formats.openai.dialect import Dialect
+from ..formats.over_chat import CompletionsOverChat
+from .base import Provider
+from .compatible import missing, upstream_url, with_path
+
+_HOST = "generativelanguage.googleapis.com"
+
+Kind = Literal["google", "raw", "openai"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Publisher:
+    """Whose model it is, and how Vertex serves it."""
+
+    name: str
+    kind: Kind
+
+
+_GOOGLE = _Publisher("google", "google")
+_PUBLISHERS = {
+    "google": _GOOGLE,
+    "anthropic": _Publisher("anthropic", "raw"),
+    "mistralai": _Publisher("mistralai", "raw"),
+    "ai21": _Publisher("ai21", "raw"),
+}
+_PREFIXES = {
+    "claude": "anthropic",
+    "mistral": "mistralai",
+    "codestral": "mistralai",
+    "ministral": "mistralai",
+    "jamba": "ai21",
+}
+"""The publisher by the beginning of a model's name."""
+
+_VERTEX_OPENAI = Dialect("gemini", stream_options=True)
+
+_CLAUDE = MessagesAdapter(CLAUDE_ON_VERTEX)
+_COMPLETIONS = {False: CompletionsOverChat(PUBLIC_CHAT), True: CompletionsOverChat(VERTEX_CHAT)}
+
+
+class Gemini(Provider):
+    """See the module. Keys go into the `key` parameter or `x-goog-api-key`; Vertex takes Google Cloud
+    credentials.
+    """
+
+    name: ClassVar[str] = "gemini"
+    operations: ClassVar[frozenset[str]] = frozenset({"chat", "completions", "embeddings"})
+    cloud: ClassVar[Literal["aws", "gcp", "azure"] | None] = "gcp"
+
+    def adapter(self, call: Call) -> Adapter:
+        vertex = _vertex(call)
+        if call.operation == "embeddings":
+            if vertex is None:
+                return PUBLIC_EMBEDDINGS
+            return VERTEX_SINGLE_EMBEDDING if embeds_one(call.model) else VERTEX_EMBEDDINGS
+        if vertex is None:
+            return _COMPLETIONS[False] if call.operation == "completions" else PUBLIC_CHAT
+        publisher, _ = _model(call, vertex)
+        chat: Adapter
+        if publisher.kind == "google":
+            return _COMPLETIONS[True] if call.operation == "completions" else VERTEX_CHAT
+        if publisher.name == "anthropic":
+            chat = _CLAUDE
+        else:
+            chat = openai_adapter("chat", _VERTEX_OPENAI)
+        return CompletionsOverChat(chat) if call.operation == "completions" else chat
+
+    def url(self, call: Call) -> Url:
+        options = call.options
+        if options.upstream_url:
+            return upstream_url(options.upstream_url)
+        vertex = _vertex(call)
+        if options.upstream_path:
+            host = _HOST if vertex is None else _endpoint(vertex)
+            return with_path(Url("https", host, 443, "/"), options.upstream_path)
+        if vertex is None:
+            model = call.model.removeprefix("models/")
+            kind = "tunedModels" if model.startswith("tunedModels/") else "models"
+            name = _segment(model.removeprefix("tunedModels/"))
+            return _url(_HOST, f"/v1beta/{kind}/{name}", _verb(call, False))
+        return _vertex_url(call, vertex)
+
+
+def _vertex(call: Call) -> GeminiOptions | None:
+    """Vertex's options, where any is set; else the public API is meant."""
+    options = call.options.gemini
+    if options is None:
+        return None
+    given = options.api_endpoint or options.project_id or options.location_id or options.endpoint_id
+    return options if given else None
+
+
+def _vertex_url(call: Call, options: GeminiOptions) -> Url:
+    for field in ("project_id", "location_id"):
+        if not getattr(options, field):
+            raise missing(f"gemini.{field}", "gemini on Vertex")
+    project, location = (quote(name or "", safe="") for name in (options.project_id, options.location_id))
+    place = f"/v1/projects/{project}/locations/{location}"
+    host = _endpoint(options)
+    publisher, model = _model(call, options)
+    if publisher.kind == "openai":
+        endpoint = quote(options.endpoint_id or "openapi", safe="")
+        return Url("https", host, 443, f"{place}/endpoints/{endpoint}/chat/completions")
+    if publisher.kind == "raw":
+        verb = "streamRawPredict" if call.stream else "rawPredict"
+    else:
+        verb = _verb(call, True)
+    if options.endpoint_id:
+        return _url(host, f"{place}/endpoints/{quote(options.endpoint_id, safe='')}", verb)
+    return _url(host, f"{place}/publishers/{publisher.name}/models/{_segment(model)}", verb)
+
+
+def _endpoint(options: GeminiOptions) -> str:
+    """The regional host. `api_endpoint` is a host name; people write a URL there too."""
+    given = (options.api_endpoint or "").strip()
+    if given:
+        return given.removeprefix("https://").partition("/")[0]
+    location = options.location_id or "global"
+    return "aiplatform.googleapis.com" if location == "global" else f"{location}-aiplatform.googleapis.com"
+
+
+def _model(call: Call, options: GeminiOptions) -> tuple[_Publisher, str]:
+    """The publisher and the model's name without it."""
+    name = call.model.removeprefix("publishers/").replace("/models/", "/", 1)
+    given, slash, rest = name.partition("/")
+    if not slash:
+        given, rest = "", name
+    if given in ("models", "google"):
+        given, rest = "", rest
+    if not given:
+        given = next((publisher for prefix, publisher in _PREFIXES.items() if rest.startswith(prefix)), "")
+    if not given:
+        # A deployed endpoint serves an open model, unless the name is of Google's own.
+        open_model = bool(options.endpoint_id) and bool(rest) and not rest.startswith("gemini")
+        return (_Publisher("", "openai") if open_model else _GOOGLE), rest
+    return _PUBLISHERS.get(given) or _Publisher(given, "openai"), rest
+
+
+def _verb(call: Call, vertex: bool) -> str:
+    if call.operation == "embeddings":
+        if not vertex:
+            return "batchEmbedContents"
+        return "embedContent" if embeds_one(call.model) else "predict"
+    return "streamGenerateContent?alt=sse" if call.stream else "generateContent"
+
+
+def _url(host: str, path: str, verb: str) -> Url:
+    verb, _, query = verb.partition("?")
+    return Url("https", host, 443, f"{path}:{verb}", query)
+
+
+def _segment(model: str) -> str:
+    """A model's name as part of a path. Whoever may name the model must not leave the path with it."""
+    if not model or model in (".", "..") or "/" in model:
+        raise BadRequest("Gemini needs the name of a model", param="model")
+    return quote(model, safe="@")
+
+
+PROVIDER = Gemini()
