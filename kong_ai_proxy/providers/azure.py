@@ -19,7 +19,14 @@ from ..core.call import Call
 from ..core.errors import ApiError
 from ..core.http import Url
 from ..formats.openai.dialect import OPENAI
-from .compatible import CompatibleProvider, missing, path_segment, upstream_url, with_path
+from .compatible import (
+    INVALID_CONFIGURATION,
+    CompatibleProvider,
+    missing,
+    path_segment,
+    upstream_url,
+    with_path,
+)
 
 _HOST_LABEL: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})")
 _UNVERSIONED: Final = "/openai/v1/"
@@ -59,7 +66,7 @@ class Azure(CompatibleProvider):
             raise missing("azure_instance", self.name)
         # It may come from a request by a template and becomes part of a host name.
         if not _HOST_LABEL.fullmatch(instance):
-            raise ApiError(400, "azure_instance is not a name of an instance", code="invalid_configuration")
+            raise ApiError(400, "azure_instance is not a name of an instance", code=INVALID_CONFIGURATION)
         return instance
 
     def _deployment(self, call: Call) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Final
 from urllib.parse import quote
 
 from ..core.call import Call
@@ -14,6 +14,9 @@ from ..formats.openai.adapter import openai_adapter
 from ..formats.openai.dialect import Dialect
 from ..formats.openai.observer import openai_observer
 from .base import Provider
+
+INVALID_CONFIGURATION: Final = "invalid_configuration"
+"""The `code` of errors that only who configures the plugin can mend."""
 
 
 class CompatibleProvider(Provider):
@@ -51,8 +54,22 @@ def upstream_url(configured: str) -> Url:
         return Url.parse(configured)
     except ValueError:
         raise ApiError(
-            500, "model.options.upstream_url is not an absolute URL", code="invalid_configuration"
+            500, "model.options.upstream_url is not an absolute URL", code=INVALID_CONFIGURATION
         ) from None
+
+
+def upstream_base(configured: str, path: str) -> Url:
+    """`upstream_url` where it may be a server's address alone: with the operation's path where it has none.
+
+    A path that is `/v1` alone counts as part of the address.
+    """
+    url = upstream_url(configured)
+    own = url.path.rstrip("/")
+    if own == "":
+        return with_path(url, path)
+    if own == "/v1" and path.startswith("/v1/"):
+        return with_path(url, path)
+    return url
 
 
 def with_path(url: Url, path: str) -> Url:
@@ -71,5 +88,5 @@ def path_segment(value: str, what: str) -> str:
 def missing(field: str, provider: str) -> ApiError:
     """What a provider says when its configuration lacks a field it cannot do without."""
     return ApiError(
-        500, f"model.options.{field} must be set for provider {provider}", code="invalid_configuration"
+        500, f"model.options.{field} must be set for provider {provider}", code=INVALID_CONFIGURATION
     )

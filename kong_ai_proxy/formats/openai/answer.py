@@ -44,9 +44,10 @@ def embeddings_answer(body: Any, call: Call, dialect: Dialect) -> Json:
 
 
 def split_content(content: list[Any]) -> tuple[str, str]:
-    """Text and reasoning of a `content` list: Mistral's `thinking` parts are the reasoning.
+    """Text and reasoning of a `content` list: Mistral's `thinking` parts and Databricks' `reasoning` parts.
 
-    Source: https://docs.mistral.ai/capabilities/reasoning/ and recording mistral/chat/001.
+    Sources: https://docs.mistral.ai/capabilities/reasoning/ (recording mistral/chat/001) and
+    https://docs.databricks.com/aws/en/machine-learning/model-serving/query-reason-models.
     """
     said: list[str] = []
     thought: list[str] = []
@@ -54,8 +55,8 @@ def split_content(content: list[Any]) -> tuple[str, str]:
         if isinstance(part, str):
             said.append(part)
         elif isinstance(part, dict):
-            if part.get("type") == "thinking":
-                thinking = part.get("thinking")
+            if part.get("type") in ("thinking", "reasoning"):
+                thinking = part.get("thinking") or part.get("summary")
                 if isinstance(thinking, list):
                     thought.extend(text(item.get("text")) for item in objects(thinking))
                 else:

@@ -66,6 +66,8 @@ class Dialect:
     """Reads `cache_control` on messages, parts and tools."""
     reasoning_field: str | None = None
     """The member of an assistant message under which it takes earlier reasoning back."""
+    thinking_parts: bool = False
+    """Takes earlier reasoning back as a `thinking` part of the content (Mistral)."""
     roles: Mapping[str, str] = field(default_factory=dict)
     """Message roles that have another name here."""
     reasoning_is_extra: bool = False

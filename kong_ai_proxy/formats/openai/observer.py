@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Final
 
 from ...core.call import Call
 from ...core.errors import ApiError
@@ -18,8 +17,6 @@ from .errors import error_in
 from .request import request_body
 from .usage import note_usage
 
-_OPTIONS: Final = ("temperature", "max_tokens", "top_p", "top_k")
-
 
 class OpenAIObserver:
     """See `formats.base.Observer`."""
@@ -28,8 +25,7 @@ class OpenAIObserver:
         self.dialect = dialect
 
     def request(self, body: bytes, parsed: Json, call: Call) -> bytes:
-        configured = {name: value for name in _OPTIONS if (value := getattr(call.options, name)) is not None}
-        wanted = request_body({**parsed, **configured} if configured else parsed, call, self.dialect)
+        wanted = request_body(parsed, call, self.dialect)
         return body if wanted == parsed else dumps(wanted)
 
     def response(self, body: bytes, call: Call) -> bytes:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json
-from ..pivot import merged_body, obj
+from ..pivot import items, merged_body, obj, text
 from .dialect import EXTENSIONS, Dialect
+
+_DEFAULTS: Final = ("temperature", "top_p", "top_k", "max_tokens")
 
 
 def request_body(body: Json, call: Call, dialect: Dialect) -> Json:
@@ -20,6 +22,7 @@ def request_body(body: Json, call: Call, dialect: Dialect) -> Json:
     if call.operation == "embeddings":
         _embedding_fields(out, call)
     else:
+        _default_fields(out, call)
         _limit_tokens(out, call, dialect)
         set_stream(out, call, dialect)
     if "messages" in out:
@@ -71,21 +74,26 @@ def is_reasoning_model(model: str, dialect: Dialect) -> bool:
 
 
 def _limit_tokens(out: Json, call: Call, dialect: Dialect) -> None:
-    name = limit_name(call.model, dialect) if call.operation == "chat" else None
-    both = "max_tokens" in out and "max_completion_tokens" in out
-    if both and (name is not None or call.options.max_tokens is not None):
-        # A configured limit arrives as `max_tokens` and wins over the client's.
-        limits = out.pop("max_tokens"), out.pop("max_completion_tokens")
-        out[name or "max_tokens"] = limits[call.options.max_tokens is None]
-    elif name is not None:
-        other = "max_tokens" if name == "max_completion_tokens" else "max_completion_tokens"
-        if other in out:
-            out[name] = out.pop(other)
+    name = limit_name(text(out.get("model")), dialect) if call.operation == "chat" else None
+    if name is None:
+        return
+    old, new = out.pop("max_tokens", None), out.pop("max_completion_tokens", None)
+    limit = old if new is None else new
+    if limit is not None:
+        out[name] = limit
+
+
+def _default_fields(out: Json, call: Call) -> None:
+    """`model.options` for what the client left open."""
+    for name in _DEFAULTS:
+        value = getattr(call.options, name)
+        if value is not None and not (name == "max_tokens" and "max_completion_tokens" in out):
+            out.setdefault(name, value)
 
 
 def _embedding_fields(out: Json, call: Call) -> None:
     if call.options.embeddings_dimensions is not None:
-        out["dimensions"] = call.options.embeddings_dimensions
+        out.setdefault("dimensions", call.options.embeddings_dimensions)
 
 
 def _messages(messages: Any) -> list[Any]:
@@ -105,9 +113,7 @@ def _message(message: Any, call: Call, dialect: Dialect) -> Any:
     foreign = (EXTENSIONS & out.keys()) - dialect.known
     if foreign:
         out = {name: value for name, value in out.items() if name not in foreign}
-        reasoning = message.get("reasoning_content") or message.get("reasoning")
-        if dialect.reasoning_field and reasoning and dialect.reasoning_field not in out:
-            out[dialect.reasoning_field] = reasoning
+        if _give_reasoning(out, text(message.get("reasoning_content") or message.get("reasoning")), dialect):
             foreign -= {"reasoning_content", "reasoning"}
         for name in foreign:
             call.drop(f"messages.{name}")
@@ -128,16 +134,31 @@ def _message(message: Any, call: Call, dialect: Dialect) -> Any:
     return out
 
 
-def _without_cache_control(items: Any, where: str, call: Call) -> Any:
-    return _without(items, "cache_control", where, call) if isinstance(items, list) else items
+def _give_reasoning(out: Json, reasoning: str, dialect: Dialect) -> bool:
+    """Hand earlier reasoning back in the way this provider takes it, if it takes it; in place."""
+    if not reasoning:
+        return False
+    if dialect.reasoning_field:
+        out.setdefault(dialect.reasoning_field, reasoning)
+        return True
+    if dialect.thinking_parts:
+        content = out.get("content")
+        rest = [{"type": "text", "text": content}] if isinstance(content, str) and content else items(content)
+        out["content"] = [{"type": "thinking", "thinking": [{"type": "text", "text": reasoning}]}, *rest]
+        return True
+    return False
 
 
-def _without(items: list[Any], name: str, where: str, call: Call) -> list[Any]:
-    """The items without one of their members; the same list where none has it."""
-    if not any(isinstance(item, dict) and name in item for item in items):
-        return items
+def _without_cache_control(parts: Any, where: str, call: Call) -> Any:
+    return _without(parts, "cache_control", where, call) if isinstance(parts, list) else parts
+
+
+def _without(parts: list[Any], name: str, where: str, call: Call) -> list[Any]:
+    """The objects without one of their members; the same list where none has it."""
+    if not any(isinstance(part, dict) and name in part for part in parts):
+        return parts
     call.drop(f"{where}.{name}")
     return [
-        {key: value for key, value in item.items() if key != name} if isinstance(item, dict) else item
-        for item in items
+        {key: value for key, value in part.items() if key != name} if isinstance(part, dict) else part
+        for part in parts
     ]

@@ -21,12 +21,18 @@ _CACHED: Final = (
 def note_usage(reported: Json, call: Call, dialect: Dialect) -> None:
     """Set `call.usage`. Each report replaces the one before: all of them are running totals."""
     usage = Usage.from_openai(reported)
-    usage.reasoning_is_extra = dialect.reasoning_is_extra
+    usage.reasoning_is_extra = dialect.reasoning_is_extra or _adds_reasoning(usage)
     if usage.cached_tokens is None:
         usage.cached_tokens = _cached(reported)
     if usage.service_tier is None:
         usage.service_tier = call.usage.service_tier
     call.usage = usage
+
+
+def _adds_reasoning(usage: Usage) -> bool:
+    """Whether the total says that reasoning is beside `completion_tokens`: Grok anywhere, not only at xAI."""
+    reasoning = usage.reasoning_tokens or 0
+    return reasoning > 0 and usage.total_tokens == usage.prompt_tokens + usage.completion_tokens + reasoning
 
 
 def shown_usage(reported: Json) -> Json:
