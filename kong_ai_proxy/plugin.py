@@ -1,0 +1,241 @@
+"""The two plugins: what runs in Kong's phases.
+
+A phase does as little as it can, for each PDK call is a round trip to Kong: `access` files a ticket and sends
+the request to the relay, which does all else; `response` (only where Kong buffers the answer) hands the log
+record over.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from .core.json import Json, JSONDecodeError, dumps_text, loads
+from .exchange.instance import ADVANCED, PROXY, Instance
+from .exchange.tickets import TICKET_HEADER, Ticket, TicketStore
+from .log import get_logger
+from .server.address import RelayAddress
+from .server.pdk import Kong
+
+log = get_logger("plugin")
+
+VERSION = "0.1.0"
+PRIORITY = 770
+"""That of Kong's own ai-proxy."""
+PHASES = ("access", "response", "log")
+
+USAGE_HEADER = "x-kong-ai-usage"
+ANNOUNCED = "kong_ai"
+"""The key in `kong.ctx.shared` under which the usage filter announces itself."""
+RECORD = "ai.proxy"
+
+_OWN_ANSWER_HEADERS: dict[str, list[str]] = {TICKET_HEADER: [], USAGE_HEADER: []}
+"""An empty list removes a header, several in one call."""
+
+_SERVICE_TTL = 5.0
+"""Seconds for which a route's service is taken to be the same; only without the usage filter, which tells it.
+"""
+_LEFT_BEHIND = 1.0
+"""Seconds after which a ticket nobody redeemed is worth a look in `log`."""
+
+_UNBUFFERED_ROUTES = frozenset(
+    {"audio/v1/audio/speech", "llm/v1/files", "realtime/v1/realtime", "video/v1/videos/generations"}
+)
+"""Their answers are binary, endless or of any size: Kong must not gather them."""
+
+_STREAM_PATH = re.compile(r":streamGenerateContent|:streamRawPredict|/converse-stream|/generate_stream|"
+                          r"-with-response-stream")  # fmt: skip
+"""Native formats that ask for a stream by the path (native-formats of Gemini, Vertex, Bedrock, Hugging Face).
+"""
+_PATH_DECIDES = frozenset({"gemini", "bedrock"})
+_PATH_MAY_DECIDE = _PATH_DECIDES | {"huggingface"}
+
+_JSON_OBJECT = re.compile(rb"\s*\{")
+_FORM_STREAM = re.compile(rb'name="stream"[^\r\n]*\r?\n(?:[^\r\n]+\r?\n)*\r?\n\s*(?:true|1)\b', re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the plugins share with the rest of the process."""
+
+    tickets: TicketStore
+    relay: RelayAddress
+    clock: Callable[[], float] = time.monotonic
+
+
+class _Plugin:
+    """One instance of either plugin."""
+
+    name: ClassVar[str]
+
+    def __init__(self, config: Json, context: Context) -> None:
+        """Raises ValueError naming the field that is wrong."""
+        self.instance = Instance.from_config(self.name, config)
+        self._tickets = context.tickets
+        self._relay = context.relay
+        self._clock = context.clock
+        self._wants_captures = "$(uri_captures" in dumps_text(config)
+        self._wants_consumer = bool(_acl_types(self.instance) & {"consumer", "consumer_group"})
+        self._wants_groups = "consumer_group" in _acl_types(self.instance)
+        self._logs_payloads = any(target.logging.log_payloads for target in self.instance.targets)
+        routes = {target.route_type for target in self.instance.targets}
+        self._never_buffered = self.instance.response_streaming == "always" or routes <= _UNBUFFERED_ROUTES
+        self._one_service = "route_id" in config or "service_id" in config
+        self._service: Any = None
+        self._service_seen = float("-inf")
+        self._missing_said = False
+
+    def access(self, kong: Kong) -> None:
+        """File a ticket and send the request to the relay with it."""
+        announced = kong.ctx.shared.get(ANNOUNCED)
+        if not isinstance(announced, dict):
+            announced = None
+            self._say_filter_missing()
+        buffered = (announced is None or self._logs_payloads) and not self._streams(kong)
+        ticket = Ticket(
+            instance=self.instance,
+            filter_installed=announced is not None,
+            buffered=buffered,
+            captures=self._captures(kong, announced) if self._wants_captures else {},
+        )
+        if self._wants_consumer:
+            ticket.consumer = _table(kong.client.get_consumer())
+            if self._wants_groups:
+                ticket.consumer_groups = _group_names(kong.client.get_consumer_groups())
+        token = self._tickets.file(ticket)
+        try:
+            # Replaces whatever a client may have sent under that name.
+            kong.service.request.set_headers({TICKET_HEADER: token})
+            if not buffered:
+                kong.nginx.set_ctx("buffered_proxying", False)
+            self._lead_to_relay(kong, announced)
+        except BaseException:
+            self._tickets.redeem(token)  # the request goes nowhere
+            raise
+
+    def response(self, kong: Kong) -> None:
+        """Write the log record of a buffered answer. What fails here must not cost the client the answer."""
+        try:
+            token = kong.response.get_header(TICKET_HEADER)
+            if not isinstance(token, str):
+                return
+            kong.response.set_headers(_OWN_ANSWER_HEADERS)
+            record = self._tickets.collect(token)
+            if record:
+                kong.log.set_serialize_value(RECORD, record)
+        except Exception:
+            log.exception("record_not_written", plugin_id=self.instance.plugin_id)
+
+    def log(self, kong: Kong) -> None:
+        """Forget a ticket that nobody redeemed: another plugin answered, or the relay was not reached."""
+        if self._tickets.oldest_age() < _LEFT_BEHIND:
+            return
+        token = kong.request.get_header(TICKET_HEADER)
+        if isinstance(token, str) and self._tickets.redeem(token) is not None:
+            log.info("ticket_not_redeemed", plugin=self.name, plugin_id=self.instance.plugin_id)
+
+    def _streams(self, kong: Kong) -> bool:
+        """Whether the answer will be a stream (or may not be gathered for another reason)."""
+        if self._never_buffered:
+            return True
+        if self.instance.response_streaming == "deny":
+            return False
+        if self.instance.llm_format in _PATH_MAY_DECIDE:
+            path = kong.request.get_path()
+            if isinstance(path, str) and _STREAM_PATH.search(path):
+                return True
+            if self.instance.llm_format in _PATH_DECIDES:
+                return False
+        # 0: of any size. With a limit Kong's codec breaks on a body that is larger.
+        return asks_for_stream(kong.request.get_raw_body(0))
+
+    def _captures(self, kong: Kong, announced: Json | None) -> dict[str, str]:
+        if announced is not None and "captures" in announced:
+            named = announced["captures"]
+        else:
+            named = _table(kong.request.get_uri_captures()).get("named")
+        return {str(name): value for name, value in _table(named).items() if isinstance(value, str)}
+
+    def _lead_to_relay(self, kong: Kong, announced: Json | None) -> None:
+        service = announced.get("service") if announced is not None else self._service_of(kong)
+        if not isinstance(service, dict) or self._relay.leads_here(service):
+            return  # without a service Kong answers 503 itself
+        kong.service.set_target(self._relay.target(service.get("host")), self._relay.port)
+        if service.get("protocol") not in ("http", "ws"):
+            kong.service.request.set_scheme("http")
+
+    def _service_of(self, kong: Kong) -> Any:
+        now = self._clock()
+        if not self._one_service or now - self._service_seen > _SERVICE_TTL:
+            self._service = kong.router.get_service()
+            self._service_seen = now
+        return self._service
+
+    def _say_filter_missing(self) -> None:
+        if not self._missing_said:
+            self._missing_said = True
+            log.warning(
+                "usage_filter_missing",
+                plugin=self.name,
+                plugin_id=self.instance.plugin_id,
+                effect="plain answers are buffered by Kong; usage of streams is logged here, not by Kong",
+                hint="add what `kong-ai-proxy usage-filter` prints to this route, service or to all",
+            )
+
+
+class AIProxy(_Plugin):
+    """ai-proxy: one target."""
+
+    name = PROXY
+
+
+class AIProxyAdvanced(_Plugin):
+    """ai-proxy-advanced: several targets, balanced."""
+
+    name = ADVANCED
+
+
+PLUGINS: dict[str, type[_Plugin]] = {cls.name: cls for cls in (AIProxy, AIProxyAdvanced)}
+
+
+def asks_for_stream(body: object) -> bool:
+    """Whether a request body, JSON or a form, asks for a streamed answer. Parses only where it may."""
+    if isinstance(body, str):
+        body = body.encode("utf-8", "surrogateescape")
+    if not isinstance(body, bytes) or b'"stream' not in body:
+        return False
+    if not _JSON_OBJECT.match(body):
+        return _FORM_STREAM.search(body) is not None
+    try:
+        asked = loads(body)
+    except JSONDecodeError:
+        return False
+    return asked.get("stream") not in (None, False) or asked.get("stream_format") == "sse"
+
+
+def _acl_types(instance: Instance) -> set[str]:
+    """What kinds of things the instance's access rules match."""
+    acls = instance.acls
+    rules = [*(acls.allow or ()), *(acls.deny or ())] if acls is not None else []
+    return {match.type for rule in rules for match in rule.match}
+
+
+def _table(value: Any) -> Json:
+    """A Lua table with names: an empty one arrives as a list."""
+    return value if isinstance(value, dict) else {}
+
+
+def _group_names(groups: Any) -> list[str]:
+    """Names and ids of consumer groups as Kong Enterprise's PDK lists them; nothing elsewhere."""
+    if isinstance(groups, dict):
+        groups = list(groups.values())
+    names: list[str] = []
+    for group in groups if isinstance(groups, list) else ():
+        if isinstance(group, str):
+            names.append(group)
+        else:
+            names += [v for key in ("name", "id") if isinstance(v := _table(group).get(key), str)]
+    return names

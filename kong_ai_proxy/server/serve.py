@@ -1,0 +1,182 @@
+"""The whole process: relay, both plugins' sockets, signals, and the order in which it all ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import gevent
+import gevent.event
+
+from ..exchange.tickets import TicketStore
+from ..log import get_logger
+from ..plugin import PHASES, PLUGINS, Context
+from . import parent
+from .address import RelayAddress
+from .instances import Plugin
+from .rpc import RpcServer
+from .sockets import SocketDirectory
+
+log = get_logger("server")
+
+TICKET_TTL = 900.0
+"""Seconds. Between `access` and the relay nginx takes in the client's whole body, however slowly it comes."""
+
+_EXPIRE_EVERY = 30.0
+_REDEEM_GRACE = 1.0
+"""Seconds for requests on their way from `access` to the relay when the end comes."""
+_LOG_GRACE = 0.3
+"""Seconds in which Kong runs `response` and `log` of the exchanges that ended last."""
+
+
+class Relay(Protocol):
+    """What carries the exchanges (relay/server.py)."""
+
+    @property
+    def port(self) -> int: ...
+
+    def start(self) -> None: ...
+
+    def stop(self, grace_s: float = ...) -> None: ...
+
+
+def plugins(context: Context) -> dict[str, Plugin]:
+    """Both plugins as the RPC server takes them."""
+
+    def offered(name: str) -> Plugin:
+        cls = PLUGINS[name]
+        return Plugin(name, lambda config: cls(config, context), frozenset(PHASES))
+
+    return {name: offered(name) for name in PLUGINS}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to serve."""
+
+    kong_prefix: str
+    """The directory for the two sockets."""
+    relay: tuple[str, int]
+    """What the relay listens on; port 0 takes a free one."""
+    advertise: tuple[str, int] | None = None
+    """The relay's address for Kong, where it differs."""
+    socket_mode: int = 0o660
+    grace: float = 10.0
+    """Seconds running exchanges may take to end."""
+
+
+class Server:
+    """A running plugin server with its relay."""
+
+    def __init__(
+        self,
+        options: Options,
+        make_relay: Callable[[tuple[str, int], TicketStore], Relay],
+        make_plugins: Callable[[Context], Mapping[str, Plugin]] = plugins,
+    ) -> None:
+        self._options = options
+        self._make_relay = make_relay
+        self._make_plugins = make_plugins
+        self.tickets = TicketStore(ttl=TICKET_TTL)
+        self._housekeeper: gevent.Greenlet | None = None
+        self._stop = gevent.event.Event()
+
+    def start(self) -> None:
+        """Raises SocketInUse, OSError or ValueError where an address or the directory cannot be had; nothing
+        is left behind then."""
+        options = self._options
+        directory = SocketDirectory(options.kong_prefix)
+        try:
+            self.relay = self._make_relay(options.relay, self.tickets)
+            self.relay.start()
+        except BaseException:
+            directory.release()
+            raise
+        try:
+            listen = (options.relay[0], self.relay.port)
+            self.address = RelayAddress(listen, options.advertise)
+            offered = self._make_plugins(Context(self.tickets, self.address))
+            self.rpc = RpcServer(offered)
+            # Kong comes as soon as a socket is there: all must be ready by then.
+            for name in offered:
+                self.rpc.listen(directory.bind(f"{name}.sock", options.socket_mode))
+        except BaseException:
+            self.relay.stop(0)
+            directory.release()
+            raise
+        self._directory = directory
+        self._housekeeper = gevent.spawn(self._keep_house)
+        log.info(
+            "serving",
+            sockets=[str(directory.path / f"{name}.sock") for name in offered],
+            relay=f"{listen[0]}:{listen[1]}",
+            relay_for_kong=f"{self.address.host}:{self.address.port}",
+            pid=os.getpid(),
+        )
+
+    def run(self) -> None:
+        """Serve until `stop` is called."""
+        self._stop.wait()
+        self.shutdown()
+
+    def stop(self, reason: str) -> None:
+        """End `run`. Safe in a signal handler."""
+        if not self._stop.is_set():
+            log.info("stopping", reason=reason)
+            self._stop.set()
+
+    def shutdown(self) -> None:
+        """Take nothing new, let running exchanges end within the grace, leave nothing behind."""
+        until = time.monotonic() + self._options.grace
+        self.rpc.stop_accepting()
+        self._directory.remove()
+        self._wait(min(_REDEEM_GRACE, self._options.grace), lambda: not len(self.tickets))
+        self.relay.stop(max(0.0, until - time.monotonic()))
+        gevent.sleep(min(_LOG_GRACE, self._options.grace))
+        drained = self.rpc.drain(max(0.0, until - time.monotonic()))
+        self.rpc.close()
+        self._directory.release()
+        if self._housekeeper is not None:
+            self._housekeeper.kill()
+        log.info("stopped", drained=drained)
+
+    @staticmethod
+    def _wait(seconds: float, done: Callable[[], bool]) -> None:
+        until = time.monotonic() + seconds
+        while not done() and time.monotonic() < until:
+            gevent.sleep(0.02)
+
+    def _keep_house(self) -> None:
+        while True:
+            gevent.sleep(_EXPIRE_EVERY)
+            before = len(self.tickets)
+            self.tickets.expire()
+            if gone := before - len(self.tickets):
+                log.info("tickets_expired", count=max(0, gone))
+
+
+def serve(options: Options) -> int:
+    """Serve until a signal or Kong's end. Gives the exit status."""
+    from ..relay.server import RelayServer
+    from .sockets import SocketInUse
+
+    server = Server(options, RelayServer)
+    try:
+        server.start()
+    except SocketInUse as error:
+        log.error("not_started", reason=str(error))
+        return 1
+    except (OSError, ValueError) as error:
+        log.error("not_started", reason=f"{error}")
+        return 1
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(number, server.stop, signal.Signals(number).name)
+    kong: Any = parent.kong_parent()
+    if kong is not None:
+        parent.watch(kong, lambda: server.stop("Kong is gone"))
+    server.run()
+    return 0
