@@ -1,0 +1,219 @@
+"""AWS: requests signed (Signature Version 4) by botocore, or a Bedrock API key.
+
+Sources: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html,
+https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html,
+https://docs.aws.amazon.com/bedrock/latest/userguide/api-keys-use.html.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlencode
+from xml.etree import ElementTree
+
+from ..config.models import Auth, BedrockOptions
+from ..core.call import Call
+from ..core.errors import ApiError
+from ..core.http import UpstreamRequest, Url
+from ..core.json import dumps_text, loads
+from .fetch import fetch
+from .tokens import Token, TokenCache, Unavailable, refused
+
+_SERVICE: Final = "bedrock"
+"""The signing name of Bedrock's runtime, agent and control APIs alike."""
+_HOST_REGION: Final = re.compile(r"^bedrock[a-z-]*\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?$")
+_SIGNED: Final = ("content-type",)
+_SESSION_NAME: Final = "kong-ai-proxy"
+
+tokens = TokenCache()
+"""Assumed roles' credentials, as JSON text."""
+
+
+class Keys(NamedTuple):
+    access_key: str
+    secret_key: str
+    token: str | None = None
+
+
+def sign(request: UpstreamRequest, call: Call) -> None:
+    """Sign a request to Bedrock, or give it the API key. Raises ApiError (500)."""
+    auth = call.target.auth
+    options = call.options.bedrock or BedrockOptions()
+    bearer = os.environ.get("AWS_BEARER_TOKEN_BEDROCK")
+    if bearer and auth.aws_access_key_id is None and not options.aws_assume_role_arn:
+        request.headers["authorization"] = f"Bearer {bearer}"
+        return
+    region = region_of(request.url.host, options)
+    try:
+        keys = _keys(auth, options, region)
+    except Unavailable as error:
+        raise refused("AWS credentials", error) from None
+    sign_with(request, keys, region, _SERVICE)
+
+
+def region_of(host: str, options: BedrockOptions) -> str:
+    """The region to sign for. Raises ApiError (500) where nothing names one."""
+    match = _HOST_REGION.match(host)
+    region = (
+        options.aws_region
+        or (match[1] if match else None)
+        or os.environ.get("AWS_REGION")
+        or os.environ.get("AWS_DEFAULT_REGION")
+    )
+    if not region:
+        raise ApiError(
+            500,
+            "model.options.bedrock.aws_region must be set for provider bedrock",
+            code="invalid_configuration",
+        )
+    return region
+
+
+def sign_with(request: UpstreamRequest, keys: Keys, region: str, service: str) -> None:
+    """Add Signature Version 4 headers, in place."""
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+
+    url = request.url
+    headers = {name: request.headers[name] for name in _SIGNED if name in request.headers}
+    headers["host"] = url.authority
+    # botocore encodes the path once more for the signature, as AWS wants it of a path that is sent encoded.
+    signed = AWSRequest(request.method, f"{url.scheme}://{url.authority}{url.target}", headers, request.body)
+    SigV4Auth(Credentials(keys.access_key, keys.secret_key, keys.token), service, region).add_auth(signed)
+    for name in ("Authorization", "X-Amz-Date", "X-Amz-Security-Token"):
+        value = signed.headers.get(name)
+        if value is not None:
+            request.headers[name.lower()] = value
+
+
+def _keys(auth: Auth, options: BedrockOptions, region: str) -> Keys:
+    base = _base_keys(auth)
+    if not options.aws_assume_role_arn:
+        return base()
+    key = (
+        auth.aws_access_key_id,
+        auth.aws_secret_access_key,
+        options.aws_assume_role_arn,
+        options.aws_role_session_name,
+        options.aws_sts_endpoint_url,
+        region,
+    )
+    return Keys(*loads(tokens.get(key, lambda: _assume_role(base(), options, region))))
+
+
+def _base_keys(auth: Auth) -> Callable[[], Keys]:
+    access, secret = auth.aws_access_key_id, auth.aws_secret_access_key
+    if access is None and secret is None:
+        return _chain_keys
+    if not access or not secret:
+        raise Unavailable("auth.aws_access_key_id and auth.aws_secret_access_key must both have a value")
+    return lambda: Keys(access, secret)
+
+
+def _chain_keys() -> Keys:
+    """From botocore's chain: environment, profile, web identity, container, instance. It caches and
+    refreshes."""
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        credentials = _chain.credentials()
+        if credentials is None:
+            raise Unavailable("AWS's default credential chain found none")
+        frozen = credentials.get_frozen_credentials()
+    except BotoCoreError as error:
+        raise Unavailable(type(error).__name__) from None
+    return Keys(frozen.access_key, frozen.secret_key, frozen.token)
+
+
+class _Chain:
+    """The default chain's credentials, looked for once; what is not found is looked for again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: Any = None
+
+    def credentials(self) -> Any:
+        if self._found is None:
+            with self._lock:
+                if self._found is None:
+                    self._found = _session().get_credentials()
+        return self._found
+
+    def forget(self) -> None:
+        self._found = None
+        _session.cache_clear()
+
+
+@cache
+def _session() -> Any:
+    import botocore.session
+
+    return botocore.session.get_session()
+
+
+_chain = _Chain()
+
+
+def _assume_role(base: Keys, options: BedrockOptions, region: str) -> Token:
+    form = {
+        "Action": "AssumeRole",
+        "Version": "2011-06-15",
+        "RoleArn": options.aws_assume_role_arn or "",
+        "RoleSessionName": options.aws_role_session_name or _SESSION_NAME,
+    }
+    endpoint = options.aws_sts_endpoint_url or _sts_endpoint(region)
+    try:
+        url = Url.parse(endpoint)
+    except ValueError:
+        raise Unavailable("model.options.bedrock.aws_sts_endpoint_url is not an absolute URL") from None
+    request = UpstreamRequest(
+        "POST",
+        url,
+        {"content-type": "application/x-www-form-urlencoded; charset=utf-8"},
+        urlencode(form).encode(),
+    )
+    sign_with(request, base, region, "sts")
+    answer = fetch("POST", f"{url.scheme}://{url.authority}{url.target}", request.headers, request.body)
+    try:
+        document = ElementTree.fromstring(answer.body)
+    except ElementTree.ParseError:
+        raise Unavailable(f"STS answered with status {answer.status}") from None
+    if answer.status != 200:
+        raise Unavailable(
+            f"STS answered with status {answer.status} ({_text(document, 'Code') or 'no code'})"
+        )
+    values = [_text(document, name) for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")]
+    if not all(values):
+        raise Unavailable("STS answered without credentials")
+    return Token(dumps_text(values), _lifetime(_text(document, "Expiration")))
+
+
+def _sts_endpoint(region: str) -> str:
+    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    return f"https://sts.{region}.{suffix}/"
+
+
+def _text(document: ElementTree.Element, name: str) -> str | None:
+    """The text of the first element of this name, in whatever namespace."""
+    for element in document.iter():
+        if element.tag.rpartition("}")[2] == name:
+            return element.text
+    return None
+
+
+def _lifetime(expiration: str | None) -> float:
+    """Seconds until STS's time; a minute where it is not to be read."""
+    try:
+        ends = datetime.fromisoformat(expiration or "")
+    except ValueError:
+        return 60.0
+    if ends.tzinfo is None:
+        ends = ends.replace(tzinfo=UTC)
+    return max((ends - datetime.now(UTC)).total_seconds(), 1.0)
