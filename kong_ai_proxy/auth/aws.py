@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
@@ -29,6 +30,10 @@ _SERVICE: Final = "bedrock"
 """The signing name of Bedrock's runtime, agent and control APIs alike."""
 _HOST_REGION: Final = re.compile(r"^bedrock[a-z-]*\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?$")
 _SIGNED: Final = ("content-type",)
+_FORM: Final = "application/x-www-form-urlencoded; charset=utf-8"
+_STS_HOST: Final = re.compile(r"^sts(?:-fips)?\.(?:([a-z0-9-]+)\.)?amazonaws\.com(?:\.cn)?$")
+_NOT_FOUND: Final = 5.0
+"""Seconds for which the default chain is not asked again after it found nothing."""
 _SESSION_NAME: Final = "kong-ai-proxy"
 
 tokens = TokenCache()
@@ -138,16 +143,20 @@ class _Chain:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._found: Any = None
+        self._asked = -_NOT_FOUND
 
     def credentials(self) -> Any:
         if self._found is None:
             with self._lock:
-                if self._found is None:
+                if self._found is None and time.monotonic() - self._asked >= _NOT_FOUND:
                     self._found = _session().get_credentials()
+                    self._asked = time.monotonic()
         return self._found
 
     def forget(self) -> None:
+        """Look anew: the environment has changed."""
         self._found = None
+        self._asked = -_NOT_FOUND
         _session.cache_clear()
 
 
@@ -173,13 +182,8 @@ def _assume_role(base: Keys, options: BedrockOptions, region: str) -> Token:
         url = Url.parse(endpoint)
     except ValueError:
         raise Unavailable("model.options.bedrock.aws_sts_endpoint_url is not an absolute URL") from None
-    request = UpstreamRequest(
-        "POST",
-        url,
-        {"content-type": "application/x-www-form-urlencoded; charset=utf-8"},
-        urlencode(form).encode(),
-    )
-    sign_with(request, base, region, "sts")
+    request = UpstreamRequest("POST", url, {"content-type": _FORM}, urlencode(form).encode())
+    sign_with(request, base, _sts_region(url.host, region), "sts")
     answer = fetch("POST", f"{url.scheme}://{url.authority}{url.target}", request.headers, request.body)
     try:
         document = ElementTree.fromstring(answer.body)
@@ -198,6 +202,14 @@ def _assume_role(base: Keys, options: BedrockOptions, region: str) -> Token:
 def _sts_endpoint(region: str) -> str:
     suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     return f"https://sts.{region}.{suffix}/"
+
+
+def _sts_region(host: str, otherwise: str) -> str:
+    """The region to sign for: the endpoint's own; the global endpoint is in us-east-1."""
+    match = _STS_HOST.match(host)
+    if match is None:
+        return otherwise
+    return match[1] or "us-east-1"
 
 
 def _text(document: ElementTree.Element, name: str) -> str | None:

@@ -102,9 +102,9 @@ def _exchange(info: Json, token_url: str | None) -> Token:
     made: Any
     try:
         if kind == "service_account":
-            made = service_account.Credentials.from_service_account_info(info, scopes=[SCOPE])
+            made = _untyped(service_account.Credentials).from_service_account_info(info, scopes=[SCOPE])
         elif kind == "authorized_user":
-            made = credentials.Credentials.from_authorized_user_info(info, scopes=[SCOPE])
+            made = _untyped(credentials.Credentials).from_authorized_user_info(info, scopes=[SCOPE])
         else:
             raise Unavailable("the key's type is neither service_account nor authorized_user")
     except (ValueError, GoogleAuthError) as error:
@@ -115,6 +115,11 @@ def _exchange(info: Json, token_url: str | None) -> Token:
         raise Unavailable(_reason(error)) from None
     lifetime = (made.expiry - datetime.now(UTC).replace(tzinfo=None)).total_seconds() if made.expiry else 0
     return Token(made.token, max(lifetime, 1.0))
+
+
+def _untyped(library: Any) -> Any:
+    """google-auth's functions have no types."""
+    return library
 
 
 def _reason(error: Exception) -> str:

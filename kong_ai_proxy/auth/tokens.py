@@ -47,18 +47,26 @@ class _Entry:
 
 
 class TokenCache:
-    """By credential. While a token is good, nobody waits but the one request that fetches its successor."""
+    """By credential. While a token is good, nobody waits."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        spawn: Callable[[Callable[[], object]], object] | None = None,
+    ) -> None:
+        """`spawn` runs a function in the background."""
         self._clock = clock
+        self._spawn = spawn or _in_thread
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, fetch: Callable[[], Token]) -> str:
-        """The token of this credential, fetched where there is none or it is about to expire.
+        """The token of this credential.
 
-        `fetch` raises Unavailable. While the token is good, a failed fetch only logs; then it raises
-        Unavailable.
+        A first or expired one is fetched here and now, by one caller while the others wait for the same. One
+        that is about to expire is still given out while its successor is fetched in the background; a
+        failure then is only logged. `fetch` raises Unavailable, and so does this where there is no good
+        token.
         """
         with self._lock:
             entry = self._entries.get(key)
@@ -77,7 +85,10 @@ class TokenCache:
                 mine = entry.fetched = threading.Event()
         if under_way is not None:
             return self._await(entry, under_way)
-        return self._fetch(entry, mine, fetch, value)
+        if value is None:
+            return self._fetch(entry, mine, fetch, None)
+        self._spawn(lambda: self._fetch(entry, mine, fetch, value))
+        return value
 
     def forget(self, key: Hashable) -> None:
         """The provider refused this token: the next request fetches a new one."""
@@ -122,6 +133,11 @@ class TokenCache:
         if entry.value is not None and self._clock() < entry.expires:
             return entry.value
         raise entry.failure or Unavailable("no token came")
+
+
+def _in_thread(work: Callable[[], object]) -> None:
+    # A greenlet where gevent has patched threads.
+    threading.Thread(target=work, name="token-refresh", daemon=True).start()
 
 
 def refused(what: str, error: Unavailable) -> ApiError:
