@@ -1,0 +1,73 @@
+"""What can be used but is probably not meant: findings that are no errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from .entries import Path, is_placeholder
+from .errors import Problem, format_path
+from .models import AdvancedConfig, Options, ProxyConfig, Record
+from .spec import Spec, fields_of
+
+_TTL: Final = re.compile(r"\d+(\.\d+)?[hm]")
+_ABOVE: Final = re.compile(r"\d+(\.\d+)?[km]?", re.IGNORECASE)
+_REFERENCE: Final = re.compile(r"\{vault://[^}]+\}")
+
+
+def config_advice(config: ProxyConfig | AdvancedConfig) -> Iterator[Problem]:
+    """About a configuration that is right as such."""
+    advanced = isinstance(config, AdvancedConfig)
+    if advanced and not config.targets:
+        yield "targets", "there is none: every request will be refused"
+    for number, target in enumerate(config.targets, start=1):
+        prefix = f"targets[{number}]." if advanced else ""
+        if target.route_type == "preserve":
+            yield f"{prefix}route_type", "preserve is deprecated; use the operation's route_type, or llm_format"
+        auth = target.auth
+        if (auth.aws_access_key_id is None) != (auth.aws_secret_access_key is None):
+            yield f"{prefix}auth", "aws_access_key_id and aws_secret_access_key work together only"
+        yield from (
+            (f"{prefix}model.options.{path}", text) for path, text in _options(target.model.options)
+        )
+    if isinstance(config, AdvancedConfig) and config.balancer.tokens_count_strategy == "llm-accuracy":
+        yield "balancer.tokens_count_strategy", "llm-accuracy needs Kong's ai-llm-as-judge plugin beside it"
+
+
+def _options(options: Options) -> Iterator[Problem]:
+    if options.upstream_path is not None:
+        yield "upstream_path", "is deprecated; use upstream_url"
+    for number, price in enumerate(options.cache_write_cost_list or [], start=1):
+        if not _TTL.fullmatch(price.ttl):
+            yield f"cache_write_cost_list[{number}].ttl", "is not understood; write it like 5m or 1h"
+    for number, factor in enumerate(options.context_window_factor or [], start=1):
+        if not _ABOVE.fullmatch(factor.above):
+            yield f"context_window_factor[{number}].above", "is not understood; write it like 200k or 1m"
+
+
+def secret_advice(config: Any, model: type[Record], path: Path = ()) -> Iterator[Problem]:
+    """About vault references and secrets in a configuration as it was written."""
+    if not isinstance(config, dict):
+        return
+    for spec in fields_of(model):
+        yield from _secrets(config.get(spec.name), spec, (*path, spec.name))
+
+
+def _secrets(value: Any, spec: Spec, path: Path) -> Iterator[Problem]:
+    if spec.record:
+        yield from secret_advice(value, spec.record, path)
+    elif spec.element and isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _secrets(item, spec.element, (*path, index))
+    elif isinstance(value, str):
+        reference = _REFERENCE.search(value)
+        if reference and not spec.referenceable:
+            yield format_path(path), "takes no vault reference; the text would be used as it stands"
+        elif reference and reference[0] != value:
+            yield (
+                format_path(path),
+                "a vault reference must be the whole value: put what stands around it into the secret",
+            )
+        elif spec.encrypted and not reference and not is_placeholder(value):
+            yield format_path(path), "holds a secret in clear text; use a vault reference"
