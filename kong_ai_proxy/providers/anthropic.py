@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from ..core.call import Call
 from ..core.http import Headers, Url
 from ..formats.anthropic.adapter import MessagesAdapter
-from ..formats.base import Adapter
+from ..formats.anthropic.observer import MessagesObserver
+from ..formats.base import Adapter, Observer
 from .base import Provider
+from .compatible import upstream_url, with_path
 
-DEFAULT_VERSION = "2023-06-01"
-_ADAPTER = MessagesAdapter()
+DEFAULT_VERSION: Final = "2023-06-01"
+"""https://platform.claude.com/docs/en/api/versioning"""
+
+_BASE: Final = Url("https", "api.anthropic.com", 443, "/v1/messages")
+_ADAPTER: Final = MessagesAdapter()
+_OBSERVER: Final = MessagesObserver()
 
 
 class Anthropic(Provider):
-    """api.anthropic.com. Clients authenticate with `x-api-key`."""
+    """api.anthropic.com, or a host that speaks its API (Azure AI Foundry) by `upstream_url`."""
 
     name: ClassVar[str] = "anthropic"
     operations: ClassVar[frozenset[str]] = frozenset({"chat"})
@@ -24,14 +30,16 @@ class Anthropic(Provider):
     def adapter(self, call: Call) -> Adapter:
         return _ADAPTER
 
+    def observer(self, call: Call) -> Observer | None:
+        return _OBSERVER if call.client_format == "anthropic" else None
+
     def url(self, call: Call) -> Url:
-        path = call.options.upstream_path or "/v1/messages"
         if call.options.upstream_url:
-            return Url.parse(call.options.upstream_url)
-        return Url("https", "api.anthropic.com", 443, path)
+            return upstream_url(call.options.upstream_url)
+        return with_path(_BASE, call.options.upstream_path or _BASE.path)
 
     def headers(self, call: Call) -> Headers:
         return {"anthropic-version": call.options.anthropic_version or DEFAULT_VERSION}
 
 
-PROVIDER = Anthropic()
+PROVIDER: Final = Anthropic()

@@ -107,8 +107,8 @@ def build_request(body: Json, call: Call, flavor: Flavor) -> Json:
         call.drop(field)
     if flavor.stream_in_body and call.stream:
         out["stream"] = True
-    if flavor.betas_in_body and (betas := _betas(call)):
-        out["anthropic_beta"] = betas
+    if flavor.betas_in_body and (flags := betas(call)):
+        out["anthropic_beta"] = flags
     for field, value in body.items():
         if field not in _HANDLED and value is not None and value not in _NEUTRAL.get(field, ()):
             call.drop(field)
@@ -405,7 +405,8 @@ def _identity(body: Json, out: Json, call: Call) -> None:
             call.drop("service_tier")
 
 
-def _betas(call: Call) -> list[str]:
+def betas(call: Call) -> list[str]:
+    """The beta features that the client asks for in its `anthropic-beta` header."""
     header = call.request.headers.get("anthropic-beta", "")
     return [beta for part in header.split(",") if (beta := part.strip())]
 

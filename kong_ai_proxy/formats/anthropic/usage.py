@@ -2,9 +2,9 @@
 
 Rules, shared by answers and streams: the prompt is `input_tokens` + `cache_creation_input_tokens` +
 `cache_read_input_tokens`; output counts in `message_start` are provisional; counts in `message_delta` are
-cumulative and replace what was known; `iterations` are summed where there are any, because the top-level counts
-leave out compaction and advisor iterations (recording anthropic/native-messages-tools/010: 1128 + 1262 at the
-top level, the advisor's 2518 only in its iteration). Sources: Kong's changelog 3.15.0.4,
+cumulative and replace what was known; `iterations` are summed where there are any, because the top-level
+counts leave out compaction and advisor iterations (recording anthropic/native-messages-tools/010: 1128 + 1262
+at the top level, the advisor's 2518 only in its iteration). Sources: Kong's changelog 3.15.0.4,
 https://platform.claude.com/docs/en/build-with-claude/compaction.
 """
 

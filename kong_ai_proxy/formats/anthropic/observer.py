@@ -1,0 +1,178 @@
+"""Messages on both sides: bytes pass through, read for usage and model, edited only where they must be."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ...core.call import Call
+from ...core.errors import ApiError
+from ...core.json import Json, JSONDecodeError, dumps, loads
+from ...core.usage import UsageSource
+from ...wire.sse import AlignedBuffer, FrameTooLarge, encode, frames
+from ..base import StreamObserver
+from ..pivot import obj, objects, text, utf8_size
+from .blocks import finish_reason
+from .errors import read_stream_error, write_error
+from .flavor import ANTHROPIC, Flavor
+from .models import traits
+from .request import betas
+from .usage import StreamUsage, read_usage
+
+_OPTIONS: Final = ("temperature", "max_tokens", "top_p", "top_k")
+_SAMPLING: Final = frozenset({"temperature", "top_p", "top_k"})
+
+
+class MessagesObserver:
+    """See `formats.base.Observer`. `flavor` says what the host takes that is spoken to."""
+
+    def __init__(self, flavor: Flavor = ANTHROPIC) -> None:
+        self._flavor = flavor
+
+    def request(self, body: bytes, parsed: Json, call: Call) -> bytes:
+        wanted = passed_request(parsed, call, self._flavor)
+        return body if wanted == parsed else dumps(wanted)
+
+    def response(self, body: bytes, call: Call) -> bytes:
+        try:
+            message = obj(loads(body))
+        except JSONDecodeError:
+            return body
+        note_message(message, call)
+        return body
+
+    def stream(self, call: Call) -> StreamObserver:
+        return MessagesStreamObserver(call)
+
+
+def passed_request(parsed: Json, call: Call, flavor: Flavor) -> Json:
+    """A client's own Messages request as the host takes it: its model, configured options, none refused."""
+    wanted = dict(parsed)
+    sampling = traits(call.model).sampling
+    for name in _OPTIONS:
+        value = getattr(call.options, name)
+        if value is not None and wanted.get(name) is None and (sampling or name not in _SAMPLING):
+            wanted[name] = value
+    if flavor.model_in_body:
+        if call.model:
+            wanted["model"] = call.model
+    else:
+        wanted.pop("model", None)
+        wanted["anthropic_version"] = call.options.anthropic_version or flavor.version
+    if not flavor.stream_in_body:
+        wanted.pop("stream", None)
+    elif bool(wanted.get("stream")) != call.stream:
+        wanted["stream"] = call.stream
+    if flavor.betas_in_body and (flags := betas(call)):
+        wanted["anthropic_beta"] = flags
+    refused = flavor.refused if flavor.output_config else flavor.refused | {"output_config"}
+    for name in refused & wanted.keys():
+        del wanted[name]
+        call.drop(name)
+    return wanted
+
+
+def note_message(message: Json, call: Call) -> None:
+    """Usage, model, id and finish reason of a whole message."""
+    if "usage" not in message:
+        return
+    call.usage = read_usage(message["usage"])
+    call.response_model = text(message.get("model")) or call.response_model
+    call.response_id = text(message.get("id")) or call.response_id
+    blocks = objects(message.get("content"))
+    if "stop_reason" in message:
+        has_tools = any(block.get("type") == "tool_use" for block in blocks)
+        call.finish_reasons = [finish_reason(message["stop_reason"], has_tools)]
+    for block in blocks:
+        call.output_bytes += utf8_size(text(block.get("text")) or text(block.get("thinking")))
+
+
+class MessagesReader:
+    """Notes on the call what a stream's events say; changes nothing."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._usage = StreamUsage()
+        self._has_tools = False
+        self.stopped = False
+        self.failed: ApiError | None = None
+
+    def note(self, event: Json) -> None:
+        call = self._call
+        kind = event.get("type")
+        if kind == "content_block_delta":
+            delta = obj(event.get("delta"))
+            words = delta.get("text") or delta.get("thinking") or delta.get("partial_json")
+            call.output_bytes += utf8_size(text(words))
+        elif kind == "content_block_start":
+            if obj(event.get("content_block")).get("type") == "tool_use":
+                self._has_tools = True
+        elif kind == "message_start":
+            message = obj(event.get("message"))
+            call.response_model = text(message.get("model")) or call.response_model
+            call.response_id = text(message.get("id")) or call.response_id
+            self._usage.start(message.get("usage"))
+            call.usage = self._usage.usage(complete=False)
+        elif kind == "message_delta":
+            self._usage.delta(event.get("usage"))
+            call.usage = self._usage.usage(complete=False)
+            reason = obj(event.get("delta")).get("stop_reason")
+            if reason is not None:
+                call.finish_reasons = [finish_reason(reason, self._has_tools)]
+        elif kind == "message_stop":
+            self.stopped = True
+            call.usage = self._usage.usage(complete=True)
+        elif kind == "error":
+            self.failed = read_stream_error(event)
+
+    def end(self) -> None:
+        """The stream is over, complete or not."""
+        if not self.stopped and self._call.usage.source is not UsageSource.NONE:
+            self._call.usage.source = UsageSource.PARTIAL
+
+
+class MessagesStreamObserver:
+    """A stream of server-sent events on its way, byte for byte."""
+
+    def __init__(self, call: Call) -> None:
+        self._buffer = AlignedBuffer()
+        self._reader = MessagesReader(call)
+        self.failed: ApiError | None = None
+        """The error that the provider ended its stream with; the client has it already."""
+
+    @property
+    def complete(self) -> bool:
+        return self._reader.stopped and self.failed is None
+
+    def feed(self, data: bytes) -> bytes:
+        if self.failed is not None:
+            return b""
+        try:
+            block = self._buffer.feed(data)
+        except FrameTooLarge as error:
+            self.failed = ApiError(502, str(error), code="upstream_event_too_large")
+            return encode(dumps(write_error(self.failed)), "error")
+        return self._pass(block) if block else b""
+
+    def finish(self) -> bytes:
+        out = b""
+        if self.failed is None and (rest := self._buffer.finish()).strip():
+            # An event that no empty line closed: whole only if it ends the message.
+            rest = rest.rstrip(b"\r\n") + b"\n\n"
+            out = self._pass(rest)
+            if not self._reader.stopped:
+                out = b""
+        self._reader.end()
+        return out
+
+    def _pass(self, block: bytes) -> bytes:
+        for _, event in frames(block):
+            if event is None:
+                continue
+            try:
+                parsed = loads(event.data)
+            except JSONDecodeError:
+                continue
+            if isinstance(parsed, dict):
+                self._reader.note(parsed)
+        self.failed = self._reader.failed
+        return block
