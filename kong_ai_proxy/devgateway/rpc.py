@@ -1,8 +1,8 @@
 """Kong's side of the plugin server's RPC, as Kong Gateway 3.9 speaks it.
 
-Written after `kong/runloop/plugin_servers/rpc/mp_rpc.lua` and `plugin.lua` of Kong 3.9.3, with their habits:
-every message may use another pooled connection, a table with nothing in it travels as an array, a nil where
-binary is meant breaks the phase, and only the first value a PDK function returns is sent back.
+Written after `kong/runloop/plugin_servers/rpc/mp_rpc.lua` and `plugin.lua` of Kong 3.9.3, with their
+habits: every message may use another pooled connection, a table with nothing in it travels as an array, a
+nil where binary is meant breaks the phase, and only the first value a PDK function returns is sent back.
 
 `RpcClient` is the wire; `ExternalPlugin` adds how Kong starts, shares and replaces plugin instances. Calls
 block their greenlet only. Both are for development, tests and benchmarks.
@@ -26,8 +26,8 @@ from ..core.json import dumps_text
 log = logging.getLogger(__name__)
 
 Pdk = Callable[[str, list[Any]], Any]
-"""`pdk(method, args)` runs one PDK function, e.g. ("kong.request.get_header", ["host"]), and gives its first
-value.
+"""`pdk(method, args)` runs one PDK function, e.g. ("kong.request.get_header", ["host"]), and gives its
+first value.
 
 It raises `MissingMethod` for a function Kong does not have, `LuaError` where Kong's would throw, and
 whatever the gateway uses to leave the phase in `kong.response.exit`.
