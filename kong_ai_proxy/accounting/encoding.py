@@ -5,49 +5,85 @@ The form is described in docs/architecture.md: `path=<type><value>` pairs joined
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 from urllib.parse import quote
 
 from ..core.json import Json
 
 HEADER_LIMIT: Final = 3072
-"""Bytes in an answer header: all headers together must fit nginx's `proxy_buffer_size` (4 or 8 KB by
-default)."""
+"""Bytes in an answer header: all of them together must fit nginx's `proxy_buffer_size` (4 or 8 KB)."""
 STREAM_LIMIT: Final = 65536
 """Bytes in a stream's comment."""
+CUT: Final = "…[cut]"
+"""What ends a text that was cut to fit."""
 
-_GIVEN_UP: Final = ("payload", "tried_targets")
-"""What does not go along where the record is too long, in this order. The numbers always do."""
 _PATH_SAFE: Final = "_-"
 _VALUE_SAFE: Final = "-_.:/"
-_LONGEST_VALUE: Final = 512
-"""Bytes of a text that is cut where nothing else helps."""
+_WORTH_CUTTING: Final = 64
+"""Bytes below which a cut payload says nothing."""
 
 
 def encode(record: Json, limit: int = HEADER_LIMIT) -> str:
     """At most `limit` bytes of printable ASCII without spaces. Members that are None are left out.
 
-    Payloads and then tried targets (the oldest first) are left out where the whole would be longer; then
-    texts are cut.
+    A record that is longer loses in this order: the ends of its payloads, the oldest tried targets, and at last
+    the ends of its texts; never a number. "" only where not even the numbers fit.
     """
     encoded = _encode(record)
     if len(encoded) <= limit:
         return encoded
     shorter = dict(record)
-    for name in _GIVEN_UP:
-        entries = shorter.get(name)
-        while isinstance(entries, list) and len(entries) > 1 and len(encoded) > limit:
-            entries = shorter[name] = entries[1:]
-            encoded = _encode(shorter)
-        if len(encoded) > limit and name in shorter:
-            del shorter[name]
-            encoded = _encode(shorter)
-    longest = _LONGEST_VALUE
+    payload = shorter.pop("payload", None)
+    encoded = _encode(shorter)
+    tried = shorter.get("tried_targets")
+    while len(encoded) > limit and isinstance(tried, list) and tried:
+        tried = shorter["tried_targets"] = tried[1:]
+        if not tried:
+            del shorter["tried_targets"]
+        encoded = _encode(shorter)
+    longest = 256
     while len(encoded) > limit and longest:
-        longest //= 2
         encoded = "&".join(_pairs(shorter, "", longest))
-    return encoded if len(encoded) <= limit else ""
+        longest //= 2
+    if len(encoded) > limit:
+        return ""
+    if isinstance(payload, dict):
+        encoded += _cut_payload(payload, limit - len(encoded))
+    return encoded
+
+
+def _cut_payload(payload: Json, room: int) -> str:
+    """As much of each payload as fits, behind the rest of the record: what is short stays whole."""
+    out = ""
+    texts = sorted(
+        ((name, text) for name, text in payload.items() if isinstance(text, str)),
+        key=lambda item: len(item[1]),
+    )
+    for number, (name, text) in enumerate(texts):
+        prefix = f"&payload.{quote(name, safe=_PATH_SAFE)}="
+        share = room // (len(texts) - number) - len(prefix)
+        value = _scalar(text)
+        if len(value) > share:
+            if share < _WORTH_CUTTING:
+                continue
+            value = _cut(text, share)
+        out += prefix + value
+        room -= len(prefix) + len(value)
+    return out
+
+
+def _cut(text: str, room: int) -> str:
+    """The longest beginning of a text that fits encoded, with a mark."""
+    low, high = 0, min(len(text), room)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if len(_scalar(text[:middle] + CUT)) <= room:
+            low = middle
+        else:
+            high = middle - 1
+    return _scalar(text[:low] + CUT)
 
 
 def _encode(record: Json) -> str:
@@ -56,16 +92,15 @@ def _encode(record: Json) -> str:
 
 def _pairs(value: Any, path: str, longest: int | None) -> Iterator[str]:
     if isinstance(value, dict):
-        yield from _members(
-            ((quote(str(name), safe=_PATH_SAFE), member) for name, member in value.items()), path, longest
-        )
+        members = ((quote(str(name), safe=_PATH_SAFE), member) for name, member in value.items())
+        yield from _members(members, path, longest)
     elif isinstance(value, (list, tuple)):
         yield from _members(((str(number), member) for number, member in enumerate(value, 1)), path, longest)
     elif value is not None:
         yield f"{path}={_scalar(value, longest)}"
 
 
-def _members(members: Iterator[tuple[str, Any]], path: str, longest: int | None) -> Iterator[str]:
+def _members(members: Iterable[tuple[str, Any]], path: str, longest: int | None) -> Iterator[str]:
     empty = True
     for name, member in members:
         empty = False
@@ -74,12 +109,12 @@ def _members(members: Iterator[tuple[str, Any]], path: str, longest: int | None)
         yield f"{path}=o"
 
 
-def _scalar(value: Any, longest: int | None) -> str:
+def _scalar(value: Any, longest: int | None = None) -> str:
     if isinstance(value, bool):
         return "b1" if value else "b0"
     if isinstance(value, (int, float)):
-        # JSON has no infinity; a number that is none says nothing.
-        return f"n{value!r}" if value == value and abs(value) != float("inf") else "n0"
+        # Neither JSON nor Kong's log has infinity.
+        return f"n{value!r}" if math.isfinite(value) else "n0"
     text = str(value)
     if longest is not None:
         text = text[:longest]

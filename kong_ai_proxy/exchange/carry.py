@@ -161,8 +161,17 @@ class Carrier:
             running = SniffedStream(running, encoder, self.call, self._answer)
         running.headers = self._headers(headers, running.content_type)
         del running.headers["content-type"]
+        if self.call.target.logging.log_payloads:
+            running.captured = bytearray()
         self.running = running
         return running
+
+    @property
+    def answered(self) -> bytes | None:
+        """What the provider answered, whole or as much of its stream as is kept; None: nothing."""
+        if self.received is None and self.running is not None and self.running.captured is not None:
+            return bytes(self.running.captured)
+        return self.received
 
     # ---- headers
 

@@ -113,7 +113,7 @@ class Exchange:
             timing=last.timing,
             tried=list(self._entries()),
             request=carried.upstream.body if carried.upstream else None,
-            response=carried.received,
+            response=carried.answered,
         )
 
     def _entries(self) -> Iterator[Json]:

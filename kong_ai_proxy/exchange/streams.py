@@ -17,6 +17,8 @@ from .chunks import chunks_of
 
 log = logging.getLogger(__name__)
 
+CAPTURED_MAX: Final = 256 * 1024
+"""Bytes of a stream that a log record may hold, where payloads are logged."""
 _WHOLE_MAX: Final = 16 * 1024 * 1024
 """Bytes of a whole answer that came where a stream was asked for."""
 
@@ -30,6 +32,8 @@ class Stream(ABC):
         self.failed: ApiError | None = None
         self.ended = False
         """`finish` was called, or the stream broke: nothing more goes out."""
+        self.captured: bytearray | None = None
+        """The provider's bytes so far, up to `CAPTURED_MAX`, for the log record; None: not wanted."""
         self._encoder = encoder
         self._call = call
 
@@ -44,6 +48,8 @@ class Stream(ABC):
     def feed(self, data: bytes) -> bytes:
         if self.ended:
             return b""
+        if self.captured is not None and len(self.captured) < CAPTURED_MAX:
+            self.captured += data[: CAPTURED_MAX - len(self.captured)]
         try:
             return self._take(data)
         except Exception as error:

@@ -51,8 +51,9 @@ def client_format(name: str) -> ClientFormat:
     Raises LookupError for a format that cannot be spoken towards clients.
     """
     try:
-        module = import_module(_CLIENT_FORMATS[name], __name__)
-        found: ClientFormat = module.CLIENT
+        found: ClientFormat = import_module(_CLIENT_FORMATS[name], __name__).CLIENT
     except (KeyError, ModuleNotFoundError, AttributeError) as error:
+        if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith(__name__):
+            raise  # The format is there; something that it needs is not installed.
         raise LookupError(f"no client format {name!r}") from error
     return found

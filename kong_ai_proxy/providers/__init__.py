@@ -22,8 +22,9 @@ def provider(name: str) -> Provider:
     if not name.isidentifier():
         raise LookupError(f"no provider {name!r}")
     try:
-        module = import_module(f".{name}", __name__)
-        found: Provider = module.PROVIDER
+        found: Provider = import_module(f".{name}", __name__).PROVIDER
     except (ModuleNotFoundError, AttributeError) as error:
+        if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith(__name__):
+            raise  # The provider is there; something that it needs is not installed.
         raise LookupError(f"no provider {name!r}") from error
     return found
