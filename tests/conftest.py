@@ -6,4 +6,5 @@ import sys
 from pathlib import Path
 
 # Test support modules (recordings_support, …) are imported by name.
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE / "golden")]
