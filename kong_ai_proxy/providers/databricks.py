@@ -40,7 +40,7 @@ class Databricks(CompatibleProvider):
             raise missing("databricks.workspace_instance_id", self.name)
         # It may come from a request by a template and becomes a host name.
         if not _INSTANCE.fullmatch(instance) or ".." in instance:
-            raise ApiError(400, "workspace_instance_id is not the name of a workspace", code=INVALID_CONFIGURATION)
+            raise ApiError(400, "workspace_instance_id is not a workspace name", code=INVALID_CONFIGURATION)
         if instance.endswith(_OWN_HOSTS):
             return f"https://{instance}"
         return f"https://{instance}.cloud.databricks.com"

@@ -9,7 +9,7 @@ from ...core.json import Json, dumps_text
 from ..pivot import integer, not_an_answer, obj, objects, text, utf8_size
 from .dialect import FINISH_REASONS, Dialect
 from .errors import error_in
-from .usage import note_usage, shown_usage
+from .usage import note_tier, note_usage, shown_usage
 
 
 def chat_answer(body: Any, call: Call, dialect: Dialect) -> Json:
@@ -110,7 +110,7 @@ def _answer(body: Any, call: Call, dialect: Dialect, kind: str, read: Any) -> Js
         out["usage"] = shown_usage(usage)
     else:
         out.pop("usage", None)
-    call.usage.service_tier = text(out.get("service_tier")) or call.usage.service_tier
+    note_tier(out, call)
     return out
 
 

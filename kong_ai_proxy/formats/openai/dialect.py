@@ -32,6 +32,9 @@ FINISH_REASONS: Final[dict[str, str]] = {
 }
 """Any provider's word → OpenAI's. A word that is not here counts as "stop"."""
 
+SERVICE_TIERS: Final = frozenset({"auto", "default", "flex", "scale", "priority", "fast"})
+"""The tiers OpenAI's answers can name. Another provider's own word goes to `native_service_tier`."""
+
 EXTENSIONS: Final = frozenset(
     {
         "reasoning_content",

@@ -10,7 +10,7 @@ from ...core.json import Json, JSONDecodeError, dumps, loads
 from ...wire.sse import DONE, AlignedBuffer, FrameTooLarge, encode, frames
 from ..base import StreamObserver
 from ..pivot import integer, items, objects, text, utf8_size
-from .answer import finish_reason
+from .answer import finish_reason, split_content
 from .client import CLIENT
 from .dialect import FINISH_REASONS, Dialect
 from .errors import error_in
@@ -46,6 +46,7 @@ class OpenAIObserver:
         usage = answer.get("usage")
         if isinstance(usage, dict):
             note_usage(usage, call, self.dialect)
+        call.usage.service_tier = text(answer.get("service_tier")) or call.usage.service_tier
         return dumps(answer) if edited else body
 
     def stream(self, call: Call) -> StreamObserver:
@@ -117,6 +118,9 @@ class OpenAIStreamObserver:
         if not self._named and chunk.get("model"):
             self._named = True
             _note_identity(chunk, call)
+        tier = chunk.get("service_tier")
+        if tier is not None:
+            call.usage.service_tier = text(tier) or call.usage.service_tier
         if "error" in chunk:
             self.failed = error_in(chunk, call)
         choices = chunk.get("choices")
@@ -145,6 +149,8 @@ class OpenAIStreamObserver:
                 value = said.get(name)
                 if isinstance(value, str):
                     call.output_bytes += utf8_size(value)
+                elif isinstance(value, list):
+                    call.output_bytes += sum(map(utf8_size, split_content(value)))
             for fragment in objects(said.get("tool_calls")):
                 function = fragment.get("function")
                 if isinstance(function, dict):
@@ -154,8 +160,9 @@ class OpenAIStreamObserver:
         reason = choice.get("finish_reason")
         if not isinstance(reason, str) or not reason:
             return False
-        self._finished.add(index)
-        call.finish_reasons.append(FINISH_REASONS.get(reason, "stop"))
+        if index not in self._finished:
+            self._finished.add(index)
+            call.finish_reasons.append(FINISH_REASONS.get(reason, "stop"))
         choice["finish_reason"] = finish_reason(reason, choice)
         return bool(choice["finish_reason"] != reason)
 
@@ -175,7 +182,6 @@ def _whole(rest: bytes) -> bool:
 def _note_identity(answer: Json, call: Call) -> None:
     call.response_id = text(answer.get("id")) or call.response_id
     call.response_model = text(answer.get("model")) or call.response_model
-    call.usage.service_tier = text(answer.get("service_tier")) or call.usage.service_tier
 
 
 @cache

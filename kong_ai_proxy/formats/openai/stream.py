@@ -14,7 +14,7 @@ from ..pivot import integer, items, text, truncated, utf8_size
 from .answer import arguments_text, finish_reason, split_content
 from .dialect import Dialect
 from .errors import error_in
-from .usage import note_usage, shown_usage
+from .usage import note_tier, note_usage, shown_usage
 
 INVALID: Final = "upstream_invalid_event"
 """The `code` of the error that ends a stream with an event nobody can read."""
@@ -202,9 +202,8 @@ class OpenAIStream:
             chunk["created"] = self._created or integer(created) or call.created
         chunk["object"] = self._kind
         chunk.setdefault("choices", [])
-        tier = chunk.get("service_tier")
-        if isinstance(tier, str) and tier:
-            call.usage.service_tier = tier
+        if "service_tier" in chunk:
+            note_tier(chunk, call)
 
     def _state(self, item: Json, position: int) -> _Choice:
         index = integer(item.get("index"))
@@ -362,5 +361,3 @@ def _find(state: _Choice, index: int | None, id: str, name: str, call: Call) -> 
     if index is not None:
         state.by_index[index] = tool
     return tool, True
-
-

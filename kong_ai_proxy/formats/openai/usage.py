@@ -8,7 +8,7 @@ from ...core.call import Call
 from ...core.json import Json
 from ...core.usage import Usage
 from ..pivot import integer, obj
-from .dialect import Dialect
+from .dialect import SERVICE_TIERS, Dialect
 
 _CACHED: Final = (
     "prompt_cache_hit_tokens",
@@ -27,6 +27,15 @@ def note_usage(reported: Json, call: Call, dialect: Dialect) -> None:
     if usage.service_tier is None:
         usage.service_tier = call.usage.service_tier
     call.usage = usage
+
+
+def note_tier(answer: Json, call: Call) -> None:
+    """Note the tier an answer or chunk was served at; a word that is not OpenAI's is set apart, in place."""
+    tier = answer.get("service_tier")
+    if isinstance(tier, str) and tier:
+        call.usage.service_tier = tier
+        if tier not in SERVICE_TIERS:
+            answer["native_service_tier"] = answer.pop("service_tier")
 
 
 def _adds_reasoning(usage: Usage) -> bool:
