@@ -1,4 +1,4 @@
-"""Kong's documented example configurations, read in place from ../shared; tests that need them skip without."""
+"""Kong's documented example configurations, read in place from ../shared; tests skip without them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import yaml
 from recordings_support import SHARED
 
 _ENTRY = re.compile(
-    r"^### (?P<plugin>ai-proxy(?:-advanced)?) / `(?P<slug>[^`]+)`.*?$(?P<notes>.*?)^```yaml\n(?P<yaml>.*?)^```",
+    r"^### (?P<plugin>ai-proxy(?:-advanced)?) / `(?P<slug>[^`]+)`.*?$"
+    r"(?P<notes>.*?)^```yaml\n(?P<yaml>.*?)^```",
     re.MULTILINE | re.DOTALL,
 )
 _PROVIDER_PAGE = re.compile(
@@ -53,5 +54,7 @@ def examples() -> tuple[Example, ...]:
 
 def _example(plugin: str, slug: str, text: str, invalid: bool) -> Example:
     # The documentation's variables stand for values; the one where an address is meant must look like one.
-    loaded = yaml.safe_load(text.replace("${upstream_url}", "http://models.internal:8000/v1/chat/completions"))
+    loaded = yaml.safe_load(
+        text.replace("${upstream_url}", "http://models.internal:8000/v1/chat/completions")
+    )
     return Example(plugin, slug, tuple(loaded if isinstance(loaded, list) else [loaded]), invalid)

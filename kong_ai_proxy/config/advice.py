@@ -24,13 +24,11 @@ def config_advice(config: ProxyConfig | AdvancedConfig) -> Iterator[Problem]:
     for number, target in enumerate(config.targets, start=1):
         prefix = f"targets[{number}]." if advanced else ""
         if target.route_type == "preserve":
-            yield f"{prefix}route_type", "preserve is deprecated; use the operation's route_type, or llm_format"
+            yield f"{prefix}route_type", "preserve is deprecated; use the operation's own, or llm_format"
         auth = target.auth
         if (auth.aws_access_key_id is None) != (auth.aws_secret_access_key is None):
             yield f"{prefix}auth", "aws_access_key_id and aws_secret_access_key work together only"
-        yield from (
-            (f"{prefix}model.options.{path}", text) for path, text in _options(target.model.options)
-        )
+        yield from ((f"{prefix}model.options.{path}", text) for path, text in _options(target.model.options))
     if isinstance(config, AdvancedConfig) and config.balancer.tokens_count_strategy == "llm-accuracy":
         yield "balancer.tokens_count_strategy", "llm-accuracy needs Kong's ai-llm-as-judge plugin beside it"
 

@@ -40,7 +40,8 @@ class Finding:
     def text(self) -> str:
         where = " on ".join(part for part in (self.plugin, self.scope) if part)
         field = f"{self.path}: " if self.path else ""
-        return f"{self.file}:{self.line}: {self.severity}: {field}{self.message}" + (f" [{where}]" if where else "")
+        text = f"{self.file}:{self.line}: {self.severity}: {field}{self.message}"
+        return f"{text} [{where}]" if where else text
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -174,8 +175,8 @@ def _check_surroundings(
             file,
             document.line(entry.path),
             "",
-            "no usage filter (pre-function) covers this plugin: streams log no usage through Kong, and Kong does "
-            "not notice clients that leave; `kong-ai-proxy usage-filter` prints it",
+            "no usage filter (pre-function) covers this plugin: streams log no usage through Kong, and Kong "
+            "does not notice clients that leave; `kong-ai-proxy usage-filter` prints it",
             entry.name,
             entry.scope,
         )
@@ -198,7 +199,7 @@ def _check_service(
 
     retries = service.get("retries", KONG_RETRIES)
     if isinstance(retries, int) and retries != 0:
-        yield finding("retries", f"{retries}: set it to 0; the plugin retries itself, repeats by Kong are refused")
+        yield finding("retries", f"{retries}: set it to 0; the plugin retries itself, Kong's are refused")
     timeout = service.get("read_timeout", KONG_READ_TIMEOUT)
     if isinstance(timeout, int | float) and timeout <= limit:
         yield finding(
@@ -218,8 +219,10 @@ def _read_timeout(document: Document, entry: Entry) -> int:
 
 
 def _is_filter(entry: Entry) -> bool:
-    return entry.name == "pre-function" and entry.enabled and FILTER_MARK in json.dumps(
-        entry.data.get("config"), default=str
+    return (
+        entry.name == "pre-function"
+        and entry.enabled
+        and FILTER_MARK in json.dumps(entry.data.get("config"), default=str)
     )
 
 

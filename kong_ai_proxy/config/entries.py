@@ -192,9 +192,7 @@ def _place(entry: Entry, document: Document) -> None:
     named = [key for key in ("route", "service", "consumer", "consumer_group") if entry.data.get(key)]
     if not named:
         return
-    entry.scope = ", ".join(
-        f"{key.replace('_', ' ')} {_reference(entry.data[key])}" for key in named
-    )
+    entry.scope = ", ".join(f"{key.replace('_', ' ')} {_reference(entry.data[key])}" for key in named)
     if "route" in named and (found := document.route(_reference(entry.data["route"]))):
         entry.route, entry.service = (found[0], found[1]), found[2]
     if "service" in named and entry.service is None:

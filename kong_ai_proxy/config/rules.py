@@ -128,11 +128,7 @@ def _operations(target: Target) -> Iterator[Problem]:
                 "model.options.bedrock.video_output_s3_uri",
                 "must be set for video generation with provider bedrock, such as s3://bucket/prefix",
             )
-    if (
-        route_type == "llm/v1/completions"
-        and model.provider == "anthropic"
-        and target.logging.log_statistics
-    ):
+    if route_type == "llm/v1/completions" and model.provider == "anthropic" and target.logging.log_statistics:
         yield "logging.log_statistics", "must be false for llm/v1/completions with provider anthropic"
 
 

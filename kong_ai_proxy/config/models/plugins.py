@@ -61,9 +61,7 @@ class ProxyConfig(Shared):
     @cached_property
     def targets(self) -> list[Target]:
         """The one target, as ai-proxy-advanced has it."""
-        return [
-            Target(auth=self.auth, logging=self.logging, model=self.model, route_type=self.route_type)
-        ]
+        return [Target(auth=self.auth, logging=self.logging, model=self.model, route_type=self.route_type)]
 
 
 class AdvancedConfig(Shared):

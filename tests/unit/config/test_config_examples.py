@@ -22,9 +22,7 @@ _FAULTS = {
 }
 """What is wrong with each example that is marked invalid."""
 
-_VALIDATORS = {
-    plugin: jsonschema.Draft202012Validator(json_schema(plugin)) for plugin in PLUGINS
-}
+_VALIDATORS = {plugin: jsonschema.Draft202012Validator(json_schema(plugin)) for plugin in PLUGINS}
 
 pytestmark = pytest.mark.skipif(not examples(), reason="no documented examples here")
 
