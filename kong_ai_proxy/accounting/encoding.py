@@ -28,8 +28,8 @@ _WORTH_CUTTING: Final = 64
 def encode(record: Json, limit: int = HEADER_LIMIT) -> str:
     """At most `limit` bytes of printable ASCII without spaces. Members that are None are left out.
 
-    A record that is longer loses in this order: the ends of its payloads, the oldest tried targets, and at last
-    the ends of its texts; never a number. "" only where not even the numbers fit.
+    A record that is longer loses in this order: the ends of its payloads, the oldest tried targets, and at
+    last the ends of its texts; never a number. "" only where not even the numbers fit.
     """
     encoded = _encode(record)
     if len(encoded) <= limit:

@@ -132,5 +132,6 @@ def _text(body: bytes | None) -> str | None:
         return None
     try:
         return body.decode()
-    except UnicodeDecodeError:
-        return None
+    except UnicodeDecodeError as error:
+        # A stream's captured part may end within a character.
+        return body[: error.start].decode() if error.start > len(body) - 4 and error.start else None

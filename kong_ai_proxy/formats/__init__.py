@@ -1,8 +1,8 @@
 """The wire formats that clients and providers speak, one package or module each.
 
-OpenAI's forms (chat completion, completion, embeddings) are the pivot: a provider's *adapter* translates between
-them and its own wire form; a client's *format* translates between its own form and them. Pure translation: no
-I/O, no configuration of Kong's.
+OpenAI's forms (chat completion, completion, embeddings) are the pivot: a provider's *adapter* translates
+between them and its own wire form; a client's *format* translates between its own form and them. Pure
+translation: no I/O, no configuration of Kong's.
 
 What OpenAI's form has no place for rides along in these extension fields and is restored on the way back:
 
@@ -17,9 +17,9 @@ field                                                 meaning
 ``tool_call.extra_content.google.thought_signature``  Gemini's signature of a function call (Google's own name
                                                       in its OpenAI-compatible API)
 ``message.extra_content.google.thought_signature``    Gemini's signature of a text part
-``message.annotations``                               citations that have a URL, in OpenAI's ``url_citation`` form
+``message.annotations``                               citations with a URL, in OpenAI's ``url_citation`` form
 ``message.provider_specific_fields``                  the rest of what a provider says (grounding, citations
-                                                      without URL, safety ratings), under the provider's names
+                                                      without URL, safety ratings), by the provider's names
 ``cache_control`` on messages, parts and tools        Anthropic's cache breakpoints, kept where they stand
 ====================================================  =======================================================
 """

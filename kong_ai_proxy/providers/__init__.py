@@ -1,6 +1,7 @@
 """One file a provider: endpoints, headers, model quirks, which format it speaks.
 
-Each module `providers/<name>.py` (the name of Kong's `model.provider`) has a constant `PROVIDER`, its one instance.
+Each module `providers/<name>.py` (the name of Kong's `model.provider`) has a constant `PROVIDER`, its one
+instance.
 """
 
 from __future__ import annotations
