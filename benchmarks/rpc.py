@@ -4,12 +4,13 @@
 
 Measures in one run, alternating, so that both see the same machine:
 
-* an empty phase on this project's server and on kong-pdk's own gevent server (the bar: at least 1.4 times as fast);
-* the real plugin's access and log phases with the usage filter, and access, response and log without it: round trips,
+* an empty phase on this project's server and on kong-pdk's own gevent server (the bar: at least 1.4 times as
+fast); * the real plugin's access and log phases with the usage filter, and access, response and log without
+it: round trips,
   requests a second and the server's CPU time for each request.
 
-The driver is one process with one greenlet for each connection. Requests/s are what the two together do on this
-machine; CPU times are the server process's own, from the operating system.
+The driver is one process with one greenlet for each connection. Requests/s are what the two together do on
+this machine; CPU times are the server process's own, from the operating system.
 """
 
 from __future__ import annotations
@@ -160,7 +161,8 @@ def server(program: str) -> Iterator[Server]:
 
 
 class Driver:
-    """A connection that does as little work as it can: the answers' bytes are looked at, not decoded fully."""
+    """A connection that does as little work as it can: the answers' bytes are looked at, not decoded
+    fully."""
 
     def __init__(self, path: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
@@ -264,7 +266,9 @@ def measure(served: Server, request: Request, plugin: str, seconds: float, conne
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=2.0, help="for each measurement")
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)

@@ -1,0 +1,60 @@
+"""The usage filter as text for Kong's pre-function plugin. What it does is told in `usage_filter.lua`."""
+
+from __future__ import annotations
+
+import functools
+import re
+from importlib import resources
+
+PHASES = ("access", "header_filter", "body_filter", "log")
+_NEEDS_SHARED = frozenset({"header_filter", "body_filter", "log"})
+_SECTION = re.compile(r"^-- section: (\w+)\n", re.MULTILINE)
+
+
+def lua() -> str:
+    """The whole Lua file with its section marks."""
+    return resources.files(__package__).joinpath("usage_filter.lua").read_text(encoding="utf-8")
+
+
+@functools.cache
+def sections() -> dict[str, str]:
+    """The Lua text of each section, by name."""
+    parts = _SECTION.split(lua())[1:]
+    return {name: text.strip() + "\n" for name, text in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def config() -> dict[str, list[str]]:
+    """The `config` of a pre-function plugin that is the usage filter."""
+    parts = sections()
+    return {
+        phase: [f"{parts['shared']}\n{parts[phase]}" if phase in _NEEDS_SHARED else parts[phase]]
+        for phase in PHASES
+    }
+
+
+def deposit() -> dict[str, list[str]]:
+    """The `config` of a pre-function plugin on the internal route where the relay leaves a WebSocket's
+    record."""
+    return {"access": [sections()["deposit"]]}
+
+
+def plugin_entry(indent: int = 0) -> str:
+    """The filter as an item of a declarative configuration's `plugins` list, YAML."""
+    lines = ["- name: pre-function", "  config:"]
+    for phase, texts in config().items():
+        lines.append(f"    {phase}:")
+        for text in texts:
+            lines.append("    - |")
+            lines += [f"      {line}" if line else "" for line in text.rstrip("\n").split("\n")]
+    pad = " " * indent
+    return "".join(f"{pad}{line}\n" if line else "\n" for line in lines)
+
+
+def snippet() -> str:
+    """A declarative configuration (kong.yml, decK) that holds nothing but the filter, for all routes."""
+    return (
+        "# The usage filter of kong-ai-proxy, for all routes. Merge it into your configuration, or move the\n"
+        "# entry to the services or routes that have the plugin. Printed by `kong-ai-proxy usage-filter`.\n"
+        '_format_version: "3.0"\n'
+        "plugins:\n" + plugin_entry()
+    )
