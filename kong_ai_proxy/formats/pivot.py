@@ -10,7 +10,7 @@ import struct
 from typing import Any
 
 from ..core.call import Call
-from ..core.errors import ApiError
+from ..core.errors import ApiError, BadRequest
 from ..core.http import Headers
 from ..core.json import Json, JSONDecodeError, dumps_text, loads
 from ..core.usage import Usage, UsageSource
@@ -275,3 +275,77 @@ def error_text(body: bytes, limit: int = 2000) -> str:
     if not found or found[:1] == "<":
         return ""
     return found[:limit]
+
+
+# Requests.
+
+
+def modern_messages(messages: Any) -> list[Json]:
+    """The messages with OpenAI's former `function_call` and `function` role as tool calls and tool results.
+
+    Raises BadRequest where a message is no object.
+    """
+    made: list[Json] = []
+    calls = 0
+    for position, message in enumerate(items(messages)):
+        if not isinstance(message, dict):
+            raise BadRequest("a message must be an object", param=f"messages.{position}")
+        function = message.get("function_call")
+        if isinstance(function, dict):
+            calls += 1
+            one = tool_call(text(function.get("name")), text(function.get("arguments")), f"call_{calls}")
+            message = {key: value for key, value in message.items() if key != "function_call"}
+            message["tool_calls"] = [*objects(message.get("tool_calls")), one]
+        elif message.get("role") == "function":
+            message = {"role": "tool", "tool_call_id": f"call_{calls}", "content": message.get("content")}
+        made.append(message)
+    return made
+
+
+def chosen_functions(body: Json) -> list[Json]:
+    """The functions of `tools` and of the former `functions`."""
+    functions = [obj(tool["function"]) for tool in objects(body.get("tools")) if "function" in tool]
+    return functions + objects(body.get("functions"))
+
+
+def tool_choice(body: Json) -> tuple[str, list[str]]:
+    """("", []) where nothing is chosen, ("auto" | "none" | "required", names it is limited to) otherwise.
+
+    Raises BadRequest for what is no tool choice.
+    """
+    choice = body.get("tool_choice")
+    if choice is None:
+        choice = body.get("function_call")
+    if choice is None:
+        return "", []
+    if isinstance(choice, str):
+        if choice in ("auto", "none", "required"):
+            return choice, []
+        if choice == "any":
+            return "required", []
+    elif isinstance(choice, dict):
+        if choice.get("type") == "allowed_tools":
+            allowed = obj(choice.get("allowed_tools"))
+            names = [name for tool in objects(allowed.get("tools")) if (name := _named(tool))]
+            return ("required" if allowed.get("mode") == "required" else "auto"), names
+        if name := _named(choice):
+            return "required", [name]
+    raise BadRequest("tool_choice must be none, auto, required or name a function", param="tool_choice")
+
+
+def _named(tool: Json) -> str:
+    return text(obj(tool.get("function")).get("name")) or text(tool.get("name"))
+
+
+def stop_list(body: Json) -> list[str]:
+    """`stop` as a list."""
+    stop = body.get("stop")
+    if isinstance(stop, str):
+        return [stop] if stop else []
+    return [one for one in items(stop) if isinstance(one, str)]
+
+
+def token_limit(body: Json) -> Any:
+    """`max_completion_tokens`, or the older `max_tokens`."""
+    limit = body.get("max_completion_tokens")
+    return body.get("max_tokens") if limit is None else limit
