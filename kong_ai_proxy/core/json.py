@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, TypeAlias
 
 import orjson
@@ -25,3 +26,19 @@ def dumps(value: Any) -> bytes:
 def dumps_text(value: Any) -> str:
     """Compact JSON text, for JSON inside a JSON string (tool arguments)."""
     return orjson.dumps(value).decode()
+
+
+def loads_lenient(data: bytes) -> Any:
+    """Parse JSON as providers write it: also NaN and infinities (null), and half surrogate pairs (U+FFFD).
+
+    Some servers escape the halves of an emoji in two events, or let a log probability of -Infinity out. Raises
+    ValueError for what is no JSON even so.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        try:
+            text = json.dumps(json.loads(data, parse_constant=lambda _: None), ensure_ascii=False)
+        except RecursionError:
+            raise ValueError("JSON nested too deeply") from None
+    return orjson.loads(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
