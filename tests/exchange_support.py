@@ -15,7 +15,7 @@ KEY = "Bearer sk-configured-0123456789"
 
 
 def target_config(provider: str = "openai", name: str | None = "gpt-4o", **changes: Any) -> dict[str, Any]:
-    """A target of ai-proxy-advanced; `options`, `alias`, `logging`, `auth`, `route_type`, `weight` as wanted."""
+    """A target of ai-proxy-advanced; `options` and `alias` belong to its model."""
     model: dict[str, Any] = {"provider": provider, "options": changes.pop("options", {})}
     if name is not None:
         model["name"] = name
@@ -70,7 +70,9 @@ class Clock:
         return self.now
 
 
-def open_exchange(instance: Instance, request: ClientRequest | None = None, clock: Clock | None = None) -> Exchange:
+def open_exchange(
+    instance: Instance, request: ClientRequest | None = None, clock: Clock | None = None
+) -> Exchange:
     ticket = Ticket(instance, filter_installed=True, buffered=False)
     exchange = Exchange.open(ticket, request or client_request())
     if clock is not None:
@@ -129,7 +131,8 @@ USAGE_CHUNK = chunk(choices=[], usage={"prompt_tokens": 3, "completion_tokens": 
 def sse(*events: Any) -> bytes:
     """Events of a stream; a string goes as it is ("[DONE]")."""
     return b"".join(
-        b"data: %b\n\n" % (event if isinstance(event, str) else json.dumps(event)).encode() for event in events
+        b"data: %b\n\n" % (event if isinstance(event, str) else json.dumps(event)).encode()
+        for event in events
     )
 
 

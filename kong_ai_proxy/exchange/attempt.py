@@ -132,9 +132,12 @@ class Attempt:
         if call.usage.source is UsageSource.NONE:
             if self.status is None and not self._sent:
                 return
-            estimate(self._exchange.plan.body, call, partial=partial)
-        elif partial:
+            estimate(self._exchange.plan.body, self.translation.received, call, partial=partial)
+        elif partial and call.finish_reasons:
+            # The answer had ended already, and what was reported is all of it.
             call.usage.source = UsageSource.PARTIAL
+        elif partial:
+            estimate(self._exchange.plan.body, None, call, partial=True)
 
     def _settle(self, *, ok: bool, retry_after: float | None = None) -> None:
         self.settled = True

@@ -19,7 +19,9 @@ def refused(instance: Any, request: ClientRequest) -> ApiError:
     return caught.value
 
 
-@pytest.mark.parametrize("given", ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonp"])
+@pytest.mark.parametrize(
+    "given", ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonp"]
+)
 @pytest.mark.parametrize(
     ("route_type", "kind"),
     [("llm/v1/chat", "chat"), ("llm/v1/completions", "completions"), ("llm/v1/embeddings", "embeddings")],
@@ -31,7 +33,8 @@ def test_content_type_must_be_json(given: str, route_type: str, kind: str) -> No
 
 
 @pytest.mark.parametrize(
-    "given", ["application/json", "application/json; charset=utf-8", "Application/JSON", "application/vnd.x+json"]
+    "given",
+    ["application/json", "application/json; charset=utf-8", "Application/JSON", "application/vnd.x+json"],
 )
 def test_json_content_types(given: str) -> None:
     open_exchange(proxy(), client_request(CHAT, headers={"content-type": given}))
