@@ -83,7 +83,9 @@ class Peer:
     def send(self, data: bytes) -> None:
         self.sock.sendall(data)
 
-    def answer(self, body: bytes, status: str = "200 OK", headers: str = "content-type: application/json\r\n") -> None:
+    def answer(
+        self, body: bytes, status: str = "200 OK", headers: str = "content-type: application/json\r\n"
+    ) -> None:
         self.send(f"HTTP/1.1 {status}\r\n{headers}content-length: {len(body)}\r\n\r\n".encode() + body)
 
     def stream_head(self, headers: str = "") -> None:
@@ -280,6 +282,7 @@ class World:
     exchanges: list[FakeExchange] = field(default_factory=list)
     attempts: list[FakeAttempt] = field(default_factory=list)
     logged: list[Json] = field(default_factory=list)
+    clients: list[Client] = field(default_factory=list)
     max_body: int = 0
     filter_installed: bool = True
     buffered: bool = False
@@ -306,8 +309,10 @@ class World:
         self.exchanges.append(exchange)
         return exchange
 
-    def connect(self) -> Client:
-        return Client(self)
+    def connect(self, receive_buffer: int = 0) -> Client:
+        client = Client(self, receive_buffer)
+        self.clients.append(client)
+        return client
 
     def post(self, body: bytes = b"{}", headers: str = "") -> Reply:
         with self.connect() as client:
@@ -331,7 +336,11 @@ class Client:
         sock = socket.socket()
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        sock.connect(("127.0.0.1", world.relay.port))
+        try:
+            sock.connect(("127.0.0.1", world.relay.port))
+        except OSError:
+            sock.close()
+            raise
         sock.settimeout(10)
         self.sock = sock
         self._buffer = b""
@@ -439,7 +448,7 @@ def relay_world(
         client=client,
         open=opened,
         authenticate=lambda request, call: None,
-        encode=lambda record: "usage.partial=b" + "01"[record["usage"]["partial"]],
+        encode=lambda record, limit: "usage.partial=b" + "01"[record["usage"]["partial"]],
         log_usage=logged.append,
     )
     relay.start()
@@ -447,6 +456,8 @@ def relay_world(
     try:
         yield world
     finally:
+        for each in world.clients:
+            each.close()
         relay.stop(0)
 
 

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from gevent import GreenletExit
-
+from ..accounting.encoding import HEADER_LIMIT, STREAM_LIMIT
 from ..core.call import Call
 from ..core.errors import ApiError
 from ..core.http import ClientRequest, ClientResponse, UpstreamRequest
@@ -20,7 +19,7 @@ from ..exchange.exchange import Attempt, Exchange
 from ..exchange.tickets import TICKET_HEADER, Ticket, TicketStore
 from ..exchange.translation import StreamTranslation
 from ..log import get_logger
-from .downstream import BodyTooLarge, ClientGone, Downstream, Limits
+from .downstream import BodyTooLarge, Downstream, Limits
 from .upstream import Answer, UpstreamClient, UpstreamFailure
 
 USAGE_HEADER: Final = "x-kong-ai-usage"
@@ -31,7 +30,7 @@ log = get_logger("relay")
 
 Open: TypeAlias = Callable[[Ticket, ClientRequest], Exchange]
 Authenticate: TypeAlias = Callable[[UpstreamRequest, Call], None]
-Encode: TypeAlias = Callable[[Json], str]
+Encode: TypeAlias = Callable[[Json, int], str]
 LogUsage: TypeAlias = Callable[[Json], None]
 
 
@@ -44,7 +43,7 @@ class Parts:
     open: Open
     authenticate: Authenticate
     encode: Encode
-    """The log record as one header value."""
+    """The log record as one line of ASCII of at most so many bytes."""
     log_usage: LogUsage
     """For records that cannot go back through Kong."""
 
@@ -87,11 +86,9 @@ class Journey:
             response = self._answer()
             if response is not None:
                 self._respond(response)
-        except (ClientGone, GreenletExit):
-            self._broken_off()
-            raise
         except BaseException:
-            self._end(partial=True)
+            # Most often ClientGone; a greenlet killed at shutdown; a bug of ours.
+            self._broken_off()
             raise
         finally:
             down.unwatch()
@@ -182,8 +179,9 @@ class Journey:
     # Streams.
 
     def _stream(self, attempt: Attempt, answer: Answer, stream: StreamTranslation) -> ApiError | None:
-        """Carries a stream to its end. Gives the error of a stream that failed before it had any output: nothing
-        was sent then, and the client can have it with its own status. Raises UpstreamFailure in the same case."""
+        """Carries a stream to its end. Gives the error of a stream that failed before it had any output:
+        nothing was sent then, and the client can have it with its own status. Raises UpstreamFailure in the
+        same case."""
         down = self._down
         chunked = down.chunked
         feed = stream.feed
@@ -259,7 +257,7 @@ class Journey:
         if record is None:
             return b""
         if self._in_band(stream):
-            return b": kong-ai-usage %b\n\n" % self._parts.encode(record).encode()
+            return b": kong-ai-usage %b\n\n" % self._parts.encode(record, STREAM_LIMIT).encode()
         if self._ticket.buffered:
             self._parts.tickets.settle(self._token, record)
         else:
@@ -282,7 +280,7 @@ class Journey:
             self._parts.tickets.settle(self._token, record)
             response.headers[TICKET_HEADER] = self._token
         elif self._ticket.filter_installed:
-            response.headers[USAGE_HEADER] = self._parts.encode(record)
+            response.headers[USAGE_HEADER] = self._parts.encode(record, HEADER_LIMIT)
             in_band = True
         else:
             self._parts.log_usage(record)
@@ -298,7 +296,7 @@ class Journey:
             attempt.ended(partial=partial)
 
     def _broken_off(self) -> None:
-        """The client went away: nobody is there to take the record but the log."""
+        """Nobody is there to take the record but the log."""
         self._end(partial=True)
         if self._delivered:
             return

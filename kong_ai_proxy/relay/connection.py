@@ -1,7 +1,7 @@
 """Non-blocking TCP connections for one greenlet at a time.
 
-gevent's own sockets make a Waiter and a Timeout for every wait. A relay waits once for every token of every stream,
-so this keeps one watcher for each direction and one timer, and switches to the hub directly.
+gevent's own sockets make a Waiter and a Timeout for every wait. A relay waits once for every token of every
+stream, so this keeps one watcher for each direction and one timer, and switches to the hub directly.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class ConnectionBroken(Exception):
 class Connection:
     """A connected (or connecting) TCP socket.
 
-    `recv` and `send` wait without a greenlet of their own. Whoever is thrown an exception while it waits (a client that went away, a killed greenlet) leaves no watcher behind.
+    `recv` and `send` wait without a greenlet of their own. Whoever is thrown an exception while it waits
+    (a client that went away, a killed greenlet) leaves no watcher behind.
     """
 
     __slots__ = (

@@ -40,12 +40,14 @@ class Limits:
     send_seconds: float = 120.0
     """How long the client may take nothing of an answer."""
     idle_seconds: float = 120.0
-    """How long Kong may keep a connection without a request; its own limit (60 s by default) shall come first."""
+    """How long Kong may keep a connection without a request; its own limit (60 s) shall come first."""
     upload: int = 1024 * 1024
     """A body that is not JSON and longer, or of unknown length, is not held in memory."""
     drain: int = 64 * 1024 * 1024
     """How much of a refused body is read, so that Kong sees the answer instead of a broken connection."""
     drain_seconds: float = 5.0
+    linger_seconds: float = 2.0
+    """How long a connection that is given up stays open for the other side to read its answer."""
     answer: int = 512 * 1024 * 1024
     """A whole answer of a provider."""
     stream_seconds: float = 3600.0
@@ -92,7 +94,7 @@ class _Incoming:
 
     def on_message_begin(self) -> None:
         if self.complete:
-            # A second request before the first is answered: not looked at; the connection ends after the first.
+            # A second request before the first is answered: the connection ends after the first.
             self.surplus = True
             raise BadMessage(400, "pipelining is not supported")
 
@@ -203,7 +205,7 @@ class Downstream:
         headers: Headers = {}
         size = len(incoming.target)
         for raw_name, raw_value in incoming.fields:
-            size += len(raw_name) + len(raw_value)
+            size += len(raw_name) + len(raw_value) + 4
             name = raw_name.decode("latin-1").lower()
             value = decode_value(raw_value)
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
@@ -234,7 +236,8 @@ class Downstream:
         return int(headers.get("content-length") or 0)
 
     def read_body(self, headers: Headers, limit: int) -> bytes:
-        """The whole body. `limit` 0 is none. Raises BodyTooLarge as soon as that is known; BadMessage, ClientGone."""
+        """The whole body; `limit` 0 is none. Raises BodyTooLarge as soon as that is known, BadMessage,
+        ClientGone."""
         length = self.body_length(headers)
         if limit and length is not None and length > limit:
             raise BodyTooLarge
@@ -322,8 +325,8 @@ class Downstream:
         if data is None:
             return
         if data:
-            # A next request before this one is answered. Never looked at: the connection ends after the answer.
-            # It is taken off the socket, as the end of the connection would else not be seen behind it.
+            # A next request before this one is answered: the connection ends after the answer. It is taken
+            # off the socket, as the end of the connection would else not be seen behind it.
             self.closing = True
             self._surplus += len(data)
             if self._surplus <= _SURPLUS:
@@ -349,7 +352,7 @@ class Downstream:
         self.answered = True
         head = _join(lines)
         body = b"" if self._method == "HEAD" or status in (204, 304) else response.body
-        # Head and body in one send; of a large body only its beginning, as joining costs more than a second call.
+        # Head and body in one send; of a large body its beginning, as joining costs more than a second call.
         self.send(head + body[:_RECV])
         self.head_sent = True
         if len(body) > _RECV:
@@ -383,7 +386,7 @@ class Downstream:
     def linger(self) -> None:
         """Before closing with unread bytes: lets the peer read the answer, which a reset would take away."""
         self.connection.shutdown_write()
-        until = time.monotonic() + 2.0
+        until = time.monotonic() + self.limits.linger_seconds
         try:
             while time.monotonic() < until and self.connection.recv(_RECV, 0.5):
                 pass

@@ -13,7 +13,7 @@ _RAW_WINDOW = -15
 
 
 class BadEncoding(Exception):
-    """The body is not what its content-encoding says, ended too early, or is encoded in a way not known here."""
+    """The body is not what its content-encoding says, ended too early, or is encoded in an unknown way."""
 
 
 class Inflate:

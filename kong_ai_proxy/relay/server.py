@@ -25,9 +25,9 @@ HEALTH_PATH: Final = "/health"
 _JSON: Final = {"content-type": "application/json"}
 
 NO_TICKET: Final = (
-    "this request did not pass the kong-ai-proxy plugin, so it was not sent anywhere. Kong proxies requests past "
-    "a plugin whose server is not running: see Kong's error log for the plugin server, and check that the plugin "
-    "is enabled on this route. (A request is accepted once: set the service's retries to 0.)"
+    "this request did not pass the kong-ai-proxy plugin, so it was not sent anywhere. Kong proxies requests "
+    "past a plugin whose server is not running: see Kong's error log for the plugin server, and check that "
+    "the plugin is enabled on this route. (A request is accepted once: set the service's retries to 0.)"
 )
 
 
@@ -47,8 +47,8 @@ class RelayServer:
         log_usage: LogUsage | None = None,
         backlog: int = 1024,
     ) -> None:
-        """`open`, `authenticate`, `encode` and `log_usage` are those of `exchange`, `auth`, `accounting` and the
-        log unless given; port 0 takes a free one."""
+        """`open`, `authenticate`, `encode` and `log_usage` are those of `exchange`, `auth`, `accounting` and
+        the log unless given; port 0 takes a free one."""
         self._limits = limits or Limits()
         self._tickets = tickets
         self._client = client or UpstreamClient()
@@ -96,6 +96,8 @@ class RelayServer:
         self._stopping = True
         if self._server is not None:
             self._server.close()
+        for down in self._connections.values():
+            down.closing = True
         until = time.monotonic() + grace_s
         while True:
             idle = [greenlet for greenlet, down in self._connections.items() if down.idle]
@@ -161,7 +163,7 @@ class RelayServer:
         except BadMessage:
             raise
         except Exception:
-            # A bug of ours. The client gets an answer or a connection that visibly breaks, never half an answer.
+            # A bug of ours. The client gets an answer or a connection that visibly breaks, never half of one.
             log.exception("exchange failed")
             if down.answered:
                 raise ClientGone from None
@@ -220,7 +222,7 @@ def _authenticate() -> Authenticate:
 
 
 def _encode() -> Encode:
-    from ..accounting import encode
+    from ..accounting.encoding import encode
 
     return encode
 

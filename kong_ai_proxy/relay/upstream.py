@@ -28,8 +28,8 @@ _BODILESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 
 class UpstreamFailure(Exception):
-    """The provider gave no answer, or not all of one. `kind` is the word `failover_criteria` has for it; the text
-    is fit for a log and for the client: it names neither address nor credential."""
+    """The provider gave no answer, or not all of one. `kind` is the word `failover_criteria` has for it; the
+    text is fit for a log and for the client: it names neither address nor credential."""
 
     def __init__(self, kind: FailureKind, detail: str) -> None:
         super().__init__(detail)
@@ -281,11 +281,11 @@ class UpstreamClient:
     def send(
         self, request: UpstreamRequest, timeouts: Timeouts, connected: Connected | None = None
     ) -> Answer:
-        """Sends, and waits for the answer's head. Raises UpstreamFailure; ValueError for a request that cannot be
-        sent.
+        """Sends, and waits for the answer's head. Raises UpstreamFailure; ValueError for what cannot
+        be sent.
 
-        A request is sent a second time in one case only: the connection had been kept alive, and closed before
-        any byte of an answer, as a server does that has just ended an idle connection.
+        A request is sent a second time in one case only: the connection had been kept alive, and closed
+        before any byte of an answer, as a server does that has just ended an idle connection.
         """
         head = _head(request)
         url = request.url

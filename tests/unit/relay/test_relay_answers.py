@@ -89,7 +89,11 @@ def test_head_and_first_bytes_come_in_one_piece() -> None:
 
 @pytest.mark.parametrize(
     ("filter_installed", "buffered", "kind"),
-    [(False, False, "text/event-stream"), (True, False, "application/x-ndjson"), (False, True, "text/event-stream")],
+    [
+        (False, False, "text/event-stream"),
+        (True, False, "application/x-ndjson"),
+        (False, True, "text/event-stream"),
+    ],
 )
 def test_stream_whose_record_cannot_go_in_band(filter_installed: bool, buffered: bool, kind: str) -> None:
     def script(peer: Peer, head: bytes, body: bytes) -> None:

@@ -1,0 +1,652 @@
+"""The client towards providers: connections, framing, and everything that can go wrong on the way."""
+
+from __future__ import annotations
+
+import datetime
+import gzip
+import ipaddress
+import ssl
+import zlib
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+from relay_support import Peer, eventually, every, provider_of, relay_world
+
+from kong_ai_proxy.core.http import UpstreamRequest, Url
+from kong_ai_proxy.core.json import loads
+from kong_ai_proxy.exchange.exchange import Timeouts
+from kong_ai_proxy.relay.downstream import Limits
+from kong_ai_proxy.relay.resolver import ResolveError, Resolver
+from kong_ai_proxy.relay.upstream import PoolLimits, UpstreamClient, UpstreamFailure
+
+QUICK = Timeouts(0.2, 0.2, 0.2)
+SLOW = Timeouts(5.0, 5.0, 5.0)
+
+
+def send(port: int, timeouts: Timeouts = SLOW, client: UpstreamClient | None = None, **kwargs: Any) -> Any:
+    url = Url(kwargs.pop("scheme", "http"), kwargs.pop("host", "127.0.0.1"), port, "/v1")
+    request = UpstreamRequest(kwargs.pop("method", "POST"), url, kwargs.pop("headers", {}), b"{}")
+    return (client or UpstreamClient()).send(request, timeouts, kwargs.pop("connected", None))
+
+
+def say(data: bytes, *, close: bool = True) -> Any:
+    """A provider that reads one request, says this, and closes."""
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.send(data)
+        if not close:
+            peer.wait_closed()
+
+    return script
+
+
+# Framing.
+
+
+def test_interim_answers_are_skipped() -> None:
+    data = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\n"
+    data += b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+    with provider_of(say(data)) as provider:
+        answer = send(provider.port)
+        assert (answer.status, answer.headers, answer.read_all(10)) == (200, {"content-length": "2"}, b"ok")
+
+
+@pytest.mark.parametrize("step", [1, 3, 1000])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\nt: 1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\nhello",
+        b"HTTP/1.0 200 OK\r\nserver: old\r\n\r\nhello",
+        b"HTTP/1.1 200\r\ncontent-length: 5\r\n\r\nhello",
+    ],
+    ids=["length", "chunked", "until-close", "1.0", "no-reason"],
+)
+def test_bodies_in_pieces(data: bytes, step: int) -> None:
+    def script(peer: Peer) -> None:
+        peer.request()
+        for start in range(0, len(data), step):
+            peer.send(data[start : start + step])
+            gevent.sleep(0)
+
+    with provider_of(script) as provider:
+        answer = send(provider.port)
+        assert answer.read_all(10) == b"hello"
+        assert answer.read() == b""
+
+
+def test_empty_answers() -> None:
+    def script(peer: Peer, head: bytes, body: bytes) -> None:
+        status = "204 No Content\r\n" if b"DELETE" in head else "200 OK\r\ncontent-length: 0\r\n"
+        peer.send(f"HTTP/1.1 {status}\r\n".encode())
+
+    client = UpstreamClient()
+    with provider_of(every(script)) as provider:
+        for method in ("POST", "DELETE", "POST"):
+            assert send(provider.port, client=client, method=method).read_all(1) == b""
+        assert provider.connections == 1
+    client.close()
+
+
+def test_headers_of_one_name_are_joined() -> None:
+    with provider_of(say(b"HTTP/1.1 200 OK\r\nX-A: 1\r\nx-a: 2\r\ncontent-length: 0\r\n\r\n")) as provider:
+        assert send(provider.port).headers["x-a"] == "1, 2"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"SSH-2.0-OpenSSH\r\n",
+        b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-encoding: br\r\ncontent-length: 1\r\n\r\na",
+        b"HTTP/1.1 200 OK\r\nx: " + b"a" * 200_000,
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000,
+        b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n",
+    ],
+    ids=["ssh", "no-colon", "length", "lengths", "both", "te", "br", "endless", "interim", "101"],
+)
+def test_invalid_heads(data: bytes) -> None:
+    with provider_of(say(data, close=False)) as provider:
+        with pytest.raises(UpstreamFailure) as failure:
+            send(provider.port)
+        assert failure.value.kind == "invalid_header"
+        assert provider.closed.wait(1)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"", "error"),
+        (b"HTTP/1.1 200 OK\r\ncontent-len", "error"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhell", "error"),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n", "error"),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhelloXX", "error"),
+    ],
+)
+def test_broken_off(data: bytes, kind: str) -> None:
+    with provider_of(say(data)) as provider, pytest.raises(UpstreamFailure) as failure:
+        send(provider.port).read_all(10)
+    assert failure.value.kind == kind
+
+
+def test_answer_longer_than_the_limit() -> None:
+    with provider_of(say(b"HTTP/1.1 200 OK\r\n\r\n" + b"a" * 1000, close=False)) as provider:
+        with pytest.raises(UpstreamFailure, match="longer than 999 bytes"):
+            send(provider.port).read_all(999)
+        assert provider.closed.wait(1)
+
+
+# Time.
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"HTTP/1.1 200 OK\r\nx", b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhell"]
+)
+def test_read_timeout(data: bytes) -> None:
+    with provider_of(say(data, close=False)) as provider:
+        with gevent.Timeout(1), pytest.raises(UpstreamFailure) as failure:
+            send(provider.port, QUICK).read_all(10)
+        assert failure.value.kind == "timeout"
+        assert provider.closed.wait(1)
+
+
+def test_head_that_drips_in() -> None:
+    def script(peer: Peer) -> None:
+        peer.request()
+        for letter in b"HTTP/1.1 200 OK\r\nx: " + b"a" * 100:
+            peer.send(bytes([letter]))
+            gevent.sleep(0.02)
+
+    with provider_of(script) as provider, gevent.Timeout(1), pytest.raises(UpstreamFailure) as failure:
+        send(provider.port, QUICK)
+    assert failure.value.kind == "timeout"
+
+
+def test_read_timeout_is_between_two_reads() -> None:
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n")
+        for letter in b"abcdef":
+            gevent.sleep(0.08)
+            peer.send(bytes([letter]))
+
+    with provider_of(script) as provider:
+        assert send(provider.port, QUICK).read_all(10) == b"abcdef"
+
+
+def test_nobody_listens() -> None:
+    with provider_of(say(b"")) as provider:
+        port = provider.port
+    with pytest.raises(UpstreamFailure, match="ECONNREFUSED") as failure:
+        send(port)
+    assert failure.value.kind == "error"
+
+
+def test_connect_timeout() -> None:
+    full = gevent.socket.socket()
+    full.bind(("127.0.0.1", 0))
+    full.listen(0)
+    fillers = []
+    for _ in range(3):
+        sock = gevent.socket.socket()
+        sock.setblocking(False)
+        sock.connect_ex(full.getsockname())
+        fillers.append(sock)
+    with gevent.Timeout(1), pytest.raises(UpstreamFailure) as failure:
+        send(full.getsockname()[1], QUICK)
+    assert failure.value.kind == "timeout"
+    for sock in [*fillers, full]:
+        sock.close()
+
+
+# Kept-alive connections.
+
+
+def counting(peer: Peer) -> None:
+    served = 0
+    while peer.request() is not None:
+        served += 1
+        peer.answer(b"%d" % served)
+
+
+def test_connections_are_reused_and_the_address_is_told() -> None:
+    client = UpstreamClient()
+    told: list[str] = []
+    with provider_of(counting) as provider:
+        for expected in (b"1", b"2", b"3"):
+            answer = send(provider.port, client=client, connected=lambda ip, seconds: told.append(ip))
+            assert answer.read_all(10) == expected
+        assert provider.connections == 1
+        assert told == ["127.0.0.1"] * 3
+        assert client.idle_connections == 1
+    client.close()
+
+
+def test_unread_and_closed_answers_are_not_reused() -> None:
+    client = UpstreamClient()
+    with provider_of(counting) as provider:
+        send(provider.port, client=client).close()
+        assert client.idle_connections == 0
+        answer = send(provider.port, client=client)
+        answer.discard()  # it had arrived whole
+        assert client.idle_connections == 1
+        assert answer.read() == b""
+    client.close()
+
+
+def test_pool_limit_age_and_idle_time() -> None:
+    client = UpstreamClient(limits=PoolLimits(idle_per_host=2, idle_seconds=0.05))
+    with provider_of(counting) as provider:
+        answers = [send(provider.port, client=client) for _ in range(4)]
+        for answer in answers:
+            answer.read_all(1)
+        assert client.idle_connections == 2
+        gevent.sleep(0.06)
+        send(provider.port, client=client).read_all(1)
+        assert provider.connections == 5
+        client.close()
+        client = UpstreamClient(limits=PoolLimits(age_seconds=0.05))
+        send(provider.port, client=client).read_all(1)
+        gevent.sleep(0.06)
+        send(provider.port, client=client).read_all(1)
+        assert provider.connections == 7
+    client.close()
+
+
+def test_connection_that_the_provider_closed_while_idle() -> None:
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.answer(b"1")
+
+    client = UpstreamClient()
+    with provider_of(script) as provider:
+        for _ in range(3):
+            assert send(provider.port, client=client).read_all(1) == b"1"
+            gevent.sleep(0.01)
+        assert provider.connections == 3
+    client.close()
+
+
+def test_stale_connection_is_retried_once_and_only_before_any_byte() -> None:
+    """The provider closes just when the second request arrives on its kept-alive connection."""
+    seen: list[bytes] = []
+
+    def script(peer: Peer) -> None:
+        got = peer.request()
+        assert got
+        seen.append(got[1])
+        peer.answer(b"1")
+        got = peer.request()
+        if got:
+            seen.append(got[1])  # and closed without a byte
+
+    client = UpstreamClient()
+    with provider_of(script) as provider:
+        assert send(provider.port, client=client).read_all(1) == b"1"
+        assert send(provider.port, client=client).read_all(1) == b"1"
+        assert (len(seen), provider.connections) == (3, 2)
+    client.close()
+
+
+def test_no_retry_after_the_first_byte_nor_on_a_new_connection() -> None:
+    def partly(peer: Peer) -> None:
+        peer.request()
+        peer.answer(b"1")
+        if peer.request():
+            peer.send(b"H")
+
+    client = UpstreamClient()
+    with provider_of(partly) as provider:
+        assert send(provider.port, client=client).read_all(1) == b"1"
+        with pytest.raises(UpstreamFailure):
+            send(provider.port, client=client)
+        assert provider.connections == 1
+    with provider_of(say(b"")) as provider:
+        with pytest.raises(UpstreamFailure, match="without an answer"):
+            send(provider.port, client=client)
+        assert provider.connections == 1
+    client.close()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\nconnection: close\r\n\r\na",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nb",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\na<html>",
+        b"HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\na",
+    ],
+    ids=["close", "second-answer", "garbage-behind", "1.0"],
+)
+def test_connections_that_must_not_be_reused(data: bytes) -> None:
+    client = UpstreamClient()
+    with provider_of(say(data, close=False)) as provider:
+        assert len(send(provider.port, client=client).read_all(1)) == 1
+        assert client.idle_connections == 0
+    client.close()
+
+
+def test_many_at_once_each_gets_its_own_answer() -> None:
+    def echo(peer: Peer, head: bytes, body: bytes) -> None:
+        gevent.sleep(0.001 * (int(loads(body)["n"]) % 7))
+        peer.answer(body)
+
+    with relay_world() as world, provider_of(every(echo)) as provider:
+        world.to(provider)
+
+        def ask(lane: int) -> None:
+            with world.connect() as client:
+                for turn in range(10):
+                    body = b'{"n":%d}' % (lane * 100 + turn)
+                    assert client.post(body).body == body
+
+        gevent.joinall([gevent.spawn(ask, lane) for lane in range(20)], raise_error=True)
+        assert provider.connections <= 20
+
+
+def test_early_answer_to_a_body_that_is_not_read() -> None:
+    def refuse(peer: Peer) -> None:
+        peer.sock.recv(1000)
+        peer.answer(b"no", "413 Too Large", "connection: close\r\n")
+        gevent.sleep(0.2)
+
+    with provider_of(refuse) as provider:
+        url = Url("http", "127.0.0.1", provider.port, "/")
+        request = UpstreamRequest("POST", url, {}, b"x" * 30_000_000)
+        answer = UpstreamClient().send(request, SLOW)
+        assert (answer.status, answer.read_all(9)) == (413, b"no")
+
+
+# Requests that must not be sent.
+
+
+@pytest.mark.parametrize(
+    ("headers", "path"),
+    [({"x": "a\r\nb: c"}, "/"), ({"x": "a\nb"}, "/"), ({"x": "a\0"}, "/"), ({}, "/a b"), ({}, "/\r\nx: y")],
+)
+def test_injection(headers: dict[str, str], path: str) -> None:
+    request = UpstreamRequest("POST", Url("http", "127.0.0.1", 1, path), headers)
+    with pytest.raises(ValueError, match="break the request"):
+        UpstreamClient().send(request, SLOW)
+
+
+def test_injection_is_a_400_for_the_client() -> None:
+    with relay_world() as world, provider_of(counting) as provider:
+        world.to(provider)
+        assert world.post(headers="x-inject: 1\r\n").status == 400
+        assert provider.connections == 0
+
+
+def test_framing_headers_are_the_clients_own_business_never() -> None:
+    def script(peer: Peer, head: bytes, body: bytes) -> None:
+        peer.answer(b"")
+
+    with provider_of(every(script)) as provider:
+        headers = {"content-length": "99", "transfer-encoding": "chunked", "connection": "upgrade"}
+        headers["host"] = "elsewhere.example"
+        send(provider.port, headers=headers).read_all(1)
+        head = provider.requests[0][0].decode()
+        assert head.splitlines()[1:] == [
+            f"host: 127.0.0.1:{provider.port}", "accept-encoding: identity", "content-length: 2"
+        ]  # fmt: skip
+
+
+# Compressed answers.
+
+
+TEXT = b"".join(b'data: {"n":%d}\n\n' % n for n in range(40))
+
+
+def raw_deflate(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(data) + packer.flush()
+
+
+ENCODED = {
+    "gzip": gzip.compress(TEXT),
+    "x-gzip": gzip.compress(TEXT[:100]) + gzip.compress(TEXT[100:]),
+    "deflate": zlib.compress(TEXT),
+    "Deflate": raw_deflate(TEXT),
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODED)
+def test_compressed_answer(encoding: str) -> None:
+    body = ENCODED[encoding]
+    head = f"HTTP/1.1 200 OK\r\ncontent-encoding: {encoding}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    with provider_of(say(head + body)) as provider:
+        answer = send(provider.port)
+        assert answer.headers == {}
+        assert answer.read_all(10_000) == TEXT
+
+
+@pytest.mark.parametrize("body", [gzip.compress(TEXT)[:-3], b"no gzip at all", b"\x1f"])
+def test_broken_compression(body: bytes) -> None:
+    head = f"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    with provider_of(say(head + body)) as provider, pytest.raises(UpstreamFailure, match="compress"):
+        send(provider.port).read_all(10_000)
+
+
+def test_compressed_nothing() -> None:
+    head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 0\r\n\r\n"
+    with provider_of(say(head)) as provider:
+        assert send(provider.port).read_all(1) == b""
+
+
+# TLS.
+
+
+def _certificate(tmp_path: Path, name: str | None, address: str | None) -> ssl.SSLContext:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    who = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a provider")])
+    names: list[x509.GeneralName] = []
+    if name:
+        names.append(x509.DNSName(name))
+    if address:
+        names.append(x509.IPAddress(ipaddress.ip_address(address)))
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(who).issuer_name(who).public_key(key.public_key()).serial_number(7)
+        .not_valid_before(now - datetime.timedelta(1)).not_valid_after(now + datetime.timedelta(1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    (tmp_path / "ca.pem").write_bytes(pem)
+    (tmp_path / "server.pem").write_bytes(
+        pem
+        + key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    from gevent.ssl import SSLContext
+
+    context = SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem")
+    return context
+
+
+def test_tls_with_a_trusted_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = _certificate(tmp_path, "localhost", "127.0.0.1")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    client = UpstreamClient()
+    big = b"x" * 3_000_000
+
+    def script(peer: Peer, head: bytes, body: bytes) -> None:
+        peer.answer(big)
+
+    with provider_of(every(script), tls=context) as provider:
+        for host in ("localhost", "127.0.0.1", "localhost"):
+            assert send(provider.port, scheme="https", host=host, client=client).read_all(4_000_000) == big
+        assert provider.connections == 2  # by host, kept alive
+        request = UpstreamRequest("POST", Url("https", "localhost", provider.port, "/"), {}, big)
+        client.send(request, SLOW).read_all(4_000_000)
+        assert provider.requests[-1][1] == big
+        assert provider.connections == 2
+    client.close()
+
+
+def test_tls_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
+    context = _certificate(tmp_path, "localhost", None)
+    with provider_of(counting, tls=context) as provider:
+        with pytest.raises(UpstreamFailure, match="certificate is not valid: self") as failure:
+            send(provider.port, scheme="https", host="localhost")
+        assert failure.value.kind == "error"
+
+
+def test_tls_certificate_for_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = _certificate(tmp_path, "elsewhere.example", None)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    with provider_of(counting, tls=context) as provider:
+        for host in ("localhost", "127.0.0.1"):
+            with pytest.raises(UpstreamFailure, match="certificate is not valid"):
+                send(provider.port, scheme="https", host=host)
+
+
+def test_tls_with_a_server_that_has_none() -> None:
+    with (
+        provider_of(lambda peer: peer.send(b"HTTP/1.1 400 Bad\r\n\r\n")) as provider,
+        pytest.raises(UpstreamFailure, match="TLS with the provider failed"),
+    ):
+        send(provider.port, scheme="https", host="localhost")
+
+
+def test_tls_with_a_server_that_says_nothing() -> None:
+    with provider_of(lambda peer: peer.wait_closed()) as provider:
+        with gevent.Timeout(1), pytest.raises(UpstreamFailure) as failure:
+            send(provider.port, QUICK, scheme="https", host="127.0.0.1")
+        assert failure.value.kind == "timeout"
+        assert provider.closed.wait(1)
+
+
+def test_tls_connection_cut_without_goodbye(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bodies that last until the connection ends must not be cut short by somebody in the middle."""
+    context = _certificate(tmp_path, "localhost", None)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    with (
+        provider_of(say(b"HTTP/1.1 200 OK\r\n\r\nhello"), tls=context) as provider,
+        pytest.raises(UpstreamFailure, match="broke off"),
+    ):
+        send(provider.port, scheme="https", host="localhost").read_all(100)
+
+
+# Names.
+
+
+def test_unknown_host() -> None:
+    def lookup(*_: object) -> list[Any]:
+        raise OSError("no such name")
+
+    with pytest.raises(UpstreamFailure, match="could not be resolved") as failure:
+        send(1, client=UpstreamClient(resolver=Resolver(lookup=lookup)), host="nowhere.example")
+    assert failure.value.kind == "error"
+
+
+def test_resolver_asks_once_for_many_and_again_later() -> None:
+    now = [0.0]
+    asked: list[str] = []
+    fail = [False]
+
+    def lookup(host: str, port: int, *_: object) -> list[Any]:
+        asked.append(host)
+        gevent.sleep(0.01)
+        if fail[0]:
+            raise OSError("server failure")
+        return [(2, 1, 6, "", (f"192.0.2.{len(asked)}", port))]
+
+    resolver = Resolver(ttl=5, stale=60, lookup=lookup, clock=lambda: now[0])
+    waiting = [gevent.spawn(resolver.resolve, "a.example", 443, 1.0) for _ in range(5)]
+    gevent.joinall(waiting, raise_error=True)
+    assert [each.value for each in waiting] == [[(2, ("192.0.2.1", 443))]] * 5
+    assert asked == ["a.example"]
+    now[0] = 6.0
+    assert resolver.resolve("a.example", 443, 1.0) == [(2, ("192.0.2.2", 443))]
+    fail[0] = True
+    now[0] = 20.0
+    assert resolver.resolve("a.example", 443, 1.0) == [(2, ("192.0.2.2", 443))]  # rather old than none
+    now[0] = 100.0
+    with pytest.raises(ResolveError):
+        resolver.resolve("a.example", 443, 1.0)
+    with pytest.raises(gevent.Timeout):
+        resolver.resolve("b.example", 443, 0.001)
+    gevent.sleep(0.02)
+    assert resolver.resolve("::1", 80, 1.0) == [(10, ("::1", 80, 0, 0))]
+
+
+def test_next_address_where_the_first_refuses() -> None:
+    with provider_of(counting) as provider:
+
+        def lookup(host: str, port: int, *_: object) -> list[Any]:
+            return [(2, 1, 6, "", ("127.0.0.2", 1)), (2, 1, 6, "", ("127.0.0.1", port))]
+
+        client = UpstreamClient(resolver=Resolver(lookup=lookup))
+        assert send(provider.port, host="a.example", client=client).read_all(1) == b"1"
+    client.close()
+
+
+# Failures as the client of the relay sees them.
+
+
+def test_failover_and_the_last_error() -> None:
+    def busy(peer: Peer, head: bytes, body: bytes) -> None:
+        peer.answer(b'{"error":1}', "503 Busy")
+
+    with (
+        relay_world(timeouts=QUICK) as world,
+        provider_of(say(b"garbage\r\n\r\n")) as broken,
+        provider_of(lambda peer: peer.wait_closed()) as silent,
+        provider_of(every(busy)) as full,
+        provider_of(counting) as good,
+    ):
+        world.to(broken, silent, full, good)
+        reply = world.post()
+        assert (reply.status, reply.body) == (200, b"1")
+        assert [event for event in world.exchanges[0].events if event[0] != "connected"] == [
+            ("failed", "invalid_header"), ("failed", "timeout"), ("rejected", 503), ("first_output",),
+            ("ended", False),
+        ]  # fmt: skip
+        world.to(full, broken, silent)
+        reply = world.post()
+        assert reply.status == 504
+        assert b"openai: the provider did not answer in time" in reply.body
+        world.to(silent, broken)
+        assert world.post().status == 502
+
+
+def test_whole_answer_that_breaks_off() -> None:
+    half = say(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nab")
+    with relay_world() as world, provider_of(half) as provider:
+        world.to(provider)
+        reply = world.post()
+        assert reply.status == 502
+        assert ("failed", "error") in world.exchanges[0].events
+
+
+def test_too_many_streams_of_one_connection_do_not_leak() -> None:
+    def script(peer: Peer, head: bytes, body: bytes) -> None:
+        peer.stream_head()
+        peer.chunk(b"data: [DONE]\n\n")
+        peer.end()
+
+    with relay_world(Limits()) as world, provider_of(every(script)) as provider:
+        world.to(provider)
+        with world.connect() as client:
+            for _ in range(20):
+                assert client.post().complete
+        assert provider.connections == 1
+        eventually(lambda: world.relay.connections == 0)
+        assert world.client.idle_connections == 1
