@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass, field
 
 from ..config.models import Options, Target
-from .http import ClientRequest
+from .http import ClientRequest, Headers
 from .usage import Usage
 
 
@@ -30,8 +30,14 @@ class Call:
     stream: bool = False
     include_usage: bool = False
     """The client asked for usage on its stream (`stream_options.include_usage`)."""
+    legacy_functions: bool = False
+    """The client spoke OpenAI's deprecated `functions`: its answer must say `function_call`."""
     created: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds, for answers that carry no time of their own."""
+
+    answer_headers: Headers = field(default_factory=dict)
+    """The provider's answer's headers, set before an adapter reads the answer: some (Bedrock's embeddings) have
+    their token counts there."""
 
     # Found out on the way; read by accounting.
     dropped: list[str] = field(default_factory=list)

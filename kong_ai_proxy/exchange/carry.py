@@ -82,6 +82,7 @@ class Carrier:
     def response(self, status: int, headers: Headers, body: bytes) -> ClientResponse:
         """See `Translation.response`. Never raises."""
         self.received = body
+        self.call.answer_headers = headers
         try:
             if not 200 <= status < 300:
                 return self._refused(status, headers, body)
