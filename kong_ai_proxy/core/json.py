@@ -31,14 +31,18 @@ def dumps_text(value: Any) -> str:
 def loads_lenient(data: bytes) -> Any:
     """Parse JSON as providers write it: also NaN and infinities (null), and half surrogate pairs (U+FFFD).
 
-    Some servers escape the halves of an emoji in two events, or let a log probability of -Infinity out. Raises
-    ValueError for what is no JSON even so.
+    Some servers escape the halves of an emoji in two events, cut a character's bytes in two, or let a log
+    probability of -Infinity out. Raises ValueError for what is no JSON even so.
     """
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
         try:
-            text = json.dumps(json.loads(data, parse_constant=lambda _: None), ensure_ascii=False)
+            text = json.dumps(_loads_any(data), ensure_ascii=False)
         except RecursionError:
             raise ValueError("JSON nested too deeply") from None
     return orjson.loads(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
+
+
+def _loads_any(data: bytes) -> Any:
+    return json.loads(data.decode("utf-8", "replace"), parse_constant=lambda _: None)

@@ -188,8 +188,9 @@ def frames(block: bytes) -> Iterator[tuple[bytes, Event | None]]:
     """The frames of what `AlignedBuffer` gave out: the bytes as they came, and the event if there is one."""
     start = 0
     size = len(block)
+    mixed = b"\r" in block
     while start < size:
-        if b"\r" in block:
+        if mixed:
             end = _first_boundary(block, start)
         else:
             end = block.find(b"\n\n", start)
@@ -201,6 +202,8 @@ def frames(block: bytes) -> Iterator[tuple[bytes, Event | None]]:
 
 def parse_frame(frame: bytes) -> Event | None:
     """One frame, with or without its closing empty line, with any line ends; None if it carries no data."""
+    if frame.startswith(b"data: ") and frame.find(b"\n") == len(frame) - 2 and frame.endswith(b"\n\n"):
+        return Event(None, frame[6:-2])
     if b"\r" in frame:
         frame = frame.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     return _parse(frame.removeprefix(_BOM))

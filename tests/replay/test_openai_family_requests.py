@@ -3,8 +3,9 @@
 A recorded client that spoke to its provider directly and one that speaks to us mean the same, so what we send
 must be what was recorded, but for what is listed here:
 
-- members that are null mean "not set", and `stream: false` is the default: both are left out of the comparison;
+- members that are null mean "not set", and `stream: false` is the default: neither is compared;
 - `stream_options` is ours to set, for usage;
+- `functions` are the former name of `tools`, which every provider takes;
 - the limit of output tokens, the seed, the embedding's size, earlier reasoning and the developer's role have
   another name at some providers (the tables below, from their documentation);
 - what the provider does not take is dropped, and must then be reported as dropped.
@@ -67,6 +68,13 @@ def _meaning(body: dict[str, Any], name: str, model: str) -> dict[str, Any]:
     body = {renamed.get(key, key): value for key, value in body.items() if value is not None}
     body.update(body.pop("extra_body", {}))
     body.pop("stream_options", None)
+    if "functions" in body:
+        body["tools"] = [{"type": "function", "function": one} for one in body.pop("functions")]
+        named = body.pop("function_call", None)
+        if named is not None:
+            body["tool_choice"] = (
+                {"type": "function", "function": named} if isinstance(named, dict) else named
+            )
     if body.get("stream") is False:
         del body["stream"]
     limit = _ONE_LIMIT.get(name)

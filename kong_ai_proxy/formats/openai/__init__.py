@@ -9,6 +9,7 @@ module                what is in it
 `dialect`             what such an accent is made of, as data
 `request`             the request in a dialect
 `answer`, `stream`    the whole and the streamed answer, brought to OpenAI's own form
+`functions`           the deprecated `functions`, towards clients
 `errors`              the five shapes errors come in
 ====================  ===================================================================================
 

@@ -10,6 +10,7 @@ from ...core.json import Json, dumps
 from ...wire.sse import DONE, encode
 from ..base import StreamEncoder
 from ..pivot import merged_body
+from .functions import with_function_calls, with_tools
 
 
 class OpenAIClient:
@@ -21,14 +22,15 @@ class OpenAIClient:
         body = merged_body(body)
         if call.operation == "chat":
             _check_messages(body)
-        elif call.operation == "completions":
+            return with_tools(body, call)
+        if call.operation == "completions":
             _check_prompt(body)
         elif call.operation == "embeddings":
             _check_present(body, "input")
         return body
 
     def response(self, answer: Json, call: Call) -> Json:
-        return answer
+        return with_function_calls(answer) if call.legacy_functions else answer
 
     def stream(self, call: Call) -> StreamEncoder:
         return OpenAIEncoder(call)
@@ -51,6 +53,7 @@ class OpenAIEncoder:
 
     def __init__(self, call: Call) -> None:
         self._usage = call.include_usage
+        self._legacy = call.legacy_functions
 
     def encode(self, chunk: Json) -> bytes:
         if not self._usage and "usage" in chunk:
@@ -58,6 +61,8 @@ class OpenAIEncoder:
             if not chunk.get("choices"):
                 return b""
             chunk = {name: value for name, value in chunk.items() if name != "usage"}
+        if self._legacy:
+            chunk = with_function_calls(chunk)
         return b"data: %b\n\n" % dumps(chunk)
 
     def finish(self) -> bytes:

@@ -6,7 +6,7 @@ from functools import cache
 
 from ...core.call import Call
 from ...core.errors import ApiError
-from ...core.json import Json, JSONDecodeError, dumps, loads
+from ...core.json import Json, dumps, loads_lenient
 from ...wire.sse import DONE, AlignedBuffer, FrameTooLarge, encode, frames
 from ..base import StreamObserver
 from ..pivot import integer, items, objects, text, utf8_size
@@ -30,8 +30,8 @@ class OpenAIObserver:
 
     def response(self, body: bytes, call: Call) -> bytes:
         try:
-            answer = loads(body)
-        except JSONDecodeError:
+            answer = loads_lenient(body)
+        except ValueError:
             return body
         if not isinstance(answer, dict):
             return body
@@ -104,8 +104,8 @@ class OpenAIStreamObserver:
                 out.append(raw)
                 continue
             try:
-                chunk = loads(event.data)
-            except JSONDecodeError:
+                chunk = loads_lenient(event.data)
+            except ValueError:
                 if event.data.strip() == b"[DONE]":
                     self._done = True
                 out.append(raw)
@@ -173,8 +173,8 @@ def _whole(rest: bytes) -> bool:
         if event is None:
             return False
         try:
-            loads(event.data)
-        except JSONDecodeError:
+            loads_lenient(event.data)
+        except ValueError:
             return event.data.strip() == b"[DONE]"
     return True
 

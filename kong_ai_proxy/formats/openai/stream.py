@@ -7,7 +7,7 @@ from typing import Final
 
 from ...core.call import Call
 from ...core.errors import ApiError
-from ...core.json import Json, JSONDecodeError, loads
+from ...core.json import Json, loads_lenient
 from ...wire.sse import Event, FrameTooLarge, SSEDecoder
 from ..base import StreamItem
 from ..pivot import integer, items, text, truncated, utf8_size
@@ -74,8 +74,8 @@ class OpenAIStream:
         out: list[StreamItem] = []
         for event in self._sse.finish():
             try:
-                loads(event.data)
-            except JSONDecodeError:
+                loads_lenient(event.data)
+            except ValueError:
                 if event.data.strip() != b"[DONE]":
                     continue  # cut off in the middle: the end is judged by what came before
             out += self._read([event])
@@ -94,8 +94,8 @@ class OpenAIStream:
         out: list[StreamItem] = []
         for event in events:
             try:
-                chunk = loads(event.data)
-            except JSONDecodeError:
+                chunk = loads_lenient(event.data)
+            except ValueError:
                 if event.data.strip() == b"[DONE]":
                     out += self._end()
                     break
