@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import unquote_plus
+from urllib.parse import quote, unquote_plus
 
 from ..core.call import Call
 from ..core.http import Headers, Url
@@ -105,6 +105,8 @@ def _clean(pair: str) -> str:
     """As the client sent it, but nothing that could end a request line early."""
     if pair.isascii() and pair.isprintable() and " " not in pair and "#" not in pair:
         return pair
-    from urllib.parse import quote
-
-    return quote(pair.encode("utf-8", "replace"), safe="=%+-._~!$'()*,;:@/?")
+    try:
+        raw = pair.encode("latin-1")
+    except UnicodeEncodeError:
+        raw = pair.encode("utf-8", "replace")
+    return quote(raw, safe="=%+-._~!$'()*,;:@/?")

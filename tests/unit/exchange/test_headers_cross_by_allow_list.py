@@ -1,0 +1,228 @@
+"""No header or query parameter crosses the gateway unless it is meant to; planted credentials stay behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from exchange_support import (
+    advanced,
+    answered,
+    client_request,
+    first_attempt,
+    openai_answer,
+    proxy,
+    sent,
+    target_config,
+)
+
+from kong_ai_proxy.auth import authenticate
+from kong_ai_proxy.core.http import UpstreamRequest
+
+PLANTED = {
+    "cookie": "session=planted-cookie",
+    "authorization": "Bearer planted-client-key",
+    "proxy-authorization": "Basic planted-proxy",
+    "x-api-key": "planted-x-api-key",
+    "api-key": "planted-api-key",
+    "x-goog-api-key": "planted-google-key",
+    "apikey": "planted-kong-key",
+    "x-kong-ai-ticket": "planted-ticket",
+    "x-kong-request-id": "planted-kong-id",
+    "x-consumer-id": "planted-consumer",
+    "x-consumer-username": "planted-name",
+    "x-credential-identifier": "planted-credential",
+    "x-forwarded-for": "203.0.113.7",
+    "x-forwarded-host": "planted.example",
+    "x-real-ip": "203.0.113.7",
+    "x-amz-security-token": "planted-aws-token",
+    "x-amz-date": "20200101T000000Z",
+    "forwarded": "for=203.0.113.7",
+    "via": "1.1 kong",
+    "x-internal-user": "planted-user",
+    "referer": "https://planted.example/",
+    "origin": "https://planted.example",
+    "connection": "keep-alive, x-planted",
+    "te": "trailers",
+    "accept-encoding": "br, gzip",
+    "user-agent": "planted-agent",
+    "content-length": "12345",
+    "host": "gateway.internal",
+}
+PROVIDERS: list[tuple[str, dict[str, Any]]] = [
+    ("openai", {}),
+    ("anthropic", {}),
+    ("azure", {"azure_instance": "unit", "azure_deployment_id": "d"}),
+    ("mistral", {"mistral_format": "openai", "upstream_url": "https://mistral.example/v1/chat/completions"}),
+    ("xai", {}),
+    ("cerebras", {}),
+    ("deepseek", {}),
+    ("gemini", {}),
+]
+
+
+def shown(upstream: UpstreamRequest) -> str:
+    return f"{upstream.headers} {upstream.url.target}"
+
+
+@pytest.mark.parametrize(("provider", "options"), PROVIDERS)
+def test_planted_headers_stay_behind(provider: str, options: dict[str, Any]) -> None:
+    instance = proxy(provider, "model-1", options=options)
+    query = "key=planted-1&api-key=planted-2&api_key=planted-3&access_token=planted-4&beta=true"
+    _, attempt = first_attempt(instance, client_request(headers=PLANTED, query=query))
+    upstream = attempt.translation.request()
+    authenticate(upstream, attempt.call)
+    text = shown(upstream)
+    assert "planted" not in text
+    assert "203.0.113.7" not in text
+    assert upstream.headers["accept-encoding"] == "identity"
+    assert upstream.headers["user-agent"] == "kong-ai-proxy"
+    assert upstream.headers["authorization"] == "Bearer sk-configured-0123456789"
+    assert "beta=true" in upstream.url.query
+
+
+def test_every_header_towards_a_provider_is_known() -> None:
+    known = {"content-type", "accept", "accept-encoding", "user-agent"}
+    assert set(sent(proxy(), client_request(headers=PLANTED)).headers) == known
+
+
+def test_headers_meant_for_a_provider_reach_that_one_only() -> None:
+    meant = {"anthropic-beta": "tools-2024", "openai-organization": "org-1", "openai-beta": "assistants=v2"}
+    openai = sent(proxy(), client_request(headers=meant)).headers
+    assert (openai["openai-organization"], openai["openai-beta"]) == ("org-1", "assistants=v2")
+    assert "anthropic-beta" not in openai
+    anthropic = sent(proxy("anthropic", "claude-sonnet-4-5"), client_request(headers=meant)).headers
+    assert anthropic["anthropic-beta"] == "tools-2024"
+    assert not any(name.startswith("openai-") for name in anthropic)
+
+
+def test_failover_rebuilds_headers() -> None:
+    """A key meant for one provider is not shown to the next (a leak other gateways had)."""
+    instance = advanced(
+        target_config("anthropic", None, auth={}),
+        target_config("openai", None),
+        balancer={"algorithm": "priority"},
+    )
+    request = client_request(
+        {"messages": [{"role": "user", "content": "hi"}], "model": "m"},
+        headers={"authorization": "Bearer planted", "x-api-key": "planted"},
+    )
+    seen = {}
+    exchange, attempt = first_attempt(instance, request)
+    for _ in range(2):
+        upstream = attempt.translation.request()
+        authenticate(upstream, attempt.call)
+        seen[attempt.call.provider] = upstream.headers
+        if not attempt.failed("error"):
+            break
+        following = exchange.next_attempt()
+        assert following is not None
+        attempt = following
+    assert seen["anthropic"]["x-api-key"] == "planted"
+    assert "planted" not in str(seen["openai"])
+
+
+def test_accept_says_what_is_asked_for() -> None:
+    plain = {"messages": [{"role": "user", "content": "hi"}]}
+    assert sent(proxy(), client_request(plain)).headers["accept"] == "application/json"
+    assert sent(proxy(), client_request({**plain, "stream": True})).headers["accept"] == "text/event-stream"
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", ""),
+        ("beta=true", "beta=true"),
+        ("a=1&a=2&flag", "a=1&a=2&flag"),
+        ("KEY=x&Api-Key=y&a=b", "a=b"),
+        ("k%65y=x&a=b", "a=b"),
+        ("a=%20b%2Fc", "a=%20b%2Fc"),
+        ("a=b c\r\nHost: x", "a=b%20c%0D%0AHost%3A%20x"),
+        ("&&", ""),
+        ("a=\xe9", "a=%E9"),
+        ("a=\u20ac", "a=%E2%82%AC"),
+        ("a=\udce9", "a=?"),
+    ],
+)
+def test_clients_query_goes_along(query: str, expected: str) -> None:
+    assert sent(proxy(), client_request(query=query)).url.query.replace(":", "%3A") == expected
+
+
+def test_providers_own_query_wins() -> None:
+    options = {"azure_instance": "unit", "azure_deployment_id": "d", "azure_api_version": "2024-10-21"}
+    instance = proxy("azure", None, options=options)
+    assert sent(instance, client_request(query="x=1")).url.query == "api-version=2024-10-21&x=1"
+    twice = sent(instance, client_request(query="api-version=2025-01-01&x=1")).url.query
+    assert twice == "api-version=2025-01-01&x=1", "the provider decides; nothing stands there twice"
+
+
+def test_the_configured_parameters_name_is_not_the_clients_to_set() -> None:
+    auth = {"param_name": "license", "param_value": "configured-license", "param_location": "query"}
+    _, attempt = first_attempt(proxy(auth=auth), client_request(query="License=planted&license=planted"))
+    upstream = attempt.translation.request()
+    assert upstream.url.query == ""
+    authenticate(upstream, attempt.call)
+    assert upstream.url.query == "license=configured-license"
+
+
+# Towards the client.
+
+
+def test_answer_headers_by_allow_list() -> None:
+    headers = {
+        "x-request-id": "req-1",
+        "request-id": "req-2",
+        "x-ratelimit-remaining-requests": "9",
+        "anthropic-ratelimit-tokens-remaining": "8",
+        "retry-after": "3",
+        "set-cookie": "__cf_bm=planted",
+        "server": "planted",
+        "openai-organization": "planted-org",
+        "transfer-encoding": "chunked",
+        "content-encoding": "gzip",
+        "content-length": "99999",
+        "connection": "close",
+        "strict-transport-security": "max-age=1",
+        "x-kong-ai-usage": "planted",
+        "x-kong-ai-ticket": "planted",
+        "alt-svc": "h3",
+    }
+    got = answered(proxy(), openai_answer(), headers=headers).response.headers
+    assert got == {
+        "content-type": "application/json",
+        "x-request-id": "req-1",
+        "request-id": "req-2",
+        "x-ratelimit-remaining-requests": "9",
+        "anthropic-ratelimit-tokens-remaining": "8",
+        "retry-after": "3",
+        "x-kong-llm-model": "openai/gpt-4o",
+    }
+
+
+def test_model_header_can_be_switched_off() -> None:
+    assert (
+        "x-kong-llm-model" not in answered(proxy(model_name_header=False), openai_answer()).response.headers
+    )
+
+
+def test_model_header_is_no_way_to_inject_headers() -> None:
+    body = {"messages": [{"role": "user", "content": "hi"}], "model": "a\r\nx-evil: 1\u00e9"}
+    got = answered(proxy(name=None), openai_answer(), client_request(body)).response.headers
+    assert got["x-kong-llm-model"] == "openai/a??x-evil: 1?"
+
+
+def test_dropped_fields_are_told_where_statistics_are_on() -> None:
+    body = {"messages": [{"role": "user", "content": "hi"}], "logit_bias": {"1": 2}}
+    answer = {
+        "id": "m",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude",
+        "content": [{"type": "text", "text": "hi"}],
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 1, "output_tokens": 1},
+    }
+    got = answered(proxy("anthropic", "claude-sonnet-4-5"), answer, client_request(body)).response.headers
+    assert got["x-kong-ai-dropped"] == "logit_bias"
+    silent = proxy("anthropic", "claude-sonnet-4-5", logging={"log_statistics": False})
+    assert "x-kong-ai-dropped" not in answered(silent, answer, client_request(body)).response.headers
