@@ -1,16 +1,21 @@
-"""`python -m kong_ai_proxy.config.generate` writes everything under schema/ that comes from the models."""
+"""`python -m kong_ai_proxy.config.generate` writes what comes from the models: schemas, example, docs."""
 
 from __future__ import annotations
 
 import json
 import sys
+from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from ..server import usage_filter
 from .json_schema import json_schema
 from .kong_schema import plugin_info
 from .lua_schema import lua_schema
 from .parse import PLUGINS
+
+_FILTER_MARK: Final = "# @usage-filter@"
+"""Stands in the example where the filter goes."""
 
 
 def generated_files() -> dict[str, str]:
@@ -20,7 +25,17 @@ def generated_files() -> dict[str, str]:
         files[f"schema/{plugin}.json"] = dump(plugin)
         files[f"schema/{plugin}.schema.json"] = _json(json_schema(plugin))
         files[f"schema/lua/{plugin}/schema.lua"] = lua_schema(plugin)
+    files["kong.yml.example"] = example()
     return files
+
+
+def example() -> str:
+    """The example configuration, with the usage filter as it is now."""
+    text = resources.files(__package__).joinpath("example.yml").read_text(encoding="utf-8")
+    before, after = text.split(_FILTER_MARK)
+    indent = len(before) - len(before.rstrip(" "))
+    entry = usage_filter.plugin_entry(indent).removeprefix(" " * indent).rstrip("\n")
+    return before + entry + after
 
 
 def dump(plugin: str) -> str:

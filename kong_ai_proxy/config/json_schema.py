@@ -11,6 +11,8 @@ from .parse import PLUGINS
 from .spec import Spec, fields_of
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_URL: Final = r"^(https?|wss?)://.|\$[({]"
+"""Or a template, or a variable that another tool fills in."""
 _REFERENCE: Final = r"^\{vault://.+\}$"
 
 
@@ -72,6 +74,8 @@ def _typed(spec: Spec, definitions: dict[str, Json]) -> Json:
         schema["maximum"] = spec.maximum
     if spec.min_length is not None:
         schema["minItems" if spec.kind == "array" else "minLength"] = spec.min_length
+    if spec.name == "upstream_url":
+        schema["pattern"] = _URL
     if spec.element:
         schema["items"] = _field(spec.element, definitions)
     if spec.referenceable and (spec.kind != "string" or spec.choices):
@@ -115,19 +119,22 @@ def _set(field: str) -> Json:
     return _at(field, {"not": {"type": "null"}})
 
 
+def _all_or_none(prefix: str, *names: str) -> list[Json]:
+    return [
+        _if(_set(f"{prefix}.{name}"), _set(f"{prefix}.{other}"))
+        for name in names
+        for other in names
+        if other != name
+    ]
+
+
 def _rules() -> list[Json]:
     """The rules about one target."""
-    all_or_none = (
-        ("header_name", "header_value"),
-        ("param_name", "param_value", "param_location"),
-    )
     url = "model.options.upstream_url"
-    rules: list[Json] = [
-        _if(_set(f"auth.{name}"), _set(f"auth.{other}"))
-        for group in all_or_none
-        for name in group
-        for other in group
-        if other != name
+    rules = [
+        *_all_or_none("auth", "header_name", "header_value"),
+        *_all_or_none("auth", "param_name", "param_value", "param_location"),
+        *_all_or_none("model.options.gemini", "api_endpoint", "project_id", "location_id"),
     ]
     rules += [
         _if(_is("model.provider", "llama2", "ollama", "vllm"), _set(url)),
@@ -139,6 +146,23 @@ def _rules() -> list[Json]:
         ),
         _if(_is("model.provider", "gemini"), {"not": _at("auth.allow_override", {"const": True})}),
         _if(_is("model.provider", "anthropic"), {"not": _is("route_type", "llm/v1/embeddings")}),
+        _if(
+            _is("route_type", "llm/v1/embeddings"),
+            {"not": _is("model.options.llama2_format", "raw")},
+        ),
+        _if(
+            {
+                "allOf": [
+                    _is("route_type", "video/v1/videos/generations"),
+                    _is("model.provider", "bedrock"),
+                ]
+            },
+            _set("model.options.bedrock.video_output_s3_uri"),
+        ),
+        _if(
+            {"allOf": [_is("route_type", "llm/v1/completions"), _is("model.provider", "anthropic")]},
+            {"not": _at("logging.log_statistics", {"const": True})},
+        ),
     ]
     return rules
 

@@ -21,6 +21,8 @@ _DEFAULTED: Final = {"logging", "balancer"}
 """Records whose defaults Kong shows when they are not given, as it does for its own plugin. A default instead
 of `required`, so that an explicit null is taken as well."""
 
+_URL: Final = {"patterns": ["^https?://.", "^wss?://.", "%$%("], "err": "must be an absolute URL"}
+"""Lua patterns for a URL, or one with a template in it."""
 _LOOSE: Final = {"type": "json", "json_schema": {"inline": {"type": ["object", "null"]}}}
 """Any object. Kong has no map of mixed values; an inline JSON schema is its way to say so."""
 
@@ -83,6 +85,8 @@ def _typed(spec: Spec) -> Json:
     if spec.minimum is not None and spec.maximum is not None:
         schema["between"] = [spec.minimum, spec.maximum]
     # An empty string is refused without being told so.
+    if spec.name == "upstream_url":
+        schema["match_any"] = _URL
     if spec.referenceable:
         schema["referenceable"] = True
     if spec.encrypted:

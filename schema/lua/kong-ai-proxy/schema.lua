@@ -607,6 +607,10 @@ return {
                       {
                         upstream_url = {
                           type = "string",
+                          match_any = {
+                            patterns = { "^https?://.", "^wss?://.", "%$%(" },
+                            err = "must be an absolute URL",
+                          },
                           description = "Whole URL to call in place of the provider's own: self-hosted models, private endpoints.",
                         },
                       },
