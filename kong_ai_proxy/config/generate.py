@@ -13,6 +13,7 @@ from .json_schema import json_schema
 from .kong_schema import plugin_info
 from .lua_schema import lua_schema
 from .parse import PLUGINS
+from .reference import reference
 
 _FILTER_MARK: Final = "# @usage-filter@"
 """Stands in the example where the filter goes."""
@@ -26,6 +27,7 @@ def generated_files() -> dict[str, str]:
         files[f"schema/{plugin}.schema.json"] = _json(json_schema(plugin))
         files[f"schema/lua/{plugin}/schema.lua"] = lua_schema(plugin)
     files["kong.yml.example"] = example()
+    files["docs/configuration.md"] = reference()
     return files
 
 

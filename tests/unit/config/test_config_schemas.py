@@ -178,3 +178,13 @@ def test_the_json_schema_takes_nulls_where_kong_does() -> None:
     assert validator.is_valid({**target(), "auth": None, "logging": None})
     assert not validator.is_valid({**target(), "model": None})
     assert not validator.is_valid({**target(), "unknown": 1})
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_the_reference_has_every_field_and_no_dead_link(plugin: str) -> None:
+    page = generated_files()["docs/configuration.md"]
+    for path, spec in walk(PLUGINS[plugin]):
+        if not path.endswith("[]"):
+            assert f"| `{spec.name}` | " in page, path
+    sections = {title.replace(" ", "-") for title in re.findall(r"^## (.+)$", page, re.MULTILINE)}
+    assert set(re.findall(r"\]\(#([^)]+)\)", page)) <= sections
