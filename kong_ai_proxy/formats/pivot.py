@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import struct
+from datetime import datetime
 from typing import Any
 
 from ..core.call import Call
@@ -135,6 +136,16 @@ def tool_call(name: str, arguments: Any, call_id: str) -> Json:
             "arguments": arguments if isinstance(arguments, str) else dumps_text(arguments),
         },
     }
+
+
+def unix_time(moment: Any) -> int:
+    """An RFC 3339 time in Unix seconds; 0 for anything else."""
+    if not isinstance(moment, str) or not moment:
+        return 0
+    try:
+        return int(datetime.fromisoformat(moment).timestamp())
+    except (ValueError, OverflowError):
+        return 0
 
 
 def utf8_size(value: str) -> int:

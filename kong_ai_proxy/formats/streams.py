@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from ..core.call import Call
 from ..core.errors import ApiError
-from ..core.json import Json, JSONDecodeError, loads
+from ..core.json import Json, loads_lenient
 from ..core.usage import UsageSource
 from ..wire.ndjson import LineTooLarge, NDJSONDecoder
 from ..wire.sse import FrameTooLarge, SSEDecoder
@@ -68,7 +68,8 @@ class JSONStream:
             made.append(error)
 
     def complete(self, last: Json, reason: str, made: list[StreamItem]) -> None:
-        """End well: the last delta of the one choice with its finish reason, then usage where there is any."""
+        """End well: the last delta of the one choice with its finish reason, then usage where there is any.
+        """
         if self.ended:
             return
         self.ended = True
@@ -90,15 +91,16 @@ class JSONStream:
             if frame == b"[DONE]":
                 continue
             try:
-                body: Any = loads(frame)
-            except JSONDecodeError:
+                body: Any = loads_lenient(frame)
+            except ValueError:
                 self.fail(not_an_answer(self.provider), made)
                 return
             self.take(obj(body), made)
 
 
 class SSEStream(JSONStream):
-    """Server-sent events. `[DONE]` is passed over: every provider here says in another way that it is done."""
+    """Server-sent events. `[DONE]` is passed over: every provider here says in another way that it is done.
+    """
 
     def __init__(self, call: Call) -> None:
         super().__init__(call)

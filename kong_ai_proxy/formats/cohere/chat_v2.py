@@ -52,8 +52,8 @@ _HANDLED = frozenset(
 
 _MESSAGE_KEYS = frozenset(
     {
-        "role", "content", "tool_calls", "tool_call_id", "refusal", "reasoning_content", "tool_plan", "citations",
-        "provider_specific_fields", "annotations", "extra_content", "thinking_blocks",
+        "role", "content", "tool_calls", "tool_call_id", "refusal", "reasoning_content", "tool_plan",
+        "citations", "provider_specific_fields", "annotations", "extra_content", "thinking_blocks",
     }
 )  # fmt: skip
 

@@ -6,12 +6,22 @@ google/ai/generativelanguage/v1beta/generative_service.proto and google/cloud/ai
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from ...core.call import Call
 from ...core.json import Json, dumps_text
-from ..pivot import completion, integer, not_an_answer, number, obj, objects, text, tool_call, utf8_size
+from ..pivot import (
+    completion,
+    integer,
+    not_an_answer,
+    number,
+    obj,
+    objects,
+    text,
+    tool_call,
+    unix_time,
+    utf8_size,
+)
 from .grounding import url_citations
 from .media import image_extension
 from .usage import UsageReader
@@ -195,7 +205,7 @@ def identity(body: Json) -> dict[str, Any]:
     return {
         "id": text(body.get("responseId")),
         "model": text(body.get("modelVersion")),
-        "created": _unix(body.get("createTime")),
+        "created": unix_time(body.get("createTime")),
     }
 
 
@@ -247,13 +257,3 @@ def _token(entry: Json) -> Json:
         "logprob": number(entry.get("logProbability")) or 0.0,
         "bytes": list(token.encode("utf-8", "replace")),
     }
-
-
-def _unix(moment: Any) -> int:
-    """An RFC 3339 time in Unix seconds; 0 for anything else."""
-    if not isinstance(moment, str) or not moment:
-        return 0
-    try:
-        return int(datetime.fromisoformat(moment).timestamp())
-    except (ValueError, OverflowError):
-        return 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ...core.call import Call
 from ...core.errors import ApiError
-from ...core.json import Json, JSONDecodeError, loads
+from ...core.json import Json, loads_lenient
 from ...core.usage import UsageSource
 from ...wire.jsonarray import ElementTooLarge, JSONArrayDecoder
 from ...wire.sse import FrameTooLarge, SSEDecoder
@@ -102,8 +102,8 @@ class ChatStream:
         if self._ended or payload == b"[DONE]":
             return
         try:
-            body = loads(payload)
-        except JSONDecodeError:
+            body = loads_lenient(payload)
+        except ValueError:
             self._fail(not_an_answer("Gemini"), items)
             return
         error = error_object(body)
