@@ -1,4 +1,8 @@
-"""Anthropic. Source: https://platform.claude.com/docs/en/api/overview."""
+"""Anthropic. Source: https://platform.claude.com/docs/en/api/overview.
+
+Kong's documentation contradicts itself about completions (supported by /v1/complete; not supported). The legacy
+endpoint takes no current model, so completions are served by Messages.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from ..core.http import Headers, Url
 from ..formats.anthropic.adapter import MessagesAdapter
 from ..formats.anthropic.observer import MessagesObserver
 from ..formats.base import Adapter, Observer
+from ..formats.over_chat import CompletionsOverChat
 from .base import Provider
 from .compatible import upstream_url, with_path
 
@@ -17,6 +22,7 @@ DEFAULT_VERSION: Final = "2023-06-01"
 
 _BASE: Final = Url("https", "api.anthropic.com", 443, "/v1/messages")
 _ADAPTER: Final = MessagesAdapter()
+_COMPLETIONS: Final = CompletionsOverChat(_ADAPTER)
 _OBSERVER: Final = MessagesObserver()
 
 
@@ -24,11 +30,11 @@ class Anthropic(Provider):
     """api.anthropic.com, or a host that speaks its API (Azure AI Foundry) by `upstream_url`."""
 
     name: ClassVar[str] = "anthropic"
-    operations: ClassVar[frozenset[str]] = frozenset({"chat"})
+    operations: ClassVar[frozenset[str]] = frozenset({"chat", "completions"})
     forward_headers: ClassVar[frozenset[str]] = frozenset({"anthropic-beta"})
 
     def adapter(self, call: Call) -> Adapter:
-        return _ADAPTER
+        return _COMPLETIONS if call.operation == "completions" else _ADAPTER
 
     def observer(self, call: Call) -> Observer | None:
         return _OBSERVER if call.client_format == "anthropic" else None

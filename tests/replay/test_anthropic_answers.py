@@ -18,8 +18,8 @@ from kong_ai_proxy.core.usage import UsageSource
 from kong_ai_proxy.formats.anthropic.adapter import MessagesAdapter
 
 ADAPTER = MessagesAdapter()
-WHOLE = ("anthropic/native-messages/", "anthropic/native-messages-tools/", "anthropic/native-messages-vision/",
-         "azure/native-messages/", "azure/native-messages-tools/",
+WHOLE = ("anthropic/native-messages/", "anthropic/native-messages-tools/",
+         "anthropic/native-messages-vision/", "azure/native-messages/", "azure/native-messages-tools/",
          "vertex/native-messages/", "vertex/native-messages-tools/")  # fmt: skip
 STREAMED = ("anthropic/native-messages-stream/", "anthropic/native-messages-tools-stream/",
             "anthropic/native-messages-vision-stream/", "azure/native-messages-stream/",
@@ -176,7 +176,7 @@ def fold(items: list[Any]) -> tuple[dict[str, Any], str]:
             own[name] = own.get(name, []) + value if isinstance(value, list) else value
         for part in delta.get("tool_calls", []):
             if part["index"] == len(tools):
-                tools.append({"id": part["id"], "function": {"name": part["function"]["name"], "arguments": ""}})
+                tools.append({"id": part["id"], "function": {**part["function"], "arguments": ""}})
             tools[part["index"]]["function"]["arguments"] += part["function"]["arguments"]
     message["tool_calls"] = tools
     assert items[0]["choices"][0]["delta"]["role"] == "assistant"
@@ -204,7 +204,8 @@ def test_recorded_stream_adds_up_to_its_message(recording_id: str) -> None:
     made = call()
     if response["status"] != 200:
         body = json.dumps(response["body"]).encode()
-        assert ADAPTER.error(response["status"], {}, body, made).message == response["body"]["error"]["message"]
+        error = ADAPTER.error(response["status"], {}, body, made)
+        assert error.message == response["body"]["error"]["message"]
         return
     native = naive_stream(response["body"])
     data = response["body"].encode()
@@ -221,7 +222,8 @@ def test_recorded_stream_adds_up_to_its_message(recording_id: str) -> None:
     assert twin.usage == made.usage
     assert answer["finish_reason"] == finish
     assert answer["message"].get("annotations", []) == message.get("annotations", [])
-    assert answer["message"].get("provider_specific_fields", {}) == message.get("provider_specific_fields", {})
+    own = answer["message"].get("provider_specific_fields", {})
+    assert own == message.get("provider_specific_fields", {})
 
 
 @recorded(*STREAMED)

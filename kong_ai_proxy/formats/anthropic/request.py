@@ -11,7 +11,7 @@ from typing import Any
 from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json
-from ..pivot import merged_body, number, text
+from ..pivot import merged_body, text
 from .flavor import Flavor
 from .json_mode import (
     JSON_OBJECT_INSTRUCTION,
@@ -24,6 +24,7 @@ from .json_mode import (
 from .messages import convert_messages
 from .models import Traits, traits
 from .schema import closed_schema
+from .thinking import Conditions, plan_thinking, sampling
 
 _NATIVE = (
     "top_k", "container", "context_management", "mcp_servers", "inference_geo", "speed", "cache_control",
@@ -64,14 +65,6 @@ _SERVICE_TIERS = {
     "standard_only": "standard_only",
 }
 
-_BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_000, "xhigh": 20_000, "max": 20_000}
-"""`reasoning_effort` → thinking budget, for models that take one. Ours to choose: Anthropic names none."""
-_MIN_BUDGET = 1024
-_ANSWER_ROOM = 8192
-"""Tokens left for the answer beside a budget where the request names no limit."""
-_EFFORTS = {
-    "minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max",
-}  # fmt: skip
 _THINKING_TYPES = ("thinking", "redacted_thinking")
 
 
@@ -86,7 +79,8 @@ def build_request(body: Json, call: Call, flavor: Flavor) -> Json:
     else:
         version = call.options.anthropic_version or flavor.version
         out["anthropic_version"] = version
-    out["max_tokens"] = _first(body, "max_completion_tokens", "max_tokens") or traits_of.max_tokens
+    limit = first(body, "max_completion_tokens", "max_tokens")
+    out["max_tokens"] = traits_of.max_tokens if limit is None else limit
     system, out["messages"] = convert_messages(body.get("messages"), call)
     if wants_json_object(body.get("response_format")):
         system.append({"type": "text", "text": JSON_OBJECT_INSTRUCTION})
@@ -96,7 +90,7 @@ def build_request(body: Json, call: Call, flavor: Flavor) -> Json:
     _tools(body, out, traits_of, call)
     _response_format(body, out, traits_of, flavor, call)
     _thinking(body, out, traits_of, flavor, call)
-    _sampling(body, out, traits_of, call)
+    out.update(sampling(body, traits_of, out.get("thinking"), call))
     _stop(body, out, call)
     _identity(body, out, call)
     for field in _NATIVE:
@@ -241,104 +235,23 @@ def _response_format(body: Json, out: Json, model: Traits, flavor: Flavor, call:
 
 
 def _thinking(body: Json, out: Json, model: Traits, flavor: Flavor, call: Call) -> None:
-    explicit = body.get("thinking")
-    effort = body.get("reasoning_effort")
-    if isinstance(explicit, dict) and explicit:
-        _explicit_thinking(explicit, out, model, call)
-        if effort is not None and flavor.output_config and (level := _effort(str(effort), model)):
-            out.setdefault("output_config", {}).setdefault("effort", level)
-        return
-    if effort is None:
-        return
-    if effort == "none":
-        _no_thinking(out, model, flavor, call)
-        return
-    if str(effort) not in _EFFORTS:
-        raise BadRequest(f"reasoning_effort {effort!r} is unknown", param="reasoning_effort")
-    if model.thinking == "none":
-        call.drop("reasoning_effort")
-    elif model.thinking == "budget" or (not flavor.output_config and model.thinking != "adaptive"):
-        _budget(str(effort), body, out, call)
-    elif _forced(out) and not model.thinks_unasked:
-        call.drop("reasoning_effort")  # thinking and forced tool use exclude each other
-    else:
-        if not model.thinks_unasked:
-            out["thinking"] = {"type": "adaptive"}
-        level = _effort(str(effort), model)
-        if flavor.output_config and level:
-            out.setdefault("output_config", {}).setdefault("effort", level)
-        else:
-            call.drop("reasoning_effort")
-
-
-def _explicit_thinking(explicit: Json, out: Json, model: Traits, call: Call) -> None:
-    """The client's own `thinking`, moved to the nearest form that the model takes."""
-    kind = explicit.get("type")
-    if model.thinking == "none":
-        if kind != "disabled":
-            call.drop("thinking")
-    elif kind == "enabled" and model.thinking == "adaptive":
-        call.drop("thinking.budget_tokens")
-        out["thinking"] = {"type": "adaptive", **_only(explicit, "display")}
-    elif kind == "adaptive" and model.thinking == "budget":
-        budget = _BUDGETS["medium"]
-        out["thinking"] = {"type": "enabled", "budget_tokens": budget, **_only(explicit, "display")}
-        _make_room(out, call)
-    elif kind == "disabled" and model.thinking_off == "between_tools":
-        out["thinking"] = {"type": "between_tools"}
-    elif kind == "disabled" and model.thinking_off == "lowest_effort":
-        call.drop("thinking")
-    else:
-        out["thinking"] = explicit
-
-
-def _no_thinking(out: Json, model: Traits, flavor: Flavor, call: Call) -> None:
-    if model.thinking_off in ("disabled", "between_tools"):
-        out["thinking"] = {"type": model.thinking_off}
-    elif model.thinking_off == "lowest_effort":
-        if flavor.output_config:
-            out.setdefault("output_config", {}).setdefault("effort", "low")
-        else:
-            call.drop("reasoning_effort")
-
-
-def _effort(effort: str, model: Traits) -> str | None:
-    level = _EFFORTS.get(effort)
-    if level is None or not model.efforts:
-        return None
-    return level if level in model.efforts else "max"
-
-
-def _budget(effort: str, body: Json, out: Json, call: Call) -> None:
-    """Thinking with a budget, below max_tokens as the API demands; left out where it cannot be had."""
-    budget = _BUDGETS[effort]
-    limit = _first(body, "max_completion_tokens", "max_tokens")
-    if limit is None:
-        out["max_tokens"] = max(out["max_tokens"], budget + _ANSWER_ROOM)
-    elif isinstance(limit, int) and budget >= limit:
-        budget = limit // 2
-    if budget < _MIN_BUDGET or _forced(out) or _unfinished_loop_without_thinking(out["messages"]):
-        call.drop("reasoning_effort")
-        return
-    out["thinking"] = {"type": "enabled", "budget_tokens": budget}
-
-
-def _make_room(out: Json, call: Call) -> None:
-    limit, budget = out["max_tokens"], out["thinking"]["budget_tokens"]
-    if isinstance(limit, int) and budget >= limit:
-        if limit // 2 < _MIN_BUDGET:
-            del out["thinking"]
-            call.drop("thinking")
-        else:
-            out["thinking"]["budget_tokens"] = limit // 2
+    limit = first(body, "max_completion_tokens", "max_tokens")
+    conditions = Conditions(limit, _forced(out), _unsigned_loop(out["messages"]), flavor.output_config)
+    thought = plan_thinking(body, model, conditions, call)
+    if thought.thinking is not None:
+        out["thinking"] = thought.thinking
+    if thought.effort is not None:
+        out.setdefault("output_config", {}).setdefault("effort", thought.effort)
+    if thought.max_tokens is not None:
+        out["max_tokens"] = max(out["max_tokens"], thought.max_tokens)
 
 
 def _forced(out: Json) -> bool:
     return out.get("tool_choice", {}).get("type") in ("any", "tool")
 
 
-def _unfinished_loop_without_thinking(turns: list[Json]) -> bool:
-    """With a budget, the turn that tool results answer must begin with its thinking; else the API refuses."""
+def _unsigned_loop(turns: list[Json]) -> bool:
+    """Tool results answer a turn that does not begin with its thinking."""
     last = turns[-1]
     if last["role"] != "user" or not isinstance(last["content"], list):
         return False
@@ -351,29 +264,8 @@ def _unfinished_loop_without_thinking(turns: list[Json]) -> bool:
     return False
 
 
-def _sampling(body: Json, out: Json, model: Traits, call: Call) -> None:
-    given = {name: body[name] for name in ("temperature", "top_p", "top_k") if body.get(name) is not None}
-    if not model.sampling:
-        for name in given:
-            call.drop(name)
-        return
-    if (number(given.get("temperature")) or 0) > 1:
-        given["temperature"] = 1  # OpenAI's range ends at 2, Anthropic's at 1
-    if out.get("thinking", {}).get("type") in ("enabled", "adaptive"):
-        # https://platform.claude.com/docs/en/build-with-claude/extended-thinking#feature-compatibility
-        for name in list(given):
-            fits = {"temperature": given[name] == 1, "top_p": (number(given[name]) or 0) >= 0.95}
-            if not fits.get(name, False):
-                call.drop(name)
-                del given[name]
-    if "temperature" in given and "top_p" in given and not model.temperature_and_top_p:
-        call.drop("top_p")
-        del given["top_p"]
-    out.update(given)
-
-
 def _stop(body: Json, out: Json, call: Call) -> None:
-    stop = _first(body, "stop", "stop_sequences")
+    stop = first(body, "stop", "stop_sequences")
     if stop is None:
         return
     given = [stop] if isinstance(stop, str) else stop
@@ -388,7 +280,7 @@ def _stop(body: Json, out: Json, call: Call) -> None:
 
 def _identity(body: Json, out: Json, call: Call) -> None:
     metadata = body.get("metadata")
-    user = _first(body, "user", "safety_identifier")
+    user = first(body, "user", "safety_identifier")
     if isinstance(metadata, dict):
         user = metadata.get("user_id") or user
         if metadata.keys() - {"user_id"}:
@@ -411,13 +303,9 @@ def betas(call: Call) -> list[str]:
     return [beta for part in header.split(",") if (beta := part.strip())]
 
 
-def _first(body: Json, *names: str) -> Any:
+def first(body: Json, *names: str) -> Any:
+    """The first of these members that is not null."""
     for name in names:
         if body.get(name) is not None:
             return body[name]
     return None
-
-
-def _only(source: Json, *names: str) -> Json:
-    return {name: source[name] for name in names if source.get(name) is not None}
-

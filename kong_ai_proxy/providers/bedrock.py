@@ -1,0 +1,109 @@
+"""Amazon Bedrock's runtime.
+
+Sources: https://docs.aws.amazon.com/general/latest/gr/bedrock.html (endpoints),
+https://docs.aws.amazon.com/bedrock/latest/APIReference/API_Operations_Amazon_Bedrock_Runtime.html (paths),
+shared/kong/providers.json (Kong's driver).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import ClassVar, Final
+
+from ..core.call import Call
+from ..core.errors import ApiError, BadRequest
+from ..core.http import Headers, Url
+from ..formats.base import Adapter, Observer
+from ..formats.bedrock.adapter import ConverseAdapter
+from ..formats.bedrock.embeddings import EmbeddingsAdapter
+from ..formats.bedrock.invoke import InvokeMessagesAdapter, InvokeMessagesObserver
+from ..formats.bedrock.models import is_claude
+from ..formats.over_chat import CompletionsOverChat
+from .base import Provider
+from .compatible import missing, path_segment, upstream_url, with_path
+
+_SUFFIXES: Final = (
+    ("cn-", "amazonaws.com.cn"),
+    ("us-iso-", "c2s.ic.gov"),
+    ("us-isob-", "sc2s.sgov.gov"),
+    ("us-isof-", "csp.hci.ic.gov"),
+    ("eu-isoe-", "cloud.adc-e.uk"),
+    ("eusc-", "amazonaws.eu"),
+)
+"""Domains of AWS's partitions by the region's beginning (botocore's partitions); else amazonaws.com."""
+_REGION: Final = re.compile(r"[a-z]{2,6}(-[a-z]+)+-\d{1,2}")
+
+_CONVERSE: Final = ConverseAdapter()
+_COMPLETIONS: Final = CompletionsOverChat(_CONVERSE)
+_EMBEDDINGS: Final = EmbeddingsAdapter()
+_MESSAGES: Final = InvokeMessagesAdapter()
+_MESSAGES_OBSERVER: Final = InvokeMessagesObserver()
+
+
+class Bedrock(Provider):
+    """bedrock-runtime in the configured region."""
+
+    name: ClassVar[str] = "bedrock"
+    operations: ClassVar[frozenset[str]] = frozenset({"chat", "completions", "embeddings"})
+    cloud: ClassVar = "aws"
+
+    def adapter(self, call: Call) -> Adapter:
+        if call.operation == "embeddings":
+            return _EMBEDDINGS
+        if call.operation == "completions":
+            return _COMPLETIONS
+        return _MESSAGES if _speaks_messages(call) else _CONVERSE
+
+    def observer(self, call: Call) -> Observer | None:
+        return _MESSAGES_OBSERVER if _speaks_messages(call) else None
+
+    def url(self, call: Call) -> Url:
+        base, path = self._base(call), call.options.upstream_path
+        if path is None:
+            if base.path != "/":
+                return base  # an upstream_url that names the whole path
+            if not call.model:
+                raise BadRequest("provider bedrock needs a model: it is part of the path", param="model")
+            path = f"/model/{path_segment(call.model, 'model')}/{_action(call)}"
+        elif call.options.upstream_url:
+            return base
+        return with_path(base, path)
+
+    def headers(self, call: Call) -> Headers:
+        return {"accept": "application/vnd.amazon.eventstream" if call.stream else "application/json"}
+
+    def _base(self, call: Call) -> Url:
+        if call.options.upstream_url:
+            return upstream_url(call.options.upstream_url)
+        region = region_of(call)
+        suffix = next((name for prefix, name in _SUFFIXES if region.startswith(prefix)), "amazonaws.com")
+        return Url("https", f"bedrock-runtime.{region}.{suffix}", 443, "/")
+
+
+def region_of(call: Call) -> str:
+    """The region that is called. ApiError (500) where none is configured, or what is configured is none."""
+    options = call.options.bedrock
+    region = options.aws_region if options else None
+    region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if not region:
+        raise missing("bedrock.aws_region", "bedrock")
+    if not _REGION.fullmatch(region):
+        # A region can come from a template: it must not lead to another host.
+        raise ApiError(500, "model.options.bedrock.aws_region is not a region", code="invalid_configuration")
+    return region
+
+
+def _speaks_messages(call: Call) -> bool:
+    return call.client_format == "anthropic" and call.operation == "chat" and is_claude(call.model)
+
+
+def _action(call: Call) -> str:
+    if call.operation == "embeddings":
+        return "invoke"
+    if _speaks_messages(call):
+        return "invoke-with-response-stream" if call.stream else "invoke"
+    return "converse-stream" if call.stream else "converse"
+
+
+PROVIDER: Final = Bedrock()
