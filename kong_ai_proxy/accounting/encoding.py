@@ -62,7 +62,7 @@ def _cut_payload(payload: Json, room: int) -> str:
         key=lambda item: len(item[1]),
     )
     for number, (name, text) in enumerate(texts):
-        prefix = f"&payload.{quote(name, safe=_PATH_SAFE)}="
+        prefix = f"&payload.{_segment(name)}="
         share = room // (len(texts) - number) - len(prefix)
         value = _scalar(text)
         if len(value) > share:
@@ -92,7 +92,7 @@ def _encode(record: Json) -> str:
 
 def _pairs(value: Any, path: str, longest: int | None) -> Iterator[str]:
     if isinstance(value, dict):
-        members = ((quote(str(name), safe=_PATH_SAFE), member) for name, member in value.items())
+        members = ((_segment(str(name)), member) for name, member in value.items())
         yield from _members(members, path, longest)
     elif isinstance(value, (list, tuple)):
         yield from _members(((str(number), member) for number, member in enumerate(value, 1)), path, longest)
@@ -107,6 +107,10 @@ def _members(members: Iterable[tuple[str, Any]], path: str, longest: int | None)
         yield from _pairs(member, f"{path}.{name}" if path else name, longest)
     if empty and path:
         yield f"{path}=o"
+
+
+def _segment(name: str) -> str:
+    return quote(name, safe=_PATH_SAFE, errors="replace").replace(".", "%2E")
 
 
 def _scalar(value: Any, longest: int | None = None) -> str:
