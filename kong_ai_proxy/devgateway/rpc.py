@@ -251,10 +251,18 @@ class _Connection:
     def __init__(self, path: str, timeout: float) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(timeout)
-        self._socket.connect(path)
+        try:
+            self._socket.connect(path)
+        except BaseException:
+            self._socket.close()
+            raise
         self._poller = _poller(self._socket.fileno())
         self._unpacker = msgpack.Unpacker(
-            raw=False, unicode_errors="surrogateescape", strict_map_key=False, max_buffer_size=2**31 - 1
+            raw=False,
+            unicode_errors="surrogateescape",
+            strict_map_key=False,
+            read_size=65536,
+            max_buffer_size=2**31 - 1,
         )
 
     def exchange(self, request: bytes) -> list[Any]:

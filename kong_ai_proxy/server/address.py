@@ -17,7 +17,7 @@ _REMEMBER = 60.0
 
 
 def parse_address(text: str, *, default_port: int | None = None) -> tuple[str, int]:
-    """"host:port", "[v6]:port" or, with a default port, "host". Raises ValueError."""
+    """ "host:port", "[v6]:port" or, with a default port, "host". Raises ValueError."""
     host, colon, port = text.rpartition(":")
     if not colon or port.endswith("]"):
         if default_port is None:

@@ -163,7 +163,7 @@ class Events:
         self._body_ttl = body_ttl
         self._running: dict[int, Event] = {}
         # A plugin server that comes after this one must not take Kong's late steps for its own.
-        self._last_id = secrets.randbelow(1 << 31) << 20
+        self._last_id = secrets.randbelow(1 << 30)
         self._sweeper: Any = None
 
     def __len__(self) -> int:

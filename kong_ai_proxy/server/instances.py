@@ -82,7 +82,7 @@ class Instances:
         self._running: dict[int, Running] = {}
         self._shared: dict[bytes, _Shared] = {}
         # Ids of an earlier plugin server must never fit: they would name another route's configuration.
-        self._last_id = random.randbelow(1 << 31) << 20
+        self._last_id = random.randbelow(1 << 30)
 
     def __len__(self) -> int:
         return len(self._running)

@@ -29,6 +29,8 @@ MAX_MESSAGE = 64 * 1024 * 1024
 """Bytes. A request's body is the largest thing Kong sends, and only where the usage filter is missing."""
 
 _CHUNK = 256 * 1024
+_BUFFER = 16 * 1024
+"""Bytes a connection's buffer begins with; msgpack's own default is 1 MiB."""
 _BACKLOG = 4096
 _READ, _WRITE = 1, 2
 _WOULD_BLOCK = (BlockingIOError, InterruptedError)
@@ -57,19 +59,15 @@ class _Message:
 class Connection:
     """One of Kong's pooled connections."""
 
-    __slots__ = ("_closed", "_out", "_reader", "_server", "_socket", "_unpacker", "_writer")
+    __slots__ = ("_closed", "_fed", "_out", "_reader", "_server", "_socket", "_unpacker", "_writer")
 
     def __init__(self, server: RpcServer, sock: socket.socket) -> None:
         self._server = server
         self._socket = sock
         self._closed = False
         self._out: memoryview | None = None
-        self._unpacker = msgpack.Unpacker(
-            raw=False,
-            unicode_errors="surrogateescape",
-            strict_map_key=False,
-            max_buffer_size=server.max_message,
-        )
+        self._unpacker = self._new_unpacker()
+        self._fed = 0
         loop = gevent.get_hub().loop
         self._writer = loop.io(sock.fileno(), _WRITE)
         self._reader = loop.io(sock.fileno(), _READ)
@@ -93,6 +91,15 @@ class Connection:
         self._socket.close()
         self._server.connections.discard(self)
 
+    def _new_unpacker(self) -> Any:
+        return msgpack.Unpacker(
+            raw=False,
+            unicode_errors="surrogateescape",
+            strict_map_key=False,
+            read_size=_BUFFER,
+            max_buffer_size=self._server.max_message,
+        )
+
     def _readable(self) -> None:
         try:
             data = self._socket.recv(_CHUNK)
@@ -100,10 +107,15 @@ class Connection:
                 self.close()
                 return
             self._unpacker.feed(data)
+            self._fed += len(data)
             for message in self._unpacker:
                 self._server.dispatch(self, message)
                 if self._closed:
                     return
+            if self._fed > _CHUNK and self._unpacker.tell() == self._fed:
+                # A buffer never shrinks: after a large body it would stay with this connection for good.
+                self._unpacker = self._new_unpacker()
+                self._fed = 0
         except _WOULD_BLOCK:
             return
         except OSError:
@@ -155,7 +167,7 @@ class RpcServer:
         self, plugins: Mapping[str, Plugin], *, max_message: int = MAX_MESSAGE, events: Events | None = None
     ) -> None:
         self.instances = Instances(plugins)
-        self.events = events or Events()
+        self.events = Events() if events is None else events
         self.max_message = max_message
         self.connections: set[Connection] = set()
         self._listeners: list[tuple[socket.socket, Any]] = []
