@@ -16,7 +16,7 @@ from .parse import PLUGINS
 from .reference import reference
 
 _FILTER_MARK: Final = "# @usage-filter@"
-"""Stands in the example where the filter goes."""
+"""Stands where the filter goes."""
 
 
 def generated_files() -> dict[str, str]:
@@ -26,14 +26,15 @@ def generated_files() -> dict[str, str]:
         files[f"schema/{plugin}.json"] = dump(plugin)
         files[f"schema/{plugin}.schema.json"] = _json(json_schema(plugin))
         files[f"schema/lua/{plugin}/schema.lua"] = lua_schema(plugin)
-    files["kong.yml.example"] = example()
+    files["kong.yml.example"] = _with_filter("example.yml")
+    files["docker/kong.yml"] = _with_filter("compose.yml")
     files["docs/configuration.md"] = reference()
     return files
 
 
-def example() -> str:
-    """The example configuration, with the usage filter as it is now."""
-    text = resources.files(__package__).joinpath("example.yml").read_text(encoding="utf-8")
+def _with_filter(name: str) -> str:
+    """One of the configurations beside this file, with the usage filter as it is now."""
+    text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
     before, after = text.split(_FILTER_MARK)
     indent = len(before) - len(before.rstrip(" "))
     entry = usage_filter.plugin_entry(indent).removeprefix(" " * indent).rstrip("\n")

@@ -1,0 +1,148 @@
+"""Dockerfile and docker-compose.yml, as far as they can be checked without docker."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from kong_ai_proxy import cli
+from kong_ai_proxy.config.check import check
+from kong_ai_proxy.config.entries import read
+from kong_ai_proxy.config.parse import PLUGINS
+from kong_ai_proxy.relay.server import HEALTH_PATH
+
+ROOT = Path(__file__).resolve().parents[3]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+KONG: dict[str, Any] = COMPOSE["services"]["kong"]
+OURS: dict[str, Any] = COMPOSE["services"]["kong-ai-proxy"]
+DECLARED = (ROOT / "docker" / "kong.yml").read_text()
+DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+
+
+def instruction(name: str) -> list[str]:
+    """Arguments of all of the Dockerfile's instructions of a name."""
+    return re.findall(rf"^{name} +(.+)$", DOCKERFILE, re.MULTILINE)
+
+
+def image_environment() -> dict[str, str]:
+    pairs = (pair.split("=", 1) for pair in shlex.split(instruction("ENV")[0]))
+    return {name: value for name, value in pairs if name != "PATH"}
+
+
+def mounts(service: dict[str, Any]) -> dict[str, str]:
+    """Target → source."""
+    return {volume.split(":")[1]: volume.split(":")[0] for volume in service["volumes"]}
+
+
+def kongs_setting(plugin: str, setting: str) -> str:
+    """As Kong derives the name (kong/conf_loader/init.lua)."""
+    return str(KONG["environment"][f"KONG_PLUGINSERVER_{plugin.upper().replace('-', '_')}_{setting}"])
+
+
+def test_kong_has_both_plugins_and_connects_to_their_sockets() -> None:
+    environment = KONG["environment"]
+    assert environment["KONG_PLUGINSERVER_NAMES"].split(",") == list(PLUGINS)
+    assert environment["KONG_PLUGINS"].split(",") == ["bundled", *PLUGINS]
+    assert not [name for name in environment if name.endswith("_START_CMD")]
+    directory = image_environment()["KONG_PREFIX"]
+    for plugin in PLUGINS:
+        assert kongs_setting(plugin, "SOCKET") == f"{directory}/{plugin}.sock"
+    assert mounts(KONG)[directory] == mounts(OURS)[directory] == "sockets"
+    assert "sockets" in COMPOSE["volumes"]
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_query_cmd_prints_the_plugin(plugin: str) -> None:
+    command, path = shlex.split(kongs_setting(plugin, "QUERY_CMD"))
+    assert command == "cat"
+    (info,) = json.loads((ROOT / mounts(KONG)[path]).read_text())
+    assert info["Name"] == plugin
+
+
+def test_what_is_mounted_and_copied_is_there() -> None:
+    for source in mounts(KONG).values():
+        assert source == "sockets" or (ROOT / source).is_file()
+    assert mounts(KONG)[KONG["environment"]["KONG_DECLARATIVE_CONFIG"]] == "./docker/kong.yml"
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().split() if line.startswith("!")}
+    copied = [path for line in instruction("COPY") if "--from" not in line for path in line.split()[:-1]]
+    readme = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["readme"]
+    assert set(copied) == allowed
+    for path in copied:
+        assert path == readme or (ROOT / path).exists(), path
+
+
+def test_kongs_configuration_is_right_and_leads_to_the_relay() -> None:
+    assert check(read(DECLARED)) == []
+    (service,) = yaml.safe_load(DECLARED)["services"]
+    port = image_environment()["KONG_AI_PROXY_RELAY"].rpartition(":")[2]
+    assert service["url"] == f"http://kong-ai-proxy:{port}"
+    assert OURS["environment"]["KONG_AI_PROXY_RELAY_ADVERTISE"] == f"kong-ai-proxy:{port}"
+    assert instruction("EXPOSE") == [port]
+
+
+def test_every_vault_reference_has_its_variable() -> None:
+    wanted = {name.upper().replace("-", "_") for name in re.findall(r"\{vault://env/([a-z-]+)\}", DECLARED)}
+    commented = {"AZURE_OPENAI_KEY"}
+    assert wanted
+    assert wanted - commented <= set(KONG["environment"])
+
+
+def test_the_mock_is_where_the_targets_point() -> None:
+    mock = COMPOSE["services"]["mock"]
+    args = cli._parser("mock").parse_args(mock["command"])
+    urls = re.findall(r"upstream_url: (http://[^\s}]+)", DECLARED)
+    assert len(urls) == 4
+    assert {urlsplit(url).netloc for url in urls} == {f"mock:{args.port}"}
+    assert args.host == "0.0.0.0"
+
+
+def test_the_container_is_nobody_in_particular() -> None:
+    (user,) = instruction("USER")
+    assert user not in ("root", "0")
+    assert DOCKERFILE.index("\nUSER ") < DOCKERFILE.index("\nCMD ")
+    assert OURS.get("user") is None and not OURS.get("privileged")
+    assert KONG["ports"] == ["127.0.0.1:8000:8000"]
+
+
+def test_the_containers_command_makes_the_sockets_and_is_healthy(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, **image_environment()}
+    environment |= {"KONG_PREFIX": str(tmp_path), "KONG_AI_PROXY_RELAY": f"127.0.0.1:{port}"}
+    command = json.loads(instruction("CMD")[-1])
+    sockets = [tmp_path / Path(kongs_setting(plugin, "SOCKET")).name for plugin in PLUGINS]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "kong_ai_proxy.cli", *command],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until = time.monotonic() + 20
+        while not all(path.exists() for path in sockets):
+            assert server.poll() is None, "the server ended"
+            assert time.monotonic() < until, "no sockets"
+            time.sleep(0.05)
+        assert {oct(path.stat().st_mode & 0o777) for path in sockets} == {"0o666"}
+        (check_line,) = instruction("HEALTHCHECK")
+        _, script_option, script = json.loads(check_line[check_line.index("[") :])
+        assert HEALTH_PATH in script
+        script = script.replace(":8125", f":{port}")
+        assert subprocess.run([sys.executable, script_option, script], check=False).returncode == 0
+    finally:
+        server.terminate()
+        assert server.wait(20) == 0
