@@ -125,13 +125,15 @@ class Carrier:
 
     def _answer(self, body: bytes) -> Json:
         """The provider's 2xx answer in OpenAI's form. Raises ApiError (502)."""
+        adapter = self._adapter_for()
+        kinds = (dict, list) if _may_be_list(adapter) else (dict,)
         try:
             parsed = loads(body)
         except JSONDecodeError:
             parsed = None
-        if not isinstance(parsed, dict):
+        if type(parsed) not in kinds:
             raise ApiError(502, f"{self.call.provider} answered with something that is not a JSON object")
-        return self._adapter_for().response(parsed, self.call)
+        return adapter.response(parsed, self.call)
 
     def _adapter_for(self) -> Adapter:
         if self._adapter is None:
@@ -184,6 +186,11 @@ class Carrier:
         if self.call.dropped and self.call.target.logging.log_statistics:
             kept[DROPPED_HEADER] = _header_text(", ".join(self.call.dropped))
         return kept
+
+
+def _may_be_list(adapter: Adapter) -> bool:
+    """Whether this format's whole answers may be JSON lists: Hugging Face's classic APIs."""
+    return getattr(adapter, "lists", False) is True
 
 
 def _is_error_object(body: bytes) -> bool:
