@@ -50,7 +50,7 @@ def make_call(
     """A call to a provider as the exchange would make it."""
     target = Target.model_validate(
         {
-            "model": {"provider": name, "name": model, "options": options or {}},
+            "model": {"provider": name, "name": model or None, "options": options or {}},
             "route_type": _ROUTES[operation],
         }
     )

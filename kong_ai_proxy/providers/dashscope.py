@@ -1,6 +1,7 @@
 """Alibaba Cloud Model Studio (DashScope), by its OpenAI-compatible API.
 
-Source: https://www.alibabacloud.com/help/en/model-studio/compatibility-of-openai-with-dashscope.
+Sources: https://www.alibabacloud.com/help/en/model-studio/compatibility-of-openai-with-dashscope, and for
+`cache_control` https://www.alibabacloud.com/help/en/model-studio/context-cache.
 """
 
 from __future__ import annotations

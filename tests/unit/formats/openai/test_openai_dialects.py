@@ -1,0 +1,405 @@
+"""What each dialect makes of a request, and the shapes its errors come in."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from openai_support import adapter_for, make_call
+
+from kong_ai_proxy.core.errors import ApiError
+from kong_ai_proxy.formats.openai.adapter import openai_adapter
+from kong_ai_proxy.formats.openai.dialect import OPENAI
+
+HELLO = [{"role": "user", "content": "Hello"}]
+FAMILY = [
+    "openai",
+    "azure",
+    "cerebras",
+    "dashscope",
+    "databricks",
+    "deepseek",
+    "huggingface",
+    "mistral",
+    "vllm",
+    "xai",
+]
+
+
+def made(name: str, body: dict[str, Any], **given: Any) -> tuple[dict[str, Any], Any]:
+    """What goes out; the body itself must stay as it was, for the next attempt."""
+    call = make_call(name, **given)
+    full = {"model": "test-model", "messages": HELLO, **body}
+    before = copy.deepcopy(full)
+    out = adapter_for(call).request(full, call)
+    assert full == before
+    json.dumps(out)
+    return out, call
+
+
+@pytest.mark.parametrize("name", FAMILY)
+class TestEverybody:
+    def test_null_means_not_set(self, name: str) -> None:
+        """Kong 3.8: null parameters of an SDK broke the plugin."""
+        out, call = made(name, {"temperature": None, "stop": None, "tools": None, "seed": None})
+        assert out == {"model": "test-model", "messages": HELLO}
+        assert not call.dropped
+
+    def test_a_literal_extra_body_is_merged(self, name: str) -> None:
+        out, _ = made(name, {"extra_body": {"guided_json": {"required": []}}})
+        assert out["guided_json"] == {"required": []}
+        assert "extra_body" not in out
+
+    def test_empty_lists_and_objects_stay_what_they_are(self, name: str) -> None:
+        """Kong 3.12: an empty array was encoded as an empty object in structured output."""
+        schema = {"type": "object", "properties": {}, "required": []}
+        tools = [{"type": "function", "function": {"name": "f", "parameters": schema}}]
+        form = {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}
+        out, _ = made(name, {"tools": tools, "response_format": form})
+        assert out["tools"] == tools
+        assert out["response_format"] == form
+
+    def test_a_stream_is_asked_for_with_usage_where_that_is_taken(self, name: str) -> None:
+        """Kong 3.14: `stream_options` gave Databricks a 400."""
+        out, _ = made(name, {"stream": True, "stream_options": {"include_usage": False}}, stream=True)
+        assert out["stream"] is True
+        if name in ("databricks", "mistral"):
+            assert "stream_options" not in out
+        else:
+            assert out["stream_options"] == {"include_usage": True}
+
+    def test_no_stream_no_stream_options(self, name: str) -> None:
+        out, _ = made(name, {"stream": True, "stream_options": {"include_usage": True}})
+        assert not out.get("stream")
+        assert "stream_options" not in out
+
+    def test_one_limit_of_output(self, name: str) -> None:
+        one = name not in ("openai", "azure", "cerebras", "vllm", "xai")
+        out, _ = made(name, {"max_completion_tokens": 9})
+        assert out["max_tokens" if one else "max_completion_tokens"] == 9
+        assert len(out) == 3
+        out, _ = made(name, {"max_tokens": 9})
+        assert out["max_tokens"] == 9
+        assert len(out) == 3
+
+    def test_several_system_messages_and_the_developer(self, name: str) -> None:
+        messages = [
+            {"role": "system", "content": "a"},
+            {"role": "developer", "content": "b"},
+            {"role": "system", "content": "c"},
+        ]
+        out, _ = made(name, {"messages": messages})
+        assert [message["content"] for message in out["messages"]] == ["a", "b", "c"]
+        developer = "developer" if name in ("openai", "azure", "vllm", "xai") else "system"
+        assert [message["role"] for message in out["messages"]] == ["system", developer, "system"]
+
+    def test_parts_of_messages_stay(self, name: str) -> None:
+        parts = [
+            {"type": "text", "text": "What?"},
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}},
+        ]
+        out, _ = made(name, {"messages": [{"role": "user", "content": parts, "name": "ann"}]})
+        assert out["messages"] == [{"role": "user", "content": parts, "name": "ann"}]
+
+    def test_signed_thinking_is_for_others(self, name: str) -> None:
+        message = {
+            "role": "assistant",
+            "content": "a",
+            "thinking_blocks": [{"type": "thinking", "thinking": "Hm", "signature": "s"}],
+            "provider_specific_fields": {"citations": []},
+        }
+        out, call = made(name, {"messages": [*HELLO, message]})
+        assert out["messages"][1] == {"role": "assistant", "content": "a"}
+        assert set(call.dropped) == {"messages.thinking_blocks", "messages.provider_specific_fields"}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("openai", {}),
+        ("azure", {}),
+        ("databricks", {}),
+        ("huggingface", {}),
+        ("cerebras", {"reasoning": "Hm"}),
+        ("dashscope", {"reasoning_content": "Hm"}),
+        ("deepseek", {"reasoning_content": "Hm"}),
+        ("vllm", {"reasoning_content": "Hm"}),
+        ("xai", {"reasoning_content": "Hm"}),
+        ("mistral", {"content": [
+            {"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}, {"type": "text", "text": "a"},
+        ]}),
+    ],
+)  # fmt: skip
+def test_earlier_reasoning_goes_back_as_the_provider_takes_it(name: str, expected: dict[str, Any]) -> None:
+    message = {"role": "assistant", "content": "a", "reasoning_content": "Hm"}
+    out, call = made(name, {"messages": [*HELLO, message]})
+    assert out["messages"][1] == {"role": "assistant", "content": "a", **expected}
+    assert call.dropped == ([] if expected else ["messages.reasoning_content"])
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_cache_breakpoints_go_to_who_reads_them(name: str) -> None:
+    breakpoint_ = {"cache_control": {"type": "ephemeral"}}
+    messages = [
+        {"role": "system", "content": "a", **breakpoint_},
+        {"role": "user", "content": [{"type": "text", "text": "b", **breakpoint_}]},
+    ]
+    tools = [{"type": "function", "function": {"name": "f"}, **breakpoint_}]
+    out, call = made(name, {"messages": messages, "tools": tools})
+    if name in ("dashscope", "databricks"):
+        assert (out["messages"], out["tools"]) == (messages, tools)
+        assert not call.dropped
+    else:
+        assert "cache_control" not in json.dumps(out)
+        assert set(call.dropped) == {
+            "messages.cache_control",
+            "messages.content.cache_control",
+            "tools.cache_control",
+        }
+
+
+def test_mistral_refuses_what_it_does_not_know() -> None:
+    """422 "Extra inputs are not permitted"; Kong 3.12: "Unsupported field: seed"."""
+    out, call = made("mistral", {"seed": 4, "user": "ann", "store": False, "temperature": 1, "top_k": 4})
+    assert out == {"model": "test-model", "messages": HELLO, "random_seed": 4, "temperature": 1}
+    assert set(call.dropped) == {"user", "store", "top_k"}
+
+
+def test_mistrals_own_seed_wins() -> None:
+    assert made("mistral", {"seed": 4, "random_seed": 5})[0]["random_seed"] == 5
+
+
+def test_cerebras_answers_penalties_with_an_error() -> None:
+    out, call = made(
+        "cerebras", {"frequency_penalty": 1, "presence_penalty": 1, "logit_bias": {"1": 1}, "seed": 4}
+    )
+    assert out == {"model": "test-model", "messages": HELLO, "seed": 4}
+    assert set(call.dropped) == {"frequency_penalty", "presence_penalty", "logit_bias"}
+
+
+def test_reasoning_effort_stays_on_top() -> None:
+    """Kong 3.14: the xAI driver nested it under `reasoning.effort`."""
+    assert made("xai", {"reasoning_effort": "low"})[0]["reasoning_effort"] == "low"
+
+
+@pytest.mark.parametrize("prompt", ["Once", ["Once", "Twice"], [1, 2], [[1], [2]]])
+def test_prompts_of_all_kinds(prompt: Any) -> None:
+    """Kong 3.15.0.2: prompts that are arrays of strings."""
+    call = make_call("vllm", "completions", options={"upstream_url": "http://vllm.example"})
+    out = adapter_for(call).request({"prompt": prompt, "max_tokens": 5, "suffix": "."}, call)
+    assert out == {"prompt": prompt, "max_tokens": 5, "suffix": ".", "model": "test-model"}
+
+
+class TestEmbeddings:
+    def test_the_size_is_configured(self) -> None:
+        call = make_call("openai", "embeddings", options={"embeddings_dimensions": 64})
+        out = adapter_for(call).request({"input": ["a", "b"], "encoding_format": "float"}, call)
+        assert out == {
+            "input": ["a", "b"],
+            "encoding_format": "float",
+            "dimensions": 64,
+            "model": "test-model",
+        }
+
+    def test_the_clients_size_wins(self) -> None:
+        call = make_call("openai", "embeddings", options={"embeddings_dimensions": 64})
+        assert adapter_for(call).request({"input": "a", "dimensions": 32}, call)["dimensions"] == 32
+
+    def test_mistral_calls_it_otherwise(self) -> None:
+        call = make_call("mistral", "embeddings", options={"embeddings_dimensions": 64})
+        assert adapter_for(call).request({"input": "a"}, call) == {
+            "input": "a",
+            "output_dimension": 64,
+            "model": "test-model",
+        }
+
+    def test_an_answer_with_holes(self) -> None:
+        call = make_call("openai", "embeddings")
+        answer = openai_adapter("embeddings", OPENAI).response({"data": [{"embedding": [0.5]}, None]}, call)
+        assert answer == {
+            "object": "list",
+            "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}],
+            "model": "test-model",
+            "usage": {"prompt_tokens": 0, "total_tokens": 0},
+        }
+
+
+class TestAnswers:
+    @pytest.mark.parametrize("body", [{}, {"data": []}, {"object": "list"}, {"choice": []}])
+    def test_what_is_no_answer(self, body: dict[str, Any]) -> None:
+        with pytest.raises(ApiError) as caught:
+            openai_adapter("chat", OPENAI).response(body, make_call())
+        assert caught.value.status == 502
+
+    def test_choices_null(self) -> None:
+        """Kong 3.14: crash on `choices: null`."""
+        assert openai_adapter("chat", OPENAI).response({"choices": None}, make_call())["choices"] == []
+
+    def test_everything_that_can_be_missing(self) -> None:
+        call = make_call(created=5)
+        odd = {
+            "id": "",
+            "model": None,
+            "choices": [
+                {
+                    "message": {
+                        "content": None,
+                        "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}],
+                    }
+                }
+            ],
+            "usage": {"prompt_tokens": 4, "completion_tokens": None, "total_tokens": None},
+        }
+        answer = openai_adapter("chat", OPENAI).response(odd, call)
+        called = answer["choices"][0]["message"]["tool_calls"][0]
+        assert called.pop("id").startswith("call_")
+        assert answer.pop("id") == call.response_id
+        assert answer == {
+            "object": "chat.completion",
+            "created": 5,
+            "model": "test-model",
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {
+                        "role": "assistant",
+                        "content": None,
+                        "tool_calls": [
+                            {"type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
+                        ],
+                    },
+                    "finish_reason": "tool_calls",
+                }
+            ],
+            "usage": {"prompt_tokens": 4, "completion_tokens": 0, "total_tokens": 4},
+        }
+
+    def test_grok_counts_reasoning_beside_the_answer_anywhere(self) -> None:
+        """Recorded at xAI (331 + 11 + 332 = 674); Grok is also at Azure."""
+        usage = {
+            "prompt_tokens": 331,
+            "completion_tokens": 11,
+            "total_tokens": 674,
+            "completion_tokens_details": {"reasoning_tokens": 332},
+        }
+        call = make_call("azure")
+        answer = adapter_for(call).response({"choices": [], "usage": usage}, call)
+        assert answer["usage"] == usage
+        assert call.usage.reasoning_is_extra
+        assert call.usage.total == 674
+
+    def test_others_count_it_within(self) -> None:
+        usage = {
+            "prompt_tokens": 10,
+            "completion_tokens": 40,
+            "total_tokens": 50,
+            "completion_tokens_details": {"reasoning_tokens": 30},
+        }
+        call = make_call("openai")
+        adapter_for(call).response({"choices": [], "usage": usage}, call)
+        assert not call.usage.reasoning_is_extra
+
+    @pytest.mark.parametrize(
+        "name", ["prompt_cache_hit_tokens", "num_cached_tokens", "cached_tokens", "cache_read_input_tokens"]
+    )
+    def test_cached_tokens_have_one_name(self, name: str) -> None:
+        call = make_call()
+        usage = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10, name: 6}
+        answer = adapter_for(call).response({"choices": [], "usage": usage}, call)
+        assert answer["usage"] == {**usage, "prompt_tokens_details": {"cached_tokens": 6}}
+        assert call.usage.cached_tokens == 6
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("status", "body", "message", "kind", "code"),
+        [
+            (400, '{"error":{"message":"no","type":"t","code":"c","param":"p"}}', "no", "t", "c"),
+            (429, '{"error":{"message":"no"}}', "no", "rate_limit_error", None),
+            (400, '{"error":"no","code":"bad"}', "no", "invalid_request_error", "bad"),
+            (424, '{"error":"no","error_type":"generation"}', "no", "generation", None),
+            (404, '{"error":"no","message":"longer"}', "longer", "not_found_error", None),
+            (
+                400,
+                '{"object":"error","message":"no","type":"invalid_model","code":"1500"}',
+                "no",
+                "invalid_model",
+                "1500",
+            ),
+            (401, '{"message":"no","request_id":"r"}', "no", "authentication_error", None),
+            (401, '{"detail":"no"}', "no", "authentication_error", None),
+            (
+                422,
+                '{"detail":[{"loc":["body","seed"],"msg":"extra"},{"msg":"bad"}]}',
+                "body.seed: extra; bad",
+                "invalid_request_error",
+                None,
+            ),
+            (
+                400,
+                '[{"error":{"code":400,"message":"no","status":"INVALID_ARGUMENT"}}]',
+                "no",
+                "invalid_request_error",
+                "400",
+            ),
+            (400, '"no"', "no", "invalid_request_error", None),
+            (503, "no", "no", "server_error", None),
+            (
+                400,
+                '{"error":{"message":"no","code":"data_inspection_failed"}}',
+                "no",
+                "invalid_request_error",
+                "content_filter",
+            ),
+            (
+                400,
+                '{"error":{"message":"no","code":"x","innererror":{"code":"ResponsibleAIPolicyViolation"}}}',
+                "no",
+                "invalid_request_error",
+                "content_filter",
+            ),
+        ],
+    )
+    def test_shapes(self, status: int, body: str, message: str, kind: str, code: str | None) -> None:
+        error = openai_adapter("chat", OPENAI).error(status, {}, body.encode(), make_call())
+        assert (error.status, error.message, error.type, error.code) == (status, message, kind, code)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"",
+            b"<html><body>502</body></html>",
+            b"{}",
+            b"null",
+            b"[]",
+            b'{"error":{}}',
+            b'{"error":null}',
+            b"\xff\xfe",
+            b"7",
+        ],
+    )
+    def test_without_words(self, body: bytes) -> None:
+        error = openai_adapter("chat", OPENAI).error(502, {}, body, make_call())
+        assert error.status == 502
+        assert error.message
+        assert "<" not in error.message
+
+    def test_rate_limit_headers_stay(self) -> None:
+        headers = {
+            "retry-after": "3",
+            "x-ratelimit-remaining-tokens": "0",
+            "set-cookie": "a=b",
+            "x-request-id": "r",
+        }
+        error = openai_adapter("chat", OPENAI).error(429, headers, b"{}", make_call())
+        assert error.headers == {"retry-after": "3", "x-ratelimit-remaining-tokens": "0", "x-request-id": "r"}
+
+    def test_a_key_that_the_provider_quotes_is_not_shown(self) -> None:
+        call = make_call()
+        call.target.auth.header_name = "Authorization"
+        call.target.auth.header_value = "Bearer planted-secret-123"
+        body = b'{"error":{"message":"Incorrect API key: planted-secret-123."}}'
+        error = openai_adapter("chat", OPENAI).error(401, {}, body, call)
+        assert error.message == "Incorrect API key: ***."
