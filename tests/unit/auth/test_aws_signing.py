@@ -1,0 +1,343 @@
+"""Signature Version 4, by AWS's published test suite and by botocore's own clients; where keys come from.
+
+The vectors: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-test-suite (the example credentials are
+AWS's own, and of no use).
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import botocore.auth
+import pytest
+from auth_support import Asked, TokenServer, call, token_server, upstream
+
+from kong_ai_proxy.auth import authenticate, aws
+from kong_ai_proxy.core.errors import ApiError
+from kong_ai_proxy.core.http import UpstreamRequest, Url
+
+SUITE_KEYS = aws.Keys("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
+STATIC = {"aws_access_key_id": "AKIDSTATIC", "aws_secret_access_key": "static-secret"}
+REGION = {"bedrock": {"aws_region": "eu-west-1"}}
+ENDPOINT = "https://bedrock-runtime.eu-west-1.amazonaws.com/model/m/converse"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    for name in (
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_BEARER_TOKEN_BEDROCK",
+        "AWS_REGION",
+        "AWS_DEFAULT_REGION",
+        "AWS_PROFILE",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    aws._chain.forget()
+    monkeypatch.setattr(aws, "tokens", aws.TokenCache())
+    yield
+    aws._chain.forget()
+
+
+def signed(keys: aws.Keys, method: str, url: str, headers: dict[str, str], body: bytes = b"") -> str:
+    request = UpstreamRequest(method, Url.parse(url), headers, body)
+    aws.sign_with(request, keys, "us-east-1", "service")
+    assert request.headers["x-amz-date"] == "20150830T123600Z"
+    match = re.search("Signature=([0-9a-f]{64})", request.headers["authorization"])
+    assert match
+    return match[1]
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "headers", "body", "expected"),
+    [
+        ("GET", "/", {}, b"", "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"),
+        ("POST", "/", {}, b"", "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b"),
+        (
+            "GET",
+            "/?Param2=value2&Param1=value1",
+            {},
+            b"",
+            "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500",
+        ),
+        (
+            "POST",
+            "/?Param1=value1",
+            {},
+            b"",
+            "28038455d6de14eafc1f9222cf5aa6f1a96197d7deb8263271d420d138af7f11",
+        ),
+        (
+            "POST",
+            "/",
+            {"content-type": "application/x-www-form-urlencoded"},
+            b"Param1=value1",
+            "ff11897932ad3f4e8b18135d722051e5ac45fc38421b1da7b9d196a0fe09473a",
+        ),
+    ],
+    ids=[
+        "get-vanilla",
+        "post-vanilla",
+        "get-vanilla-query-order-key-case",
+        "post-vanilla-query",
+        "post-form",
+    ],
+)
+def test_published_vectors(
+    method: str,
+    url: str,
+    headers: dict[str, str],
+    body: bytes,
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _freeze(monkeypatch)
+    assert signed(SUITE_KEYS, method, f"https://example.amazonaws.com{url}", headers, body) == expected
+
+
+def _freeze(monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = datetime.datetime(2015, 8, 30, 12, 36, 0, tzinfo=datetime.UTC)
+    monkeypatch.setattr(
+        botocore.auth, "get_current_datetime", lambda remove_tzinfo=True: moment.replace(tzinfo=None)
+    )
+
+
+def test_the_path_of_a_model_arn_is_signed_as_botocores_own_client_signs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import boto3
+
+    _freeze(monkeypatch)
+    arn = "arn:aws:bedrock:eu-west-1:123456789012:inference-profile/eu.anthropic.claude-x-v1:0"
+    client = boto3.client(
+        "bedrock-runtime",
+        region_name="eu-west-1",
+        aws_access_key_id="AKIDSTATIC",
+        aws_secret_access_key="static-secret",
+    )
+    seen: dict[str, Any] = {}
+
+    def keep(request: Any, **_: Any) -> Any:
+        seen["request"] = request
+        raise KeyboardInterrupt
+
+    client.meta.events.register("before-send.bedrock-runtime.Converse", keep)
+    with pytest.raises(KeyboardInterrupt):
+        client.converse(modelId=arn, messages=[{"role": "user", "content": [{"text": "hi"}]}])
+    theirs = seen["request"]
+    path = theirs.url.removeprefix("https://bedrock-runtime.eu-west-1.amazonaws.com")
+    assert "%3A" in path and "%2F" in path
+    ours = upstream(theirs.url, theirs.body)
+    authenticate(ours, call("bedrock", STATIC, options=REGION))
+    assert ours.url.target == path
+    assert ours.headers["authorization"] == theirs.headers["Authorization"].decode()
+
+
+def test_static_keys() -> None:
+    request = upstream(ENDPOINT)
+    authenticate(request, call("bedrock", STATIC, options=REGION))
+    assert request.headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKIDSTATIC/")
+    assert "/eu-west-1/bedrock/aws4_request" in request.headers["authorization"]
+    assert "SignedHeaders=content-type;host;x-amz-date" in request.headers["authorization"]
+    assert "x-amz-security-token" not in request.headers
+    assert "static-secret" not in str(request.headers)
+
+
+@pytest.mark.parametrize("left_out", list(STATIC))
+def test_half_a_key_pair(left_out: str) -> None:
+    half = {name: value for name, value in STATIC.items() if name != left_out}
+    with pytest.raises(ApiError) as caught:
+        authenticate(upstream(ENDPOINT), call("bedrock", {**half, left_out: ""}, options=REGION))
+    assert (caught.value.status, caught.value.code) == (500, "credential_unavailable")
+    assert not any(value in caught.value.message for value in STATIC.values())
+
+
+def test_default_chain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDENV")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "env-secret")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "env-session")
+    request = upstream(ENDPOINT)
+    authenticate(request, call("bedrock", options=REGION))
+    assert "Credential=AKIDENV/" in request.headers["authorization"]
+    assert request.headers["x-amz-security-token"] == "env-session"
+    assert "x-amz-security-token" in request.headers["authorization"], "signed"
+
+
+def test_default_chain_profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "credentials"
+    file.write_text("[team]\naws_access_key_id = AKIDPROFILE\naws_secret_access_key = profile-secret\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    monkeypatch.setenv("AWS_PROFILE", "team")
+    request = upstream(ENDPOINT)
+    authenticate(request, call("bedrock", options=REGION))
+    assert "Credential=AKIDPROFILE/" in request.headers["authorization"]
+
+
+def test_default_chain_finds_nothing() -> None:
+    with pytest.raises(ApiError) as caught:
+        authenticate(upstream(ENDPOINT), call("bedrock", options=REGION))
+    assert (caught.value.status, caught.value.code) == (500, "credential_unavailable")
+
+
+def test_bedrock_api_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "bedrock-api-key")
+    request = upstream(ENDPOINT)
+    authenticate(request, call("bedrock", options=REGION))
+    assert request.headers["authorization"] == "Bearer bedrock-api-key"
+    configured = upstream(ENDPOINT)
+    authenticate(configured, call("bedrock", STATIC, options=REGION))
+    assert configured.headers["authorization"].startswith("AWS4"), "what is configured here goes first"
+
+
+def test_a_configured_header_is_an_api_key_too() -> None:
+    request = upstream(ENDPOINT)
+    authenticate(request, call("bedrock", {"header_name": "Authorization", "header_value": "Bearer k"}))
+    assert request.headers["authorization"] == "Bearer k"
+
+
+def test_sdks_dummy_signature_is_replaced() -> None:
+    dummy = {"authorization": "AWS4-HMAC-SHA256 Credential=dummy/x", "x-amz-security-token": "dummy"}
+    for auth in (STATIC, {**STATIC, "allow_override": True}):
+        request = upstream(ENDPOINT)
+        authenticate(request, call("bedrock", auth, options=REGION, headers=dummy))
+        assert "dummy" not in str(request.headers)
+        assert "Credential=AKIDSTATIC/" in request.headers["authorization"]
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "environment", "region"),
+    [
+        (ENDPOINT, {}, {}, "eu-west-1"),
+        (ENDPOINT, {"bedrock": {"aws_region": "us-west-2"}}, {}, "us-west-2"),
+        ("https://bedrock-agent-runtime.ap-south-1.amazonaws.com/rerank", {}, {}, "ap-south-1"),
+        ("https://bedrock-runtime.cn-north-1.amazonaws.com.cn/x", {}, {}, "cn-north-1"),
+        ("https://vpc.internal/x", {}, {"AWS_REGION": "us-east-2"}, "us-east-2"),
+        ("https://vpc.internal/x", {}, {"AWS_DEFAULT_REGION": "us-east-2"}, "us-east-2"),
+    ],
+)
+def test_region(
+    url: str,
+    options: dict[str, Any],
+    environment: dict[str, str],
+    region: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    request = upstream(url)
+    authenticate(request, call("bedrock", STATIC, options=options))
+    assert f"/{region}/bedrock/" in request.headers["authorization"]
+
+
+def test_no_region() -> None:
+    with pytest.raises(ApiError, match="aws_region"):
+        authenticate(upstream("https://vpc.internal/x"), call("bedrock", STATIC))
+
+
+# Assumed roles.
+
+STS_ANSWER = """<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>
+<AssumedRoleUser><Arn>arn:aws:sts::1:assumed-role/r/s</Arn></AssumedRoleUser>
+<Credentials><AccessKeyId>ASIA{number}</AccessKeyId><SecretAccessKey>assumed-secret</SecretAccessKey>
+<SessionToken>assumed-session</SessionToken><Expiration>{expires}</Expiration></Credentials>
+</AssumeRoleResult></AssumeRoleResponse>"""
+
+
+@pytest.fixture
+def sts() -> Iterator[TokenServer]:
+    with token_server() as server:
+
+        def answer(asked: Asked) -> tuple[int, bytes]:
+            expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+            text = STS_ANSWER.format(
+                number=len(server.asked), expires=expires.isoformat(timespec="seconds").replace("+00:00", "Z")
+            )
+            return 200, text.encode()
+
+        server.answer = answer
+        yield server
+
+
+def role(server: TokenServer, **fields: str) -> dict[str, Any]:
+    return {
+        "bedrock": {
+            "aws_region": "eu-west-1",
+            "aws_assume_role_arn": "arn:aws:iam::123456789012:role/llm",
+            "aws_sts_endpoint_url": server.url,
+            **fields,
+        }
+    }
+
+
+def test_assumed_role(sts: TokenServer) -> None:
+    for _ in range(3):
+        request = upstream(ENDPOINT)
+        authenticate(request, call("bedrock", STATIC, options=role(sts, aws_role_session_name="gateway")))
+    assert "Credential=ASIA1/" in request.headers["authorization"]
+    assert request.headers["x-amz-security-token"] == "assumed-session"
+    (asked,) = sts.asked
+    assert asked.form == {
+        "Action": ["AssumeRole"],
+        "Version": ["2011-06-15"],
+        "RoleArn": ["arn:aws:iam::123456789012:role/llm"],
+        "RoleSessionName": ["gateway"],
+    }
+    assert re.search(
+        r"Credential=AKIDSTATIC/\d{8}/eu-west-1/sts/aws4_request", asked.headers["authorization"]
+    )
+
+
+def test_session_has_a_name_by_default(sts: TokenServer) -> None:
+    authenticate(upstream(ENDPOINT), call("bedrock", STATIC, options=role(sts)))
+    assert sts.asked[0].form["RoleSessionName"] == ["kong-ai-proxy"]
+
+
+def test_each_role_has_its_own_credentials(sts: TokenServer) -> None:
+    for name in ("a", "b", "a"):
+        authenticate(
+            upstream(ENDPOINT), call("bedrock", STATIC, options=role(sts, aws_role_session_name=name))
+        )
+    assert len(sts.asked) == 2
+
+
+def test_role_refused(sts: TokenServer, caplog: pytest.LogCaptureFixture) -> None:
+    sts.answer = lambda asked: (
+        403,
+        b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>static-secret</Message></Error></ErrorResponse>",
+    )
+    with pytest.raises(ApiError) as caught:
+        authenticate(upstream(ENDPOINT), call("bedrock", STATIC, options=role(sts)))
+    assert (caught.value.status, caught.value.code) == (500, "credential_unavailable")
+    assert "AccessDenied" in caplog.text
+    assert "static-secret" not in caplog.text + caught.value.message
+
+
+@pytest.mark.parametrize("body", [b"", b"not xml", b"<x/>", b"{}"])
+def test_role_answered_with_nonsense(sts: TokenServer, body: bytes) -> None:
+    sts.answer = lambda asked: (200, body)
+    with pytest.raises(ApiError) as caught:
+        authenticate(upstream(ENDPOINT), call("bedrock", STATIC, options=role(sts)))
+    assert caught.value.status == 500
+
+
+@pytest.mark.parametrize(
+    ("host", "region"),
+    [
+        ("sts.amazonaws.com", "us-east-1"),
+        ("sts.eu-west-1.amazonaws.com", "eu-west-1"),
+        ("sts-fips.us-west-2.amazonaws.com", "us-west-2"),
+        ("sts.cn-north-1.amazonaws.com.cn", "cn-north-1"),
+        ("vpce-1.sts.internal", "ap-south-1"),
+    ],
+)
+def test_sts_is_signed_for_the_endpoints_region(host: str, region: str) -> None:
+    assert aws._sts_region(host, "ap-south-1") == region
