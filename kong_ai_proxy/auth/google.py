@@ -26,6 +26,7 @@ SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 _METADATA: Final = "http://metadata.google.internal"
 _METADATA_PATH: Final = "/computeMetadata/v1/instance/service-accounts/default/token"
 _ROOT: Final = "/computeMetadata/v1"
+_TOKEN_URL: Final = "https://oauth2.googleapis.com/token"
 
 tokens = TokenCache()
 
@@ -104,10 +105,16 @@ def _exchange(info: Json, token_url: str | None) -> Token:
         if kind == "service_account":
             made = _untyped(service_account.Credentials).from_service_account_info(info, scopes=[SCOPE])
         elif kind == "authorized_user":
-            made = _untyped(credentials.Credentials).from_authorized_user_info(info, scopes=[SCOPE])
+            made = _untyped(credentials.Credentials)(
+                None,
+                refresh_token=info["refresh_token"],
+                token_uri=info.get("token_uri") or _TOKEN_URL,
+                client_id=info["client_id"],
+                client_secret=info["client_secret"],
+            )
         else:
             raise Unavailable("the key's type is neither service_account nor authorized_user")
-    except (ValueError, GoogleAuthError) as error:
+    except (ValueError, KeyError, GoogleAuthError) as error:
         raise Unavailable(f"the service account's key is unusable: {type(error).__name__}") from None
     try:
         made.refresh(_transport)

@@ -1,7 +1,7 @@
 """Signature Version 4, by AWS's published test suite and by botocore's own clients; where keys come from.
 
-The vectors: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-test-suite (the example credentials are
-AWS's own, and of no use).
+The vectors: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-test-suite (the example
+credentials are AWS's own, and of no use).
 """
 
 from __future__ import annotations
