@@ -24,6 +24,7 @@ import traceback
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
+from urllib.parse import quote
 
 MASK = "***"
 
@@ -81,7 +82,7 @@ class Secrets:
                 if self._known[value] <= 0:
                     del self._known[value]
         if grown or len(self._known) != before:
-            longest_first = sorted(self._known, key=len, reverse=True)
+            longest_first = sorted({form for s in self._known for form in _forms(s)}, key=len, reverse=True)
             self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def redact(self, text: str) -> str:
@@ -89,6 +90,12 @@ class Secrets:
         if self._pattern is not None:
             text = self._pattern.sub(MASK, text)
         return _LOOKS_SECRET.sub(_masked, text)
+
+
+def _forms(secret: str) -> set[str]:
+    """How a credential may be written: as it is, in JSON, in Python's notation, in a URL."""
+    encodable = secret.encode("utf-8", "surrogatepass")
+    return {secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], quote(encodable, safe=""), quote(encodable)}
 
 
 def _masked(match: re.Match[str]) -> str:
