@@ -5,6 +5,7 @@ What to send, to whom, and what the answer means is decided in `exchange`; here 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from .upstream import Answer, UpstreamClient, UpstreamFailure
 
 USAGE_HEADER: Final = "x-kong-ai-usage"
 """On the answer to Kong, where the usage filter takes it out: the record, or `stream`."""
+_FOREVER: Final = 30 * 24 * 3600.0
+"""Seconds, where no limit is configured."""
 _SSE: Final = "text/event-stream"
 
 log = get_logger("relay")
@@ -188,17 +191,17 @@ class Journey:
         read = answer.read
         send = down.send
         head = b""
-        until = time.monotonic() + self._limits.stream_seconds
-        patience = attempt.timeouts.read
+        clock = time.monotonic
+        until = clock() + self._longest if self._longest else math.inf
+        patience = attempt.timeouts.read or _FOREVER
         while True:
-            left = until - time.monotonic()
             try:
                 # One read, one send: a slow client keeps the provider waiting, and memory holds one piece.
-                data = read(patience if not patience or left > patience else max(left, 0.001))
+                data = read(max(0.001, min(patience, until - clock())))
             except UpstreamFailure as failure:
                 if not down.answered:
                     raise
-                if time.monotonic() >= until:
+                if clock() >= until:
                     rest = stream.abort(self._too_long())
                 else:
                     rest = stream.abort(_error_of(failure, attempt.call))
@@ -216,7 +219,7 @@ class Journey:
                     head = self._stream_head(stream)
                 send(head + (b"%x\r\n%b\r\n" % (len(out), out) if chunked else out))
                 head = b""
-            if time.monotonic() >= until:
+            if clock() >= until:
                 rest = stream.abort(self._too_long())
                 break
         answer.close()
@@ -234,8 +237,14 @@ class Journey:
         return None
 
     def _too_long(self) -> ApiError:
-        seconds = self._limits.stream_seconds
-        return ApiError(504, f"the stream took longer than {seconds:g} seconds", code="stream_too_long")
+        text = f"the stream took longer than {self._longest:g} seconds"
+        return ApiError(504, text, code="upstream_stream_too_long")
+
+    @property
+    def _longest(self) -> float:
+        """Seconds a stream may take; 0 is no limit."""
+        configured = self._ticket.instance.extensions.max_stream_duration
+        return self._limits.stream_seconds if configured is None else configured / 1000
 
     def _stream_head(self, stream: StreamTranslation) -> bytes:
         headers = dict(stream.headers)

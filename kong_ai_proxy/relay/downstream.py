@@ -50,8 +50,8 @@ class Limits:
     """How long a connection that is given up stays open for the other side to read its answer."""
     answer: int = 512 * 1024 * 1024
     """A whole answer of a provider."""
-    stream_seconds: float = 3600.0
-    """A streamed answer, from its first byte to its last."""
+    stream_seconds: float = 0.0
+    """A streamed answer, from its head to its last byte, where the plugin instance sets no limit. 0 is none."""
 
 
 class ClientGone(BaseException):

@@ -1,0 +1,65 @@
+"""The relay on its own, for benchmarks: the real exchange and translations, tickets without a Kong.
+
+    python benchmarks/streams_relay.py <mock's port>
+
+Tickets are `openai` (same format on both sides) and `anthropic` (translated); they never run out.
+"""
+
+from __future__ import annotations
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import sys  # noqa: E402
+
+import gevent  # noqa: E402
+
+from kong_ai_proxy import log  # noqa: E402
+from kong_ai_proxy.exchange.instance import Instance  # noqa: E402
+from kong_ai_proxy.exchange.tickets import Ticket, TicketStore  # noqa: E402
+from kong_ai_proxy.relay.server import RelayServer  # noqa: E402
+
+_PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
+
+
+class EndlessTickets(TicketStore):
+    """A ticket for every provider, as often as asked for."""
+
+    def __init__(self, mock_port: int) -> None:
+        super().__init__()
+        self._instances = {
+            provider: Instance.from_config(
+                "kong-ai-proxy",
+                {
+                    "route_type": "llm/v1/chat",
+                    "logging": {"log_statistics": True},
+                    "auth": {"header_name": "x-api-key", "header_value": "not-a-key"},
+                    "model": {
+                        "provider": provider,
+                        "name": "claude-sonnet-4-5" if provider == "anthropic" else "gpt-4o-mini",
+                        "options": {
+                            "upstream_url": f"http://127.0.0.1:{mock_port}{path}",
+                            **({"anthropic_version": "2023-06-01"} if provider == "anthropic" else {}),
+                        },
+                    },
+                },
+            )
+            for provider, path in _PATHS.items()
+        }
+
+    def redeem(self, token: str) -> Ticket | None:
+        instance = self._instances.get(token)
+        return Ticket(instance=instance, filter_installed=True, buffered=False) if instance else None
+
+
+def main() -> None:
+    log.configure("error")
+    relay = RelayServer(("127.0.0.1", 0), EndlessTickets(int(sys.argv[1])), log_usage=lambda record: None)
+    relay.start()
+    print(relay.port, flush=True)
+    gevent.get_hub().join()
+
+
+if __name__ == "__main__":
+    main()
