@@ -133,7 +133,8 @@ def _details(usage: Json, *names: str) -> Json:
 def _int(obj: Json, *names: str) -> int | None:
     for name in names:
         value = obj.get(name)
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
+        # Within 64 bits (and finite): what is beyond is no count, and could not be written as JSON again.
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**63:
             return int(value)
     return None
 

@@ -47,12 +47,12 @@ def text(value: Any) -> str:
 
 
 def integer(value: Any) -> int | None:
-    """The value as a whole number if it is one (3, 3.0), else None."""
+    """The value as a whole number if it is one (3, 3.0) and fits JSON's 64 bits, else None."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
-        return value
-    if isinstance(value, float) and value.is_integer():
+        return value if -(2**63) <= value < 2**63 else None
+    if isinstance(value, float) and value.is_integer() and -(2.0**63) <= value < 2.0**63:
         return int(value)
     return None
 
