@@ -39,6 +39,19 @@ def declare(document: Any) -> Declared:
     return read(document, {name: info["Schema"] for name, info in plugin_infos().items()})
 
 
+def usage_filter_plugin() -> Json:
+    """The plugin entry that `kong-ai-proxy usage-filter` prints."""
+    import yaml
+
+    from ..server import usage_filter
+
+    document: Any = yaml.safe_load(usage_filter.snippet())
+    if isinstance(document, dict) and "plugins" in document:
+        document = document["plugins"]
+    entry: Json = document[0] if isinstance(document, list) else document
+    return entry
+
+
 def free_port(host: str = "127.0.0.1") -> int:
     """A port nobody listens on at the moment."""
     with socket.create_server((host, 0)) as probe:

@@ -8,9 +8,10 @@ suspends its coroutine.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from lupa.luajit21 import LuaError as LupaError
 from lupa.luajit21 import LuaRuntime, lua_type
@@ -49,9 +50,6 @@ function lazy_node(call, path)
       return node
     end,
     __call = function(_, ...)
-      if path == "kong.request.get_raw_body" or path == "kong.request.get_body" then
-        coroutine.yield("read_body")
-      end
       return unwrap(call(path, select("#", ...), ...))
     end,
   })
@@ -128,7 +126,7 @@ local ngx = {
     get_uri_args = function() return kong.request.get_query() end,
     set_header = function(name, value) return kong.service.request.set_header(name, value) end,
     clear_header = function(name) return kong.service.request.clear_header(name) end,
-    read_body = function() coroutine.yield("read_body") end,
+    read_body = function() end,
     get_body_data = function() return py.body_data() end,
   },
   resp = { get_headers = function() return kong.response.get_headers() end },
@@ -188,7 +186,7 @@ class PreFunction(Handler):
 
     def __init__(self) -> None:
         self._engine = _Engine()
-        self._compiled: dict[tuple[str, str], list[Any]] = {}
+        self._compiled: dict[tuple[str, str], list[Snippet]] = {}
 
     def access(self, context: Context, conf: Json) -> None:
         self._run(context, conf, "access")
@@ -208,11 +206,21 @@ class PreFunction(Handler):
         if conf.get(phase):
             self._engine.run(context, self._functions(conf, phase))
 
-    def _functions(self, conf: Json, phase: str) -> list[Any]:
+    def _functions(self, conf: Json, phase: str) -> list[Snippet]:
         key = (conf["__key__"], phase)
         if key not in self._compiled:
             self._compiled[key] = [self._engine.compile(source) for source in conf[phase]]
         return self._compiled[key]
+
+
+class Snippet(NamedTuple):
+    """A compiled snippet: a Lua function that gives the text of its error, if any."""
+
+    function: Any
+    reads_body: bool
+
+
+_SPEAKS_OF_BODY = re.compile(r"get_raw_body|get_body|read_body")
 
 
 class _Arg:
@@ -239,51 +247,47 @@ class _Engine:
         unwrap = self._lua.execute("return function(box) return box[1] end")
         load = self._lua.execute("return function(source) return loadstring(source) end")
         prelude = load(_PRELUDE)
-        self._wrap = self._lua.execute("return function(fn) return coroutine.create(fn) end")
-        self._resume = self._lua.execute(
-            "return function(co) local ok, what = coroutine.resume(co); "
-            "return { ok, what ~= nil and tostring(what) or nil, coroutine.status(co) } end"
+        self._protect = self._lua.execute(
+            "return function(fn) return function() local ok, what = pcall(fn); "
+            "if not ok then return tostring(what) end end end"
         )
         self._compile = prelude(self._api(), unwrap)
 
     # -- running
     # ---------------------------------------------------------------------------------------------
 
-    def compile(self, source: str) -> Any:
-        """A snippet as a function. Raises LuaError."""
+    def compile(self, source: str) -> Snippet:
+        """Raises LuaError."""
         try:
-            return self._compile(wire(source))
+            return Snippet(self._protect(self._compile(wire(source))), bool(_SPEAKS_OF_BODY.search(source)))
         except LupaError as error:
             raise LuaError(str(error)) from error
 
-    def run(self, context: Context, functions: list[Any]) -> None:
+    def run(self, context: Context, snippets: list[Snippet]) -> None:
         """Raises Exit, LuaError."""
-        for function in functions:
-            coroutine = self._wrap(function)
-            while (wanted := self._step(context, coroutine)) is not None:
-                if wanted == "read_body":
-                    context.request.read_body()
+        for snippet in snippets:
+            if snippet.reads_body and context.phase == "access":
+                context.request.read_body()
+            self._enter(context, snippet, _Arg())
 
-    def filter(self, context: Context, functions: list[Any], chunk: bytes, eof: bool) -> bytes:
+    def filter(self, context: Context, snippets: list[Snippet], chunk: bytes, eof: bool) -> bytes:
         """The chunk as the body filters leave it."""
-        for function in functions:
+        for snippet in snippets:
             arg = _Arg(chunk, eof)
-            self._step(context, self._wrap(function), arg)
+            self._enter(context, snippet, arg)
             chunk = arg.chunk or b""
         return chunk
 
-    def _step(self, context: Context, coroutine: Any, arg: _Arg | None = None) -> str | None:
-        """Run until the coroutine ends (None) or wants something. No greenlet switch happens in here."""
+    def _enter(self, context: Context, snippet: Snippet, arg: _Arg) -> None:
+        """Run a snippet to its end. No greenlet switch happens in here."""
         with self._lock:
-            self._context, self._exit, self._arg = context, None, arg or _Arg()
-            result = self._resume(coroutine)
-            ok, what, status = result[1], result[2], result[3]
+            self._context, self._exit, self._arg = context, None, arg
+            problem = snippet.function()
             exit_, self._exit, self._context = self._exit, None, None
         if exit_ is not None:
             raise exit_
-        if not ok:
-            raise LuaError(str(what))
-        return what if status == "suspended" else None
+        if problem is not None:
+            raise LuaError(str(problem))
 
     # -- what Lua sees
     # ---------------------------------------------------------------------------------------
