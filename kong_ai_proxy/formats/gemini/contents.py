@@ -12,7 +12,7 @@ from ...core.errors import BadRequest
 from ...core.json import Json
 from ..pivot import arguments_object, content_text, items, json_object, obj, objects, text
 from .media import media_part
-from .models import needs_signatures
+from .models import needs_signatures, takes_media_in_results
 
 UNSIGNED = "skip_thought_signature_validator"
 """In place of the signature of a function call that another model made, or whose client lost the signature.
@@ -176,8 +176,11 @@ class ContentsBuilder:
         if self._results is None:
             self._results = []
             self.contents.append({"role": "user", "parts": self._results})
+        if media and takes_media_in_results(self._call.model) and all("inlineData" in part for part in media):
+            result["parts"] = media
+            media = []
         self._results.append({"functionResponse": result})
-        # Beside the result, not in it: functionResponse.parts is for generation 3 only.
+        # Models before generation 3 take images beside the result only.
         self._results.extend(media)
 
     def _response(self, content: Any, where: str) -> tuple[Json, list[Json]]:

@@ -45,6 +45,15 @@ def needs_signatures(model: str) -> bool:
     return (3, 0) <= generation(model) < NEWEST
 
 
+def takes_media_in_results(model: str) -> bool:
+    """Whether a function's result may hold images (`functionResponse.parts`): 3 and later.
+
+    Source: https://ai.google.dev/gemini-api/docs/function-calling (multimodal function responses); recording
+    gemini/native-generate-vision-stream/002.
+    """
+    return (3, 0) <= generation(model) < NEWEST
+
+
 # Both tables: https://ai.google.dev/gemini-api/docs/openai#thinking, Google's own mapping.
 _LEVELS = {"minimal": "minimal", "low": "low", "medium": "medium", "high": "high", "xhigh": "high"}
 _BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576}
