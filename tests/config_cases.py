@@ -67,5 +67,7 @@ ACCEPTED: list[dict[str, Any]] = [
     target("openai", "audio/v1/audio/speech", logging={"log_statistics": True}),
     target(options={"input_cost": 0, "output_cost": 0}),
     target(options={"upstream_url": "https://$(headers.x-host)/v1"}),
+    target("openai", options={"mistral_format": "ollama"}),
+    target("openai", "llm/v1/embeddings", options={"llama2_format": "raw"}),
     target("openai", "preserve", options={"upstream_path": "/v1/models"}),
 ]

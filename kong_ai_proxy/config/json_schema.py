@@ -139,7 +139,10 @@ def _rules() -> list[Json]:
     rules += [
         _if(_is("model.provider", "llama2", "ollama", "vllm"), _set(url)),
         _if(_is("model.provider", "llama2"), _set("model.options.llama2_format")),
-        _if(_is("model.options.mistral_format", "ollama"), _set(url)),
+        _if(
+            {"allOf": [_is("model.provider", "mistral"), _is("model.options.mistral_format", "ollama")]},
+            _set(url),
+        ),
         *(
             _if(_is("model.provider", "azure"), {"anyOf": [_set(f"model.options.{name}"), _set(url)]})
             for name in ("azure_instance", "azure_deployment_id")
@@ -147,7 +150,7 @@ def _rules() -> list[Json]:
         _if(_is("model.provider", "gemini"), {"not": _at("auth.allow_override", {"const": True})}),
         _if(_is("model.provider", "anthropic"), {"not": _is("route_type", "llm/v1/embeddings")}),
         _if(
-            _is("route_type", "llm/v1/embeddings"),
+            {"allOf": [_is("route_type", "llm/v1/embeddings"), _is("model.provider", "llama2")]},
             {"not": _is("model.options.llama2_format", "raw")},
         ),
         _if(

@@ -124,7 +124,7 @@ def _needs(field: str, match: Json, *fields: str, error: str) -> Json:
 
 
 def _target_checks() -> list[Json]:
-    """The rules of `rules` about one target, as far as Kong can express them.
+    """The rules of `rules` about one target, as far as Kong can express them: those with one condition.
 
     `ne` instead of `eq` wherever a missing value is fine: Kong compares a missing one too, and refuses it.
     """
@@ -154,12 +154,6 @@ def _target_checks() -> list[Json]:
             f"{options}.llama2_format",
             error="must set %s for provider llama2",
         ),
-        _needs(
-            f"{options}.mistral_format",
-            {"eq": "ollama"},
-            f"{options}.upstream_url",
-            error="must set %s for mistral_format ollama",
-        ),
         *(
             _needs(
                 provider,
@@ -176,13 +170,6 @@ def _target_checks() -> list[Json]:
             "route_type",
             {"ne": "llm/v1/embeddings"},
             "provider anthropic has no llm/v1/embeddings",
-        ),
-        _when(
-            "route_type",
-            {"eq": "llm/v1/embeddings"},
-            f"{options}.llama2_format",
-            {"ne": "raw"},
-            "llama2_format raw has no llm/v1/embeddings",
         ),
     ]
 

@@ -1418,14 +1418,6 @@ return {
                   },
                   {
                     conditional_at_least_one_of = {
-                      if_field = "model.options.mistral_format",
-                      if_match = { eq = "ollama" },
-                      then_at_least_one_of = { "model.options.upstream_url" },
-                      then_err = "must set %s for mistral_format ollama",
-                    },
-                  },
-                  {
-                    conditional_at_least_one_of = {
                       if_field = "model.provider",
                       if_match = { eq = "azure" },
                       then_at_least_one_of = { "model.options.azure_instance", "model.options.upstream_url" },
@@ -1447,15 +1439,6 @@ return {
                       then_field = "route_type",
                       then_match = { ne = "llm/v1/embeddings" },
                       then_err = "provider anthropic has no llm/v1/embeddings",
-                    },
-                  },
-                  {
-                    conditional = {
-                      if_field = "route_type",
-                      if_match = { eq = "llm/v1/embeddings" },
-                      then_field = "model.options.llama2_format",
-                      then_match = { ne = "raw" },
-                      then_err = "llama2_format raw has no llm/v1/embeddings",
                     },
                   },
                 },
