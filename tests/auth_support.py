@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs
 
+from kong_ai_proxy import log
 from kong_ai_proxy.config.models import Target
 from kong_ai_proxy.core.call import Call
 from kong_ai_proxy.core.http import ClientRequest, UpstreamRequest, Url
@@ -46,6 +48,16 @@ def call(
 
 def upstream(url: str = "https://provider.example/v1/chat", body: bytes = b'{"a":1}') -> UpstreamRequest:
     return UpstreamRequest("POST", Url.parse(url), {"content-type": "application/json"}, body)
+
+
+@contextmanager
+def logged() -> Iterator[io.StringIO]:
+    """What goes into the process's log meanwhile."""
+    before, log._sink.stream = log._sink.stream, io.StringIO()
+    try:
+        yield log._sink.stream
+    finally:
+        log._sink.stream = before
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import OrderedDict
@@ -10,8 +9,9 @@ from collections.abc import Callable, Hashable
 from typing import Final, NamedTuple
 
 from ..core.errors import ApiError
+from ..log import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger("auth")
 
 _SKEW: Final = 300.0
 """Seconds before its end that a token is replaced; no more than half its life."""
@@ -123,7 +123,7 @@ class TokenCache:
             return token.value
         assert failure is not None
         if old is not None:
-            log.warning("a token could not be refreshed; the old one is used until it expires: %s", failure)
+            log.warning("token not refreshed, the old one serves until it expires", reason=str(failure))
             return old
         raise failure
 
@@ -142,5 +142,5 @@ def _in_thread(work: Callable[[], object]) -> None:
 
 def refused(what: str, error: Unavailable) -> ApiError:
     """What the client gets where a credential cannot be had; why goes into the log only."""
-    log.error("no %s: %s", what, error)
+    log.error("credential unavailable", credential=what, reason=str(error))
     return ApiError(500, f"no {what} could be had for this provider", code="credential_unavailable")

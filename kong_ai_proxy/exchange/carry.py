@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Final
 
 from ..core.call import Call
-from ..core.errors import ApiError
+from ..core.errors import ApiError, BadRequest
 from ..core.http import ClientResponse, Headers, UpstreamRequest
-from ..core.json import Json, JSONDecodeError, dumps, loads
+from ..core.json import Json, JSONDecodeError, dumps, loads, loads_lenient
 from ..formats import client_format
 from ..formats.base import Adapter, ClientFormat, Observer
+from ..log import get_logger
 from ..providers import provider
 from .chunks import chunks_of
 from .defaults import with_defaults
@@ -18,10 +18,11 @@ from .headers import answer_headers, provider_headers, with_client_query
 from .redact import redact
 from .streams import PassedStream, SniffedStream, Stream, TranslatedStream
 
-log = logging.getLogger(__name__)
+log = get_logger("exchange")
 
 JSON_TYPE: Final = "application/json"
 MODEL_HEADER: Final = "x-kong-llm-model"
+NOT_TRANSLATED: Final = "request_not_translated"
 DROPPED_HEADER: Final = "x-kong-ai-dropped"
 _HEADER_MAX: Final = 1024
 
@@ -54,10 +55,12 @@ class Carrier:
         self._provider.supports(call)
         adapter = self._adapter = self._provider.adapter(call)
         self._observer = self._provider.observer(call) if adapter.format == self._client.name else None
-        if self._observer is not None:
-            body = self._passed_through(self._observer)
-        else:
-            body = self._translated(adapter)
+        try:
+            body = self._passed_through(self._observer) if self._observer else self._translated(adapter)
+        except ApiError:
+            raise
+        except Exception as error:
+            raise self._not_translated(error) from None
         url = with_client_query(self._provider.url(call), call)
         headers = provider_headers(self._provider, call)
         self.upstream = UpstreamRequest("POST", url, dict(headers), body)
@@ -76,6 +79,15 @@ class Carrier:
         pivot = with_defaults(self._client.request(self._body, self.call), self.call)
         made = adapter.request(pivot, self.call)
         return made if isinstance(made, bytes) else dumps(made)
+
+    def _not_translated(self, error: Exception) -> ApiError:
+        if isinstance(error, TypeError) and "recursion" in str(error).lower():
+            return BadRequest("the request is nested too deeply")
+        # A body that an adapter was not written for; the traceback is ours to read.
+        log.exception("a request could not be translated", provider=self.call.provider)
+        return BadRequest(
+            f"the request could not be translated for {self.call.provider}", code=NOT_TRANSLATED
+        )
 
     # ---- a whole answer
 
@@ -99,7 +111,7 @@ class Carrier:
             return self.error(error, headers)
         except Exception:
             # Whatever a provider sends, the client gets an answer; the traceback is ours to read.
-            log.exception("an answer of %s could not be translated", self.call.provider)
+            log.exception("an answer could not be translated", provider=self.call.provider)
             return self.error(_untranslatable(self.call), headers)
 
     def error(self, error: ApiError, headers: Headers | None = None) -> ClientResponse:
@@ -128,8 +140,8 @@ class Carrier:
         adapter = self._adapter_for()
         kinds = (dict, list) if _may_be_list(adapter) else (dict,)
         try:
-            parsed = loads(body)
-        except JSONDecodeError:
+            parsed = loads_lenient(body)
+        except ValueError:
             parsed = None
         if type(parsed) not in kinds:
             raise ApiError(502, f"{self.call.provider} answered with something that is not a JSON object")
@@ -152,6 +164,7 @@ class Carrier:
         """See `Translation.stream`."""
         if not self.call.stream or not 200 <= status < 300:
             return None
+        self.call.answer_headers = headers
         encoder = self._client.stream(self.call)
         given = headers.get("content-type", "")
         running: Stream
@@ -161,7 +174,8 @@ class Carrier:
             running = TranslatedStream(self._adapter_for().stream(self.call), encoder, self.call)
         if given.partition(";")[0].strip().lower() == JSON_TYPE:
             # Some providers call their stream that, some ignore `stream: true`: the first byte tells.
-            running = SniffedStream(running, encoder, self.call, self._answer)
+            whole = b"{[" if _may_be_list(self._adapter_for()) else b"{"
+            running = SniffedStream(running, encoder, self.call, self._answer, whole)
         running.headers = self._headers(headers, running.content_type)
         del running.headers["content-type"]
         if self.call.target.logging.log_payloads:

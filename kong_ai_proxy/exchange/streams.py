@@ -3,7 +3,6 @@ all."""
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -11,11 +10,12 @@ from typing import Final
 from ..core.call import Call
 from ..core.errors import ApiError
 from ..core.http import Headers
-from ..core.json import Json, JSONDecodeError, loads
+from ..core.json import Json, loads_lenient
 from ..formats.base import StreamDecoder, StreamEncoder, StreamItem, StreamObserver
+from ..log import get_logger
 from .chunks import chunks_of
 
-log = logging.getLogger(__name__)
+log = get_logger("exchange")
 
 CAPTURED_MAX: Final = 256 * 1024
 """Bytes of a stream that a log record may hold, where payloads are logged."""
@@ -89,7 +89,7 @@ class Stream(ABC):
     def _broke_on(self, error: Exception) -> bytes:
         if not isinstance(error, ApiError):
             # Whatever a provider sends, the client gets a clear end; the traceback is ours to read.
-            log.error("a stream of %s could not be translated", self._call.provider, exc_info=error)
+            log.exception("a stream could not be translated", provider=self._call.provider)
             error = ApiError(
                 502,
                 f"the stream of {self._call.provider} could not be translated",
@@ -161,11 +161,17 @@ class SniffedStream(Stream):
     """
 
     def __init__(
-        self, inner: Stream, encoder: StreamEncoder, call: Call, answer: Callable[[bytes], Json]
+        self,
+        inner: Stream,
+        encoder: StreamEncoder,
+        call: Call,
+        answer: Callable[[bytes], Json],
+        whole_starts: bytes,
     ) -> None:
         super().__init__(encoder, call)
         self._inner = inner
         self._answer = answer
+        self._whole_starts = whole_starts
         self._whole: list[bytes] = []
         self._size = 0
         self._is_stream: bool | None = None
@@ -176,7 +182,7 @@ class SniffedStream(Stream):
             if not start:
                 self._whole.append(data)
                 return b""
-            self._is_stream = start != b"{"
+            self._is_stream = start not in self._whole_starts
         if self._is_stream:
             data = b"".join([*self._whole, data])
             self._whole = []
@@ -194,8 +200,8 @@ class SniffedStream(Stream):
             return self._forward(self._inner.finish())
         data = b"".join(self._whole)
         try:
-            loads(data)
-        except JSONDecodeError:
+            loads_lenient(data)
+        except ValueError:
             # Lines of JSON, or one that was cut off: the format's own decoder knows which.
             out = self._inner.feed(data)
             return self._forward(out + self._inner.finish())

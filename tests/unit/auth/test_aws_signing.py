@@ -7,6 +7,7 @@ credentials are AWS's own, and of no use).
 from __future__ import annotations
 
 import datetime
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -309,7 +310,7 @@ def test_each_role_has_its_own_credentials(sts: TokenServer) -> None:
     assert len(sts.asked) == 2
 
 
-def test_role_refused(sts: TokenServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_role_refused(sts: TokenServer, log_lines: io.StringIO) -> None:
     sts.answer = lambda asked: (
         403,
         b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>static-secret</Message></Error></ErrorResponse>",
@@ -317,8 +318,8 @@ def test_role_refused(sts: TokenServer, caplog: pytest.LogCaptureFixture) -> Non
     with pytest.raises(ApiError) as caught:
         authenticate(upstream(ENDPOINT), call("bedrock", STATIC, options=role(sts)))
     assert (caught.value.status, caught.value.code) == (500, "credential_unavailable")
-    assert "AccessDenied" in caplog.text
-    assert "static-secret" not in caplog.text + caught.value.message
+    assert "AccessDenied" in log_lines.getvalue()
+    assert "static-secret" not in log_lines.getvalue() + caught.value.message
 
 
 @pytest.mark.parametrize("body", [b"", b"not xml", b"<x/>", b"{}"])

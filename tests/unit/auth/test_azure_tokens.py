@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -139,14 +140,14 @@ def test_a_tenant_is_one_segment_of_the_path(server: TokenServer) -> None:
     ],
 )
 def test_failures_are_clear_and_tell_no_secret(
-    server: TokenServer, answer: tuple[int, Any], caplog: pytest.LogCaptureFixture
+    server: TokenServer, answer: tuple[int, Any], log_lines: io.StringIO
 ) -> None:
     server.answer = lambda asked: answer
     with pytest.raises(ApiError) as caught:
         authorization(CLIENT)
     assert (caught.value.status, caught.value.code) == (500, "credential_unavailable")
-    assert "planted-client-secret" not in caught.value.message + caplog.text
-    assert "127.0.0.1" in caplog.text
+    assert "planted-client-secret" not in caught.value.message + log_lines.getvalue()
+    assert "127.0.0.1" in log_lines.getvalue()
 
 
 def test_nobody_there(monkeypatch: pytest.MonkeyPatch, server: TokenServer) -> None:

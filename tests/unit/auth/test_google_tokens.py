@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -196,22 +197,20 @@ def test_accounts_do_not_share_tokens(server: TokenServer) -> None:
         '{"type":"external_account"}',
     ],
 )
-def test_unusable_keys(server: TokenServer, key: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_unusable_keys(server: TokenServer, key: str, log_lines: io.StringIO) -> None:
     with pytest.raises(ApiError) as caught:
         authorization({**USE, "gcp_service_account_json": key})
     assert (caught.value.status, caught.value.code) == (500, "credential_unavailable")
-    assert "planted-key" not in caught.value.message + caplog.text
+    assert "planted-key" not in caught.value.message + log_lines.getvalue()
     assert not server.asked
 
 
 @pytest.mark.parametrize("answer", [(400, {"error": "invalid_grant"}), (200, b"x"), (200, {}), (403, b"")])
-def test_endpoint_refuses(
-    server: TokenServer, answer: tuple[int, Any], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_endpoint_refuses(server: TokenServer, answer: tuple[int, Any], log_lines: io.StringIO) -> None:
     server.answer = lambda asked: answer
     with pytest.raises(ApiError) as caught:
         authorization({**USE, "gcp_service_account_json": account(server)})
     assert caught.value.status == 500
-    assert "PRIVATE KEY" not in caplog.text
+    assert "PRIVATE KEY" not in log_lines.getvalue()
     if answer[0] == 400:
-        assert "invalid_grant" in caplog.text
+        assert "invalid_grant" in log_lines.getvalue()
