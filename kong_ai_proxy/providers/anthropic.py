@@ -1,6 +1,6 @@
 """Anthropic. Source: https://platform.claude.com/docs/en/api/overview.
 
-Kong's documentation contradicts itself about completions (supported by /v1/complete; not supported). The legacy
+Kong's documentation contradicts itself about completions (by /v1/complete; not supported). The legacy
 endpoint takes no current model, so completions are served by Messages.
 """
 

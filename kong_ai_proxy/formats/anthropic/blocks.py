@@ -6,7 +6,7 @@ from typing import Any
 
 from ...core.call import Call
 from ...core.json import Json
-from ..pivot import text, utf8_size
+from ..pivot import obj, text, utf8_size
 
 FINISH_REASONS = {
     "end_turn": "stop",
@@ -79,6 +79,17 @@ def split_citations(citations: Any, start: int, end: int) -> tuple[list[Json], l
         else:
             others.append(citation)
     return annotations, others
+
+
+def tool_extras(block: Json) -> Json:
+    """Of a tool_use block, what OpenAI's tool call has no place for, as its `extra_content`; or {}.
+
+    A call that code made (`caller`) or a toolset's call must be answered as such.
+    """
+    extras = {name: block[name] for name in ("caller", "toolset_name") if block.get(name) is not None}
+    if obj(extras.get("caller")).get("type") == "direct":
+        del extras["caller"]
+    return {"extra_content": {"anthropic": extras}} if extras else {}
 
 
 def openai_tier(tier: str | None) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json
-from ..pivot import arguments_object, data_url
+from ..pivot import arguments_object, data_url, obj
 
 _SYSTEM_ROLES = frozenset({"system", "developer"})
 _THINKING = frozenset({"thinking", "redacted_thinking"})
@@ -165,9 +165,9 @@ def _tool_use(item: Any, index: int, position: int) -> Json:
         "name": function["name"],
         "input": arguments_object(function.get("arguments")),
     }
-    if isinstance(item.get("cache_control"), dict):
-        block["cache_control"] = item["cache_control"]
-    return block
+    own = obj(obj(item.get("extra_content")).get("anthropic"))
+    block.update({name: own[name] for name in ("caller", "toolset_name") if own.get(name) is not None})
+    return _cached(block, item)
 
 
 def tool_id(identity: Any, fallback: str) -> str:

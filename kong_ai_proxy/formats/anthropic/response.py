@@ -7,7 +7,15 @@ from typing import Any
 from ...core.call import Call
 from ...core.json import Json, dumps_text
 from ..pivot import not_an_answer, objects, text
-from .blocks import count_output, finish_reason, openai_tier, refusal, split_citations, stop_fields
+from .blocks import (
+    count_output,
+    finish_reason,
+    openai_tier,
+    refusal,
+    split_citations,
+    stop_fields,
+    tool_extras,
+)
 from .errors import read_stream_error
 from .json_mode import JSON_TOOL
 from .usage import read_usage
@@ -84,6 +92,7 @@ class _Message:
                     "id": text(block.get("id")) or f"call_{len(self.tool_calls)}",
                     "type": "function",
                     "function": {"name": text(block.get("name")), "arguments": arguments},
+                    **tool_extras(block),
                 }
             )
         else:

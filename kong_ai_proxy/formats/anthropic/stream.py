@@ -15,7 +15,15 @@ from ...core.usage import UsageSource
 from ...wire.sse import Event, FrameTooLarge, SSEDecoder
 from ..base import StreamItem
 from ..pivot import integer, obj, text, truncated
-from .blocks import count_output, finish_reason, openai_tier, refusal, split_citations, stop_fields
+from .blocks import (
+    count_output,
+    finish_reason,
+    openai_tier,
+    refusal,
+    split_citations,
+    stop_fields,
+    tool_extras,
+)
 from .errors import read_stream_error
 from .json_mode import JSON_TOOL
 from .usage import StreamUsage
@@ -162,6 +170,7 @@ class MessagesEvents:
                         "id": text(given.get("id")) or f"call_{block.tool}",
                         "type": "function",
                         "function": {"name": text(given.get("name")), "arguments": ""},
+                        **tool_extras(given),
                     }
                 )
             )

@@ -53,14 +53,16 @@ class Conditions:
 def plan_thinking(body: Json, model: Traits, conditions: Conditions, call: Call) -> Thought:
     """From `thinking` (Anthropic's form) or `reasoning_effort`. What cannot be had is noted as dropped."""
     explicit = body.get("thinking")
-    effort = body.get("reasoning_effort")
+    effort, config = body.get("reasoning_effort"), body.get("output_config")
     if isinstance(explicit, dict) and explicit:
         thought = _explicit(explicit, model, conditions, call)
-        if effort is not None and conditions.takes_effort:
+        if conditions.takes_effort and (thought.thinking or {}).get("type") == "adaptive" and effort:
             thought.effort = _level(str(effort), model)
         return thought
     if effort is None:
         return Thought()
+    if conditions.takes_effort and isinstance(config, dict) and config.get("effort"):
+        return Thought()  # said in Anthropic's own words already
     effort = str(effort)
     if effort == "none":
         return _none(model, conditions, call)

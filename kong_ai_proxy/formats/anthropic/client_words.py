@@ -1,0 +1,36 @@
+"""What whole messages and streams towards Anthropic's clients say alike: how an answer ended."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ...core.json import Json
+
+_STOP_REASONS: Final = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+    "function_call": "tool_use",
+    "content_filter": "refusal",
+}
+"""OpenAI's finish reason → Anthropic's stop reason. All others end as "end_turn"."""
+
+_OWN: Final = frozenset({"pause_turn", "refusal", "model_context_window_exceeded", "compaction"})
+
+
+def stop_reason(finish: Any, own: Json, has_tools: bool) -> str:
+    """Anthropic's stop reason; what Claude itself said wins over what OpenAI's form made of it."""
+    said = own.get("stop_reason")
+    if isinstance(said, str) and said in _OWN:
+        return said
+    if stop_sequence(own) is not None:
+        return "stop_sequence"
+    if has_tools and finish in ("stop", None):
+        return "tool_use"
+    return _STOP_REASONS.get(finish, "end_turn") if isinstance(finish, str) else "end_turn"
+
+
+def stop_sequence(own: Json) -> str | None:
+    """Which of the client's stop sequences ended the answer, if the provider said."""
+    found = own.get("stop_sequence")
+    return found if isinstance(found, str) else None
