@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from ...core.call import Call
 from ...core.json import Json, dumps_text
@@ -10,6 +10,15 @@ from ..pivot import integer, not_an_answer, obj, objects, text, utf8_size
 from .dialect import FINISH_REASONS, Dialect
 from .errors import error_in
 from .usage import note_tier, note_usage, shown_usage
+
+_MESSAGE_TYPES: Final[dict[str, type]] = {
+    "refusal": str,
+    "reasoning_content": str,
+    "annotations": list,
+    "audio": dict,
+    "function_call": dict,
+}
+"""Members of a message that clients read without looking twice; of another type they are left out."""
 
 
 def chat_answer(body: Any, call: Call, dialect: Dialect) -> Json:
@@ -34,7 +43,7 @@ def embeddings_answer(body: Any, call: Call, dialect: Dialect) -> Json:
         data.append({**item, "object": "embedding", "index": _index(item, index)})
     out["data"] = data
     usage = out.get("usage")
-    if isinstance(usage, dict):
+    if isinstance(usage, dict) and usage:
         note_usage(usage, call, dialect)
         out["usage"] = {**usage, "prompt_tokens": call.usage.prompt_tokens, "total_tokens": call.usage.total}
     else:
@@ -105,12 +114,14 @@ def _answer(body: Any, call: Call, dialect: Dialect, kind: str, read: Any) -> Js
     out["choices"] = [read(choice, index, call) for index, choice in enumerate(objects(out["choices"]))]
     call.finish_reasons = [choice["finish_reason"] for choice in out["choices"]]
     usage = out.get("usage")
-    if isinstance(usage, dict):
+    if isinstance(usage, dict) and usage:
         note_usage(usage, call, dialect)
         out["usage"] = shown_usage(usage)
     else:
         out.pop("usage", None)
     note_tier(out, call)
+    if not isinstance(out.get("system_fingerprint", ""), str):
+        del out["system_fingerprint"]
     return out
 
 
@@ -121,6 +132,7 @@ def _chat_choice(choice: Json, position: int, call: Call) -> Json:
     out["message"] = message
     inferred = "tool_calls" if message.get("tool_calls") else "stop"
     out["finish_reason"] = finish_reason(choice.get("finish_reason"), out) or inferred
+    _mend_logprobs(out)
     return out
 
 
@@ -129,8 +141,14 @@ def _text_choice(choice: Json, position: int, call: Call) -> Json:
     out["index"] = _index(choice, position)
     out["text"] = text(choice.get("text"))
     out["finish_reason"] = finish_reason(choice.get("finish_reason"), out) or "stop"
+    _mend_logprobs(out)
     call.output_bytes += utf8_size(out["text"])
     return out
+
+
+def _mend_logprobs(choice: Json) -> None:
+    if not isinstance(choice.get("logprobs"), dict):
+        choice["logprobs"] = None
 
 
 def _message(message: Any, call: Call) -> Json:
@@ -142,6 +160,9 @@ def _message(message: Any, call: Call) -> Json:
         content, thought = split_content(content)
         reasoning = thought or reasoning
     out["content"] = content if isinstance(content, str) else None
+    for name, kind in _MESSAGE_TYPES.items():
+        if not isinstance(out.get(name, kind()), kind):
+            del out[name]
     if isinstance(reasoning, str) and reasoning and not out.get("reasoning_content"):
         out["reasoning_content"] = reasoning
     calls = [_tool_call(item, call) for item in objects(out.pop("tool_calls", None))]
@@ -160,10 +181,13 @@ def _tool_call(item: Json, call: Call) -> Json:
         arguments = arguments_text(function.get("arguments")) or "{}"
         out["function"] = {**function, "name": text(function.get("name")), "arguments": arguments}
         call.output_bytes += utf8_size(arguments)
+    elif isinstance(custom := item.get("custom"), dict):
+        out["type"] = "custom"
+        out["custom"] = {**custom, "name": text(custom.get("name")), "input": text(custom.get("input"))}
+        call.output_bytes += utf8_size(out["custom"]["input"])
     else:
-        out["type"] = text(item.get("type")) or "function"
-        if out["type"] == "function":
-            out["function"] = {"name": "", "arguments": "{}"}
+        out["type"] = "function"
+        out["function"] = {"name": "", "arguments": "{}"}
     return out
 
 

@@ -148,7 +148,7 @@ class OpenAIStream:
     def _chunk(self, chunk: Json) -> Json | None:
         """One chunk, in place. None where nothing in it is for the client, or not yet."""
         usage = chunk.pop("usage", None)
-        if isinstance(usage, dict):
+        if isinstance(usage, dict) and usage:
             self._usage = usage
         choices = items(chunk.get("choices"))
         if not choices:
@@ -206,9 +206,10 @@ class OpenAIStream:
             note_tier(chunk, call)
 
     def _state(self, item: Json, position: int) -> _Choice:
-        index = integer(item.get("index"))
-        if index is None:
-            index = item["index"] = position
+        index = item.get("index")
+        if type(index) is not int:
+            index = integer(index)
+            index = item["index"] = position if index is None else index
         state = self._choices.get(index)
         if state is None:
             state = self._choices[index] = _Choice()

@@ -10,6 +10,17 @@ from ...core.usage import Usage
 from ..pivot import integer, obj
 from .dialect import SERVICE_TIERS, Dialect
 
+_COUNTS: Final = frozenset(
+    {
+        "accepted_prediction_tokens",
+        "audio_tokens",
+        "cached_tokens",
+        "reasoning_tokens",
+        "rejected_prediction_tokens",
+    }
+)
+"""What OpenAI's detail objects count."""
+
 _CACHED: Final = (
     "prompt_cache_hit_tokens",
     "num_cached_tokens",
@@ -32,10 +43,12 @@ def note_usage(reported: Json, call: Call, dialect: Dialect) -> None:
 def note_tier(answer: Json, call: Call) -> None:
     """Note the tier an answer or chunk was served at; a word that is not OpenAI's is set apart, in place."""
     tier = answer.get("service_tier")
-    if isinstance(tier, str) and tier:
+    if isinstance(tier, str) and tier in SERVICE_TIERS:
         call.usage.service_tier = tier
-        if tier not in SERVICE_TIERS:
-            answer["native_service_tier"] = answer.pop("service_tier")
+    elif tier is not None:
+        del answer["service_tier"]
+        if isinstance(tier, str) and tier:
+            call.usage.service_tier = answer["native_service_tier"] = tier
 
 
 def _adds_reasoning(usage: Usage) -> bool:
@@ -52,6 +65,14 @@ def shown_usage(reported: Json) -> Json:
             usage[name] = integer(usage.get(other)) or 0
     if integer(usage.get("total_tokens")) is None:
         usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
+    for name in ("prompt_tokens_details", "completion_tokens_details"):
+        details = usage.get(name)
+        if isinstance(details, dict):
+            wrong = [key for key in _COUNTS & details.keys() if integer(details[key]) is None]
+            if wrong:
+                usage[name] = {key: value for key, value in details.items() if key not in wrong}
+        elif details is not None:
+            del usage[name]
     cached = _cached(reported)
     if cached is not None and integer(obj(usage.get("prompt_tokens_details")).get("cached_tokens")) is None:
         usage["prompt_tokens_details"] = {**obj(usage.get("prompt_tokens_details")), "cached_tokens": cached}
