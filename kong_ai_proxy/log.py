@@ -246,6 +246,19 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
         root.addHandler(_Bridge(logging.WARNING))
 
 
+def take_over_gevent() -> None:
+    """What fails in a greenlet nobody waits for becomes a line here, not a bare traceback on stderr."""
+    import gevent
+
+    logger = get_logger("gevent")
+
+    def print_exception(context: Any, kind: Any, value: Any, trace: Any) -> None:
+        text = "".join(traceback.format_exception(kind, value, trace)) if kind else str(value)
+        logger.error("greenlet_failed", context=repr(context), traceback=text)
+
+    gevent.get_hub().print_exception = print_exception
+
+
 class _Bridge(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         level = "error" if record.levelno >= logging.ERROR else "warning"

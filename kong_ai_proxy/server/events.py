@@ -85,11 +85,12 @@ class Event:
         self.waits_for: str | None = None
         """The PDK method whose value Kong owes us; None while the handler runs."""
         self.touched = time.monotonic()
-        self._greenlet = HandlerGreenlet(self._run, parent=gevent.get_hub())
+        self._greenlet: HandlerGreenlet | None = HandlerGreenlet(self._run, parent=gevent.get_hub())
         self._greenlet.event = self
 
     def start(self) -> None:
         """Run the handler until its first PDK call or its end. In the hub only, as `step` and `end`."""
+        assert self._greenlet is not None
         self._greenlet.switch()
 
     def step(self, peer: Peer, msgid: int, value: Any, error: Any) -> None:
@@ -98,12 +99,13 @@ class Event:
         self._msgid = msgid
         self.waits_for = None
         self.touched = time.monotonic()
+        assert self._greenlet is not None
         self._greenlet.switch(value, error)
 
     def end(self) -> None:
         """Unwind the handler; Kong gets nothing any more."""
         self.ended = True
-        if not self._greenlet.dead:
+        if self._greenlet is not None:
             self._greenlet.throw(EventEnded)
 
     def call(self, method: str, args: tuple[Any, ...]) -> Any:
@@ -138,6 +140,7 @@ class Event:
             self._fail()
         finally:
             self.ended = True
+            self._greenlet = None  # no cycle for the garbage collector
             self._events.forget(self)
 
     def _fail(self) -> None:

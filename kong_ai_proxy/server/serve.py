@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -13,7 +14,7 @@ import gevent
 import gevent.event
 
 from ..exchange.tickets import TicketStore
-from ..log import get_logger
+from ..log import get_logger, take_over_gevent
 from ..plugin import PHASES, PLUGINS, Context
 from . import parent
 from .address import RelayAddress
@@ -164,6 +165,7 @@ def serve(options: Options) -> int:
     from ..relay.server import RelayServer
     from .sockets import SocketInUse
 
+    take_over_gevent()
     server = Server(options, RelayServer)
     try:
         server.start()
@@ -175,6 +177,9 @@ def serve(options: Options) -> int:
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, server.stop, signal.Signals(number).name)
+    # What is there now stays: the garbage collector need not look at it again.
+    gc.collect()
+    gc.freeze()
     kong: Any = parent.kong_parent()
     if kong is not None:
         parent.watch(kong, lambda: server.stop("Kong is gone"))

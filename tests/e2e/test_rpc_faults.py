@@ -48,7 +48,6 @@ def run(client: RpcClient, instance: int, phase: str, gateway: Gateway | None = 
 def handler_greenlets() -> int:
     from kong_ai_proxy.server.pdk import HandlerGreenlet
 
-    gc.collect()
     return sum(1 for thing in gc.get_objects() if isinstance(thing, HandlerGreenlet))
 
 

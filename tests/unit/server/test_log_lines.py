@@ -171,6 +171,21 @@ def test_libraries_report_here_too(stream):
     assert line["message"] == "careful: Bearer ***"
 
 
+def test_failed_greenlets_report_here_too(stream):
+    import gevent
+
+    hub = gevent.get_hub()
+    try:
+        log.take_over_gevent()
+        gevent.spawn(lambda: {}["Bearer abcdefgh12345678"])
+        gevent.sleep(0.01)
+    finally:
+        del hub.print_exception
+    [line] = lines(stream)
+    assert line["event"] == "greenlet_failed"
+    assert "KeyError: 'Bearer ***'" in line["traceback"]
+
+
 @given(st.text(min_size=4, max_size=40), st.text(max_size=30), st.text(max_size=30))
 def test_no_known_secret_survives(secret, before, after):
     known = Secrets()
