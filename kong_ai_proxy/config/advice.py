@@ -10,6 +10,7 @@ from .entries import Path, is_placeholder
 from .errors import Problem, format_path
 from .models import AdvancedConfig, Options, ProxyConfig, Record
 from .spec import Spec, fields_of
+from .templates import template_texts, without_templates
 
 _TTL: Final = re.compile(r"\d+(\.\d+)?[hm]")
 _ABOVE: Final = re.compile(r"\d+(\.\d+)?[km]?", re.IGNORECASE)
@@ -29,6 +30,9 @@ def config_advice(config: ProxyConfig | AdvancedConfig) -> Iterator[Problem]:
         if (auth.aws_access_key_id is None) != (auth.aws_secret_access_key is None):
             yield f"{prefix}auth", "aws_access_key_id and aws_secret_access_key work together only"
         yield from ((f"{prefix}model.options.{path}", text) for path, text in _options(target.model.options))
+        for field, text in template_texts(target.model):
+            if "$(" in without_templates(text):
+                yield f"{prefix}{field}", "looks like a template but is none; it would be used as it stands"
     if isinstance(config, AdvancedConfig) and config.balancer.tokens_count_strategy == "llm-accuracy":
         yield "balancer.tokens_count_strategy", "llm-accuracy needs Kong's ai-llm-as-judge plugin beside it"
 
@@ -58,6 +62,8 @@ def _secrets(value: Any, spec: Spec, path: Path) -> Iterator[Problem]:
     elif spec.element and isinstance(value, list):
         for index, item in enumerate(value):
             yield from _secrets(item, spec.element, (*path, index))
+    elif isinstance(value, dict) and any(str(key).startswith("vault:") for key in value):
+        yield format_path(path), "put the vault reference in quotes: YAML takes its braces for a map"
     elif isinstance(value, str):
         reference = _REFERENCE.search(value)
         if reference and not spec.referenceable:

@@ -129,8 +129,17 @@ def uses(config: ProxyConfig | AdvancedConfig) -> set[Source]:
     return found
 
 
-def has_template(text: str) -> bool:
-    return _TEMPLATE.search(text) is not None
+def template_texts(model: Model) -> Iterator[tuple[str, str]]:
+    """The texts that may hold templates, with their paths below the target."""
+    if model.name:
+        yield "model.name", model.name
+    for path, text in _texts(model.options):
+        yield ".".join(("model.options", *path)), text
+
+
+def without_templates(text: str) -> str:
+    """The text's own part."""
+    return _TEMPLATE.sub("", text)
 
 
 def _lookup(headers: Mapping[str, str], captures: Mapping[str, str], query: str) -> Lookup:

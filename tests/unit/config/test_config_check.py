@@ -180,6 +180,22 @@ model:
     assert "whole value" in findings(plugin(partial))[0].message
 
 
+def test_a_reference_without_quotes() -> None:
+    config = GOOD.replace('"{vault://env/openai}"', "{vault://env/openai}")
+    assert [(found.severity, found.path) for found in findings(plugin(config))] == [
+        ("error", "auth.header_value"),
+        ("warning", "auth.header_value"),
+    ]
+    assert "quotes" in findings(plugin(config))[1].message
+
+
+def test_what_only_looks_like_a_template() -> None:
+    config = GOOD.replace("{provider: openai}", "{provider: openai, name: $(headers.a)-$(header.x-model)}")
+    (found,) = findings(plugin(config))
+    assert (found.severity, found.path) == ("warning", "model.name")
+    assert findings(plugin(config.replace("$(header.", "$(headers."))) == []
+
+
 def test_the_service_around_it() -> None:
     text = plugin(GOOD).replace("  retries: 0\n  read_timeout: 900000\n", "  read_timeout: 60000\n")
     assert told(text) == [("warning", 3, "retries"), ("warning", 5, "read_timeout")]
