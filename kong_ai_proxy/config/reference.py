@@ -67,6 +67,12 @@ Besides each field's own type and range:
 - An access rule of type `header` needs a `key`; `ip` takes addresses and networks.
 
 Kong's Admin API refuses most of this by itself. The rest is refused when the plugin instance starts.
+
+## Control planes
+
+Kong learns a plugin's schema from `pluginserver_*_query_cmd`; `cat schema/kong-ai-proxy.json` is enough, also on a
+control plane of your own, where no plugin server runs. For a control plane that takes a Lua schema instead
+(Konnect) there is `schema/lua/<plugin>/schema.lua`.
 """
 
 
