@@ -100,7 +100,7 @@ from kong_ai_proxy.server.address import RelayAddress
 from kong_ai_proxy.server.rpc import RpcServer
 from kong_ai_proxy.server.serve import plugins
 
-# The relay is not measured here, so its part of the tickets' life is played: redeemed at once, its record always there.
+# The relay is not measured here, so its part of a ticket's life is played: redeemed at once, the re
 class Tickets(TicketStore):
     def file(self, ticket):
         token = super().file(ticket)
@@ -299,10 +299,12 @@ def main() -> int:
             ratios.append(our.rate / their.rate)
     with server(_PLUGIN_SERVER) as ours:
         for connections in (1, args.connections):
-            row("access + log, usage filter", measure(ours, with_filter, "kong-ai-proxy", args.seconds, connections),
-                connections)  # fmt: skip
-            row("access + response + log, no filter",
-                measure(ours, without_filter, "kong-ai-proxy", args.seconds, connections), connections)  # fmt: skip
+            for name, request in (
+                ("access + log, usage filter", with_filter),
+                ("access + response + log, no filter", without_filter),
+            ):
+                result = measure(ours, request, "kong-ai-proxy", args.seconds, connections)
+                row(name, result, connections)
     ratio = statistics.median(ratios)
     print(f"\nempty phase: {ratio:.2f} times kong-pdk's rate (median of {len(ratios)}); the bar is {BAR}")
     print(f"driver's own CPU: {resource.getrusage(resource.RUSAGE_SELF).ru_utime:.1f} s")
