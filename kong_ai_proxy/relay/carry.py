@@ -28,6 +28,11 @@ USAGE_HEADER: Final = "x-kong-ai-usage"
 _FOREVER: Final = 30 * 24 * 3600.0
 """Seconds, where no limit is configured."""
 _SSE: Final = "text/event-stream"
+_LAST_EVENTS: Final = (b"data: [DONE]", b"event: message_stop")
+_LAST_EVENT_MAX: Final = 128
+"""Bytes; longer than any of them with what stands in it."""
+_LINGER: Final = 0.1
+"""Seconds to wait for the end of an answer whose last event has come."""
 
 log = get_logger("relay")
 
@@ -194,11 +199,18 @@ class Journey:
         clock = time.monotonic
         until = clock() + self._longest if self._longest else math.inf
         patience = attempt.timeouts.read or _FOREVER
+        # Clients hang up when they have read the last event (OpenAI's SDKs do). Where the record follows it,
+        # both go in one write: Kong would drop the record together with the client.
+        in_band = self._in_band(stream)
+        last = b""
         while True:
             try:
                 # One read, one send: a slow client keeps the provider waiting, and memory holds one piece.
-                data = read(max(0.001, min(patience, until - clock())))
+                data = read(_LINGER if last else max(0.001, min(patience, until - clock())))
             except UpstreamFailure as failure:
+                if last:
+                    rest = last + stream.finish()  # complete, only the connection was not closed in order
+                    break
                 if not down.answered:
                     raise
                 if clock() >= until:
@@ -207,11 +219,14 @@ class Journey:
                     rest = stream.abort(_error_of(failure, attempt.call))
                 break
             if not data:
-                rest = stream.finish()
+                rest = last + stream.finish()
                 break
-            out = feed(data)
+            out = last + feed(data)
+            last = b""
+            if in_band and (at := _last_event(out)) >= 0:
+                last, out = out[at:], out[:at]
             if stream.failed is not None:
-                rest = out
+                rest = out + last
                 break
             if out:
                 if not down.answered:
@@ -220,7 +235,7 @@ class Journey:
                 send(head + (b"%x\r\n%b\r\n" % (len(out), out) if chunked else out))
                 head = b""
             if clock() >= until:
-                rest = stream.abort(self._too_long())
+                rest = last + (stream.finish() if last else stream.abort(self._too_long()))
                 break
         answer.close()
         if not down.answered:
@@ -328,3 +343,13 @@ def _error_of(failure: UpstreamFailure, call: Call) -> ApiError:
     if failure.kind == "timeout":
         return ApiError(504, f"{call.provider}: {failure}", type="timeout_error", code="upstream_timeout")
     return ApiError(502, f"{call.provider}: {failure}", code="upstream_error")
+
+
+def _last_event(out: bytes) -> int:
+    """Where the event begins that ends a complete stream, -1 if it is not at the end of `out`."""
+    from_ = max(0, len(out) - _LAST_EVENT_MAX)
+    for event in _LAST_EVENTS:
+        at = out.rfind(event, from_)
+        if at == 0 or (at > 0 and out[at - 1] == 0x0A):
+            return at
+    return -1
