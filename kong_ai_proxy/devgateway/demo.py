@@ -189,7 +189,7 @@ def _chat(style: Style, target: Target, url: str, log_file: Any, stream: bool) -
     record = log_file.wait(1)[0]
     proxy = (record.get("ai") or {}).get("proxy") or {}
     if not proxy.get("usage", {}).get("total_tokens"):
-        raise RuntimeError("no usage in the log record")
+        raise RuntimeError(f"no usage in the log record: {proxy or record}")
     style.answered(ended - started, (first or ended) - started)
     style.usage(proxy)
 
