@@ -12,9 +12,12 @@ from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from ..core.call import Call
+from ..core.http import Url
 from ..formats.base import Adapter
+from ..formats.ollama import ollama_adapter
 from ..formats.openai.dialect import Dialect
-from .compatible import CompatibleProvider
+from .compatible import CompatibleProvider, missing
+from .ollama import served_at
 
 
 class Mistral(CompatibleProvider):
@@ -50,11 +53,18 @@ class Mistral(CompatibleProvider):
     )
 
     def adapter(self, call: Call) -> Adapter:
-        if call.options.mistral_format == "ollama":
-            from ..formats.ollama import ollama_adapter
+        return ollama_adapter(call.operation) if _is_ollama(call) else super().adapter(call)
 
-            return ollama_adapter(call.operation)
-        return super().adapter(call)
+    def url(self, call: Call) -> Url:
+        if not _is_ollama(call):
+            return super().url(call)
+        if not call.options.upstream_url:
+            raise missing("upstream_url", self.name)
+        return served_at(call.options.upstream_url, call)
+
+
+def _is_ollama(call: Call) -> bool:
+    return call.options.mistral_format == "ollama"
 
 
 PROVIDER: Final = Mistral()

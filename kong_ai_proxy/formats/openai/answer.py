@@ -147,6 +147,7 @@ def _text_choice(choice: Json, position: int, call: Call) -> Json:
 
 
 def _mend_logprobs(choice: Json) -> None:
+    """OpenAI's form always has the member."""
     if not isinstance(choice.get("logprobs"), dict):
         choice["logprobs"] = None
 

@@ -216,3 +216,27 @@ def test_hugging_faces_options_are_headers() -> None:
     call = make_call("huggingface", options={"huggingface": {"use_cache": False, "wait_for_model": True}})
     assert provider("huggingface").headers(call) == {"x-use-cache": "false", "x-wait-for-model": "true"}
     assert provider("huggingface").headers(make_call("huggingface")) == {}
+
+
+class TestMistralOnOllama:
+    """`mistral_format: ollama`: a server of one's own, in Ollama's form and at its paths."""
+
+    @pytest.mark.parametrize(
+        ("operation", "given", "expected"),
+        [
+            ("chat", "http://ollama.local:11434", "http://ollama.local:11434/api/chat"),
+            ("embeddings", "http://ollama.local:11434/", "http://ollama.local:11434/api/embed"),
+            ("chat", "http://ollama.local:11434/api/chat", "http://ollama.local:11434/api/chat"),
+        ],
+    )
+    def test_the_address(self, operation: str, given: str, expected: str) -> None:
+        assert url("mistral", operation, mistral_format="ollama", upstream_url=given) == expected
+
+    def test_the_form(self) -> None:
+        options = {"mistral_format": "ollama", "upstream_url": "http://ollama.local"}
+        call = make_call("mistral", options=options)
+        assert provider("mistral").adapter(call).format == "ollama"
+
+    def test_without_an_address(self) -> None:
+        with pytest.raises(ApiError, match="upstream_url"):
+            url("mistral", mistral_format="ollama")

@@ -271,6 +271,7 @@ class TestAnswers:
                         ],
                     },
                     "finish_reason": "tool_calls",
+                    "logprobs": None,
                 }
             ],
             "usage": {"prompt_tokens": 4, "completion_tokens": 0, "total_tokens": 4},
