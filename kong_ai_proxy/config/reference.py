@@ -71,8 +71,8 @@ Kong's Admin API refuses most of this by itself. The rest is refused when the pl
 ## Control planes
 
 Kong learns a plugin's schema from `pluginserver_*_query_cmd`; `cat schema/kong-ai-proxy.json` is enough, also
-on a control plane of your own, where no plugin server runs. For a control plane that takes a Lua schema instead
-(Konnect) there is `schema/lua/<plugin>/schema.lua`.
+on a control plane of your own, where no plugin server runs. For one that takes a Lua schema instead (Konnect)
+there is `schema/lua/<plugin>/schema.lua`.
 """
 
 
