@@ -55,7 +55,8 @@ class EndlessTickets(TicketStore):
 
 def main() -> None:
     log.configure("error")
-    relay = RelayServer(("127.0.0.1", 0), EndlessTickets(int(sys.argv[1])), log_usage=lambda record: None)
+    tickets = EndlessTickets(int(sys.argv[1]))
+    relay = RelayServer(("127.0.0.1", 0), tickets, log_usage=lambda record: None, settle=True)
     relay.start()
     print(relay.port, flush=True)
     gevent.get_hub().join()

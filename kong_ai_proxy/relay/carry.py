@@ -277,7 +277,7 @@ class Journey:
         return self._ticket.filter_installed and stream.content_type.startswith(_SSE)
 
     def _comment(self, stream: StreamTranslation) -> bytes:
-        record = self._record = self._exchange.record()
+        record = self._note()
         if record is None:
             return b""
         if self._in_band(stream):
@@ -296,7 +296,7 @@ class Journey:
         down = self._down
         if not down.body_complete:
             down.drain()
-        record = self._record = self._exchange.record()
+        record = self._note()
         in_band = False
         if record is None:
             pass
@@ -314,6 +314,14 @@ class Journey:
         finally:
             self._delivered = self._delivered or down.head_sent
 
+    def _note(self) -> Json | None:
+        """The record. A mistake in making it must not cost the client its answer."""
+        try:
+            self._record = self._exchange.record()
+        except Exception:
+            log.exception("no log record could be made")
+        return self._record
+
     def _end(self, *, partial: bool = False) -> None:
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
@@ -325,7 +333,7 @@ class Journey:
         if self._delivered:
             return
         self._delivered = True
-        record = self._record or self._exchange.record()
+        record = self._record or self._note()
         if record is None:
             return
         if self._ticket.buffered:

@@ -18,6 +18,9 @@ _RECV: Final = 64 * 1024
 _SURPLUS: Final = 64 * 1024
 """Bytes of a next request that may come while one is answered, before the client is taken for broken."""
 
+_FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection", "content-encoding"})
+"""Headers that are the relay's own business: how this answer is framed, not how the provider's was."""
+
 _REASONS: Final = {
     200: "OK", 201: "Created", 202: "Accepted", 204: "No Content", 400: "Bad Request", 401: "Unauthorized",
     403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 408: "Request Timeout", 409: "Conflict",
@@ -51,7 +54,7 @@ class Limits:
     answer: int = 512 * 1024 * 1024
     """A whole answer of a provider."""
     stream_seconds: float = 0.0
-    """A streamed answer, from its head to its last byte, where the plugin instance sets no limit. 0 is none."""
+    """A streamed answer, from its head to its last byte, where the instance sets no limit. 0 is none."""
 
 
 class ClientGone(BaseException):
@@ -343,7 +346,8 @@ class Downstream:
         status = response.status
         lines = [_status_line(status)]
         for name, value in response.headers.items():
-            lines.append(f"{name}: {value}")
+            if name not in _FRAMING:
+                lines.append(f"{name}: {value}")
         if status >= 200 and status not in (204, 304):
             lines.append(f"content-length: {len(response.body)}")
         if self.closing or self._http10:
@@ -362,7 +366,8 @@ class Downstream:
         """The head of an answer of unknown length, to be sent with its first bytes."""
         lines = [_status_line(status)]
         for name, value in headers.items():
-            lines.append(f"{name}: {value}")
+            if name not in _FRAMING:
+                lines.append(f"{name}: {value}")
         if not self._http10:
             lines.append("transfer-encoding: chunked")
         if self.closing or self._http10:

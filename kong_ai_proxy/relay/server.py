@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from ..log import get_logger
 from .carry import Authenticate, Encode, Journey, LogUsage, Open, Parts, too_large
 from .connection import Connection
 from .downstream import BadMessage, BodyTooLarge, ClientGone, Downstream, Limits, RequestUpload
+from .memory import Settling
 from .upstream import UpstreamClient
 
 log = get_logger("relay")
@@ -46,9 +48,11 @@ class RelayServer:
         encode: Encode | None = None,
         log_usage: LogUsage | None = None,
         backlog: int = 1024,
+        settle: bool = False,
     ) -> None:
         """`open`, `authenticate`, `encode` and `log_usage` are those of `exchange`, `auth`, `accounting` and
-        the log unless given; port 0 takes a free one."""
+        the log unless given; port 0 takes a free one. `settle`: keep the garbage collector's pauses short in
+        the whole process (see `memory`), as suits one that serves."""
         self._limits = limits or Limits()
         self._tickets = tickets
         self._client = client or UpstreamClient()
@@ -66,7 +70,8 @@ class RelayServer:
         self._connections: dict[Any, Downstream] = {}
         """By the greenlet that serves it."""
         self._stopping = False
-        self._refused_at = 0.0
+        self._refused_at = -math.inf
+        self._settling = Settling() if settle else None
 
     def start(self) -> None:
         """Listens. Raises OSError where the address is taken."""
@@ -143,6 +148,8 @@ class RelayServer:
                 return
             if not down.body_complete:
                 down.drain()
+            if self._settling is not None:
+                self._settling.exchanged()
             if down.closing:
                 down.linger()
                 return

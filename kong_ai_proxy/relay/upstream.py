@@ -334,11 +334,12 @@ class UpstreamClient:
                     connection.send_all(head, request.body, timeouts.write)
                 else:
                     _send_upload(connection, head, request.upload, timeouts.write)
-            except TimedOut:
-                raise UpstreamFailure("timeout", "the provider did not take the request in time") from None
-            except ConnectionBroken as error:
-                # An early answer (413, 401) may have come before the provider closed.
+            except (TimedOut, ConnectionBroken) as error:
+                # An early answer (413, 401) may be there, from a provider that does not care for the rest.
                 if not self._early_answer(channel):
+                    if isinstance(error, TimedOut):
+                        text = "the provider did not take the request in time"
+                        raise UpstreamFailure("timeout", text) from None
                     if reused:
                         raise _Stale from None
                     raise UpstreamFailure("error", f"the provider broke the connection ({error})") from None

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import gevent
@@ -166,7 +167,7 @@ def serve(options: Options) -> int:
     from .sockets import SocketInUse
 
     take_over_gevent()
-    server = Server(options, RelayServer)
+    server = Server(options, partial(RelayServer, settle=True))
     try:
         server.start()
     except SocketInUse as error:

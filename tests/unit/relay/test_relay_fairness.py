@@ -1,0 +1,80 @@
+"""Nobody keeps the loop to himself, and the collector's pauses stay out of the way."""
+
+from __future__ import annotations
+
+import gc
+import time
+
+import gevent
+import pytest
+from relay_support import Peer, every, provider_of, relay_world
+
+from kong_ai_proxy.relay import memory
+from kong_ai_proxy.relay.connection import Connection, StdSocket
+
+
+def test_endless_stream_lets_others_run() -> None:
+    """Both ends are always ready: without a turn for others this would never come back to the loop."""
+    ours, theirs = gevent.socket.socketpair()
+    ours_fd, theirs_fd = ours.detach(), theirs.detach()
+    reader = Connection(StdSocket(fileno=ours_fd))
+    writer = StdSocket(fileno=theirs_fd)
+    turns = [0]
+    turns_before = []
+
+    def other() -> None:
+        while True:
+            turns[0] += 1
+            gevent.sleep(0)
+
+    running = gevent.spawn(other)
+    gevent.sleep(0)
+    for _ in range(200):
+        writer.send(b"x" * 100)
+        assert len(reader.recv(100, 1.0)) == 100
+        turns_before.append(turns[0])
+    running.kill()
+    reader.close()
+    writer.close()
+    assert turns_before[-1] - turns_before[0] >= 10
+
+
+def test_large_answers_do_not_stall_small_ones() -> None:
+    def script(peer: Peer, head: bytes, body: bytes) -> None:
+        if body == b"big":
+            peer.stream_head()
+            for _ in range(300):
+                peer.chunk(b"x" * 100_000)
+            peer.end()
+        else:
+            peer.answer(b"{}")
+
+    with relay_world() as world, provider_of(every(script)) as provider:
+        world.to(provider)
+        big = gevent.spawn(world.post, b"big")
+        worst = 0.0
+        with world.connect() as client:
+            while not big.ready():
+                began = time.monotonic()
+                assert client.post(b"{}").status == 200
+                worst = max(worst, time.monotonic() - began)
+        assert len(big.value.body) > 30_000_000
+        assert worst < 0.5
+
+
+def test_settling_at_few_moments(monkeypatch: pytest.MonkeyPatch) -> None:
+    settled = []
+    settling = memory.Settling()
+    monkeypatch.setattr(memory, "settle", lambda: settled.append(settling._exchanges))
+    for _ in range(5000):
+        settling.exchanged()
+    assert settled == [1, 16, 256, 4096]
+
+
+def test_settle_exempts_what_is_loaded() -> None:
+    before = gc.get_freeze_count()
+    try:
+        memory.settle()
+        assert gc.get_freeze_count() > before + 1000
+    finally:
+        gc.unfreeze()
