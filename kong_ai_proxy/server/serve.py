@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import time
@@ -178,9 +177,6 @@ def serve(options: Options) -> int:
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, server.stop, signal.Signals(number).name)
-    # What is there now stays: the garbage collector need not look at it again.
-    gc.collect()
-    gc.freeze()
     kong: Any = parent.kong_parent()
     if kong is not None:
         parent.watch(kong, lambda: server.stop("Kong is gone"))
