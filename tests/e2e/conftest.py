@@ -1,0 +1,40 @@
+"""The gateway that end-to-end tests run against: the embedded one, and a real Kong where there is one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from gateway_support import Gateway, kinds, make
+
+from kong_ai_proxy.mockllm import MockLLM
+
+
+@pytest.fixture(scope="session", params=kinds())
+def running_gateway(request: pytest.FixtureRequest) -> Iterator[Gateway]:
+    """One gateway for all tests of a worker."""
+    gateway = make(request.param)
+    gateway.start()
+    try:
+        yield gateway
+    finally:
+        gateway.stop()
+
+
+@pytest.fixture
+def gateway(running_gateway: Gateway) -> Gateway:
+    """The gateway, with nothing scripted at its mock and no log record unread."""
+    running_gateway.mock.reset()
+    running_gateway.log.records()
+    return running_gateway
+
+
+@pytest.fixture
+def mock(gateway: Gateway) -> MockLLM:
+    """The mock providers behind the gateway."""
+    return gateway.mock
