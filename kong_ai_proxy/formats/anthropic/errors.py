@@ -32,6 +32,7 @@ _OPENAI_TYPE = {
 }
 """Where OpenAI has a name of its own; the other names are the same or have no counterpart."""
 
+
 def read_error(status: int, headers: Headers, body: bytes, call: Call) -> ApiError:
     """A whole error answer. Its status is kept, whatever the body looks like."""
     parsed = decoded(body)

@@ -90,9 +90,7 @@ def write_usage(usage: Usage) -> Json:
         "cache_read_input_tokens": read,
     }
     if usage.cache_write_by_ttl:
-        result["cache_creation"] = {
-            name: usage.cache_write_by_ttl.get(ttl, 0) for name, ttl in _TTLS.items()
-        }
+        result["cache_creation"] = {name: usage.cache_write_by_ttl.get(ttl, 0) for name, ttl in _TTLS.items()}
     if usage.reasoning_tokens is not None:
         result["output_tokens_details"] = {"thinking_tokens": usage.reasoning_tokens}
     if usage.service_tier is not None:
