@@ -283,7 +283,7 @@ def decoded(body: bytes) -> Any:
 def error_text(body: bytes, limit: int = 2000) -> str:
     """A body that is not JSON as an error's message: plain text kept, markup left out."""
     found = body.decode("utf-8", "replace").strip()
-    if not found or found[:1] == "<":
+    if found in ("", "null") or found[0] == "<":
         return ""
     return found[:limit]
 

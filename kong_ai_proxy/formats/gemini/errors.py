@@ -24,9 +24,11 @@ _KEY_REASONS = frozenset({"API_KEY_INVALID", "API_KEY_SERVICE_BLOCKED", "CONSUME
 def google_error(status: int, headers: Headers, body: bytes) -> ApiError:
     """From an error answer's body: an object, a list of one, or text."""
     kept = kept_headers(headers)
-    error = error_object(decoded(body))
+    value = decoded(body)
+    error = error_object(value)
     if error is None:
-        return ApiError(status, error_text(body) or f"Gemini answered with status {status}", headers=kept)
+        # From something before Google, perhaps.
+        error = {"message": obj(value).get("message") if value is not None else error_text(body)}
     return api_error(error, status, kept)
 
 
