@@ -27,6 +27,7 @@ from ..core.http import ClientRequest, ClientResponse
 from ..core.json import Json, dumps
 from ..formats import client_format
 from ..formats.base import ClientFormat
+from .access import restrict
 from .attempt import Attempt, FailureKind
 from .carry import JSON_TYPE, Carrier
 from .instance import Instance, Timeouts
@@ -59,7 +60,9 @@ class Exchange:
         if ticket.captures and not request.captures:
             request.captures = ticket.captures
         _client(ticket.instance)
-        return cls(make_plan(ticket.instance, request), ticket)
+        plan = make_plan(ticket.instance, request)
+        restrict(plan, ticket)
+        return cls(plan, ticket)
 
     def next_attempt(self) -> Attempt | None:
         """The next target's attempt; None if there is none (left). Raises ApiError when nothing was tried

@@ -1,0 +1,36 @@
+"""`config.acls` applied to a plan: only targets that this client may use stay candidates."""
+
+from __future__ import annotations
+
+from ..balancer.access import Subject, permits
+from ..core.errors import ApiError
+from .plan import Plan
+from .tickets import Ticket
+
+
+def restrict(plan: Plan, ticket: Ticket) -> None:
+    """Take out the candidates that the access rules forbid, in place. Raises ApiError (403) if none is
+    left."""
+    acls = plan.instance.acls
+    if acls is None:
+        return
+    headers = plan.request.headers
+    subject = Subject(
+        consumer=ticket.consumer,
+        consumer_groups=ticket.consumer_groups,
+        headers=headers,
+        # Kong sets both itself, whatever the client sent:
+        # https://developer.konghq.com/gateway/traffic-control/proxying/.
+        ip=headers.get("x-real-ip", ""),
+        path=headers.get("x-forwarded-path", plan.request.path).partition("?")[0],
+    )
+    targets = plan.instance.targets
+    allowed = []
+    for index in plan.candidates:
+        model = targets[index].model
+        names = (plan.model, plan.resolved[index].name, model.model_alias or "")
+        if permits(acls, subject, model.provider, names):
+            allowed.append(index)
+    if not allowed:
+        raise ApiError(403, "access to this model is denied", code="access_denied")
+    plan.candidates = allowed
