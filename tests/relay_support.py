@@ -283,6 +283,8 @@ class World:
     attempts: list[FakeAttempt] = field(default_factory=list)
     logged: list[Json] = field(default_factory=list)
     clients: list[Client] = field(default_factory=list)
+    instance: Instance | None = None
+    """For the real exchange."""
     max_body: int = 0
     filter_installed: bool = True
     buffered: bool = False
@@ -291,7 +293,7 @@ class World:
     )
 
     def ticket(self) -> str:
-        instance = Instance(
+        instance = self.instance or Instance(
             plugin="kong-ai-proxy", plugin_id="p", targets=[self.target], llm_format="openai",
             response_streaming="allow", max_request_body_size=self.max_body, model_name_header=True,
             genai_category="text/generation", config={},
@@ -432,7 +434,10 @@ def relay_world(
     timeouts: Timeouts | None = None,
     tls: Any = None,
     ttl: float = 60.0,
+    real: bool = False,
+    **options: Any,
 ) -> Iterator[World]:
+    """A relay with the fake exchange, or the real one."""
     tickets = TicketStore(ttl)
     client = UpstreamClient(limits=pool, tls=tls)
     logged: list[Json] = []
@@ -441,16 +446,14 @@ def relay_world(
     def opened(ticket: Ticket, request: ClientRequest) -> Any:
         return world.open(ticket, request)
 
-    relay = RelayServer(
-        ("127.0.0.1", 0),
-        tickets,
-        limits=limits,
-        client=client,
-        open=opened,
-        authenticate=lambda request, call: None,
-        encode=lambda record, limit: "usage.partial=b" + "01"[record["usage"]["partial"]],
-        log_usage=logged.append,
-    )
+    given: dict[str, Any] = {"log_usage": logged.append}
+    if not real:
+        given |= {
+            "open": opened,
+            "authenticate": lambda request, call: None,
+            "encode": lambda record, limit: "usage.partial=b" + "01"[record["usage"]["partial"]],
+        }
+    relay = RelayServer(("127.0.0.1", 0), tickets, limits=limits, client=client, **(given | options))
     relay.start()
     world = World(relay, tickets, client, timeouts or Timeouts(5.0, 5.0, 5.0), logged=logged)
     try:

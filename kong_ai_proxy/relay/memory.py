@@ -27,7 +27,7 @@ class Settling:
 
 
 def settle() -> None:
-    """Collects garbage, then exempts what is left from collection. What of that becomes circular garbage later
-    is never freed: call it seldom."""
+    """Collects garbage, then exempts what is left from collection. What of that becomes circular garbage
+    later is never freed: call it seldom."""
     gc.collect()
     gc.freeze()
