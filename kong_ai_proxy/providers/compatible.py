@@ -30,10 +30,14 @@ class CompatibleProvider(Provider):
     """Its answers need no repair: a client that speaks OpenAI's form gets the provider's bytes."""
 
     def adapter(self, call: Call) -> Adapter:
-        return openai_adapter(call.operation, self.dialect)
+        return openai_adapter(call.operation, self.dialect_for(call))
 
     def observer(self, call: Call) -> Observer | None:
-        return openai_observer(self.dialect) if self.passes_through else None
+        return openai_observer(self.dialect_for(call)) if self.passes_through else None
+
+    def dialect_for(self, call: Call) -> Dialect:
+        """The dialect that this call is made in."""
+        return self.dialect
 
     def url(self, call: Call) -> Url:
         options = call.options

@@ -1,7 +1,9 @@
 """Mistral: its own API, or a self-hosted server in Mistral's or Ollama's form (`mistral_format`).
 
 It refuses every field it does not know (422, "Extra inputs are not permitted"): `seed` is `random_seed` here,
-`max_completion_tokens` is `max_tokens`. Usage comes on a stream's last chunk without asking (recorded).
+`max_completion_tokens` is `max_tokens`, and a message has what the schema of its role lists. A tool call's id
+must be nine letters and digits (400, "Tool call id was … but must be a-z, A-Z, 0-9, with a length of 9").
+Usage comes on a stream's last chunk without asking (recorded).
 
 Source: https://docs.mistral.ai/api/#tag/chat.
 """
@@ -48,7 +50,14 @@ class Mistral(CompatibleProvider):
                 "web_search_options",
             }
         ),
+        message_members={
+            "system": frozenset({"role", "content"}),
+            "user": frozenset({"role", "content"}),
+            "assistant": frozenset({"role", "content", "tool_calls", "prefix"}),
+            "tool": frozenset({"role", "content", "tool_call_id", "name"}),
+        },
         roles={"developer": "system"},
+        short_ids=True,
         thinking_parts=True,
     )
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
-from ..formats.openai.dialect import OPENAI
+from ..core.call import Call
+from ..formats.openai.dialect import COMPATIBLE, OPENAI, Dialect
 from .compatible import CompatibleProvider
 
 
@@ -24,6 +25,9 @@ class OpenAI(CompatibleProvider):
     }
     dialect = OPENAI
     passes_through = True
+
+    def dialect_for(self, call: Call) -> Dialect:
+        return COMPATIBLE if call.options.upstream_url else OPENAI
 
 
 PROVIDER: Final = OpenAI()

@@ -8,6 +8,7 @@ must be what was recorded, but for what is listed here:
 - `functions` are the former name of `tools`, which every provider takes;
 - the limit of output tokens, the seed, the embedding's size, earlier reasoning and the developer's role have
   another name at some providers (the tables below, from their documentation);
+- at Mistral, an id of a tool call stands for whichever it is, the same for call and result;
 - what the provider does not take is dropped, and must then be reported as dropped.
 """
 
@@ -59,7 +60,7 @@ _MAY_DROP = {
     "mistral": {"user", "store", "logit_bias"},
     "dashscope": {"messages.provider_specific_fields"},
     "cerebras": {"frequency_penalty", "presence_penalty"},
-    "openai": {"messages.reasoning", "messages.reasoning_content"},
+    "openai": {"messages.reasoning", "messages.reasoning_content", "logprobs", "top_logprobs", "temperature"},
 }
 
 
@@ -84,6 +85,8 @@ def _meaning(body: dict[str, Any], name: str, model: str) -> dict[str, Any]:
         values = body.pop("max_tokens", None), body.pop("max_completion_tokens", None)
         if values != (None, None):
             body[limit] = values[0] if values[1] is None else values[1]
+    if name == "mistral":
+        _number_calls(body)
     if name == "deepseek":
         for message in body.get("messages", []):
             if "reasoning" in message:
@@ -93,6 +96,16 @@ def _meaning(body: dict[str, Any], name: str, model: str) -> dict[str, Any]:
         for message in body.get("messages", []):
             message["role"] = "system" if message["role"] == "developer" else message["role"]
     return body
+
+
+def _number_calls(body: dict[str, Any]) -> None:
+    """Ids of tool calls by the order they appear in: Mistral's must be nine letters and digits."""
+    seen: dict[str, int] = {}
+    for message in body.get("messages", []):
+        for one in message.get("tool_calls") or []:
+            one["id"] = seen.setdefault(one["id"], len(seen))
+        if "tool_call_id" in message:
+            message["tool_call_id"] = seen.setdefault(message["tool_call_id"], len(seen))
 
 
 def _without(body: dict[str, Any], dropped: list[str]) -> dict[str, Any]:

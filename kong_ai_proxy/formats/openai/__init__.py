@@ -8,6 +8,7 @@ module                what is in it
 `adapter`             the provider side for the many that speak OpenAI's form with an accent (a `Dialect`)
 `dialect`             what such an accent is made of, as data
 `request`             the request in a dialect
+`messages`            its messages
 `answer`, `stream`    the whole and the streamed answer, brought to OpenAI's own form
 `functions`           the deprecated `functions`, towards clients
 `errors`              the five shapes errors come in

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 FINISH_REASONS: Final[dict[str, str]] = {
@@ -46,6 +46,9 @@ EXTENSIONS: Final = frozenset(
 )
 """Members of a message that are not OpenAI's (`kong_ai_proxy.formats`): a provider sees those it knows."""
 
+ANSWER_MEMBERS: Final = frozenset({"refusal", "annotations", "audio", "function_call"})
+"""Members of OpenAI's answers that a client hands back with the answer, and that OpenAI reads."""
+
 
 @dataclass(frozen=True, eq=False)
 class Dialect:
@@ -59,12 +62,18 @@ class Dialect:
     `max_completion_tokens`."""
     reasoning_models: tuple[str, ...] = ()
     """Prefixes of the models that take `max_completion_tokens` only."""
+    fixed_sampling: tuple[str, ...] = ()
+    """Prefixes of the models that refuse any temperature, penalty and so on but the default."""
     renamed: Mapping[str, str] = field(default_factory=dict)
     """Top-level request fields under another name here."""
     rejected: frozenset[str] = frozenset()
     """Top-level request fields this provider answers with an error: dropped, and reported as dropped."""
     known: frozenset[str] = frozenset()
-    """Of `EXTENSIONS`, what this provider reads in messages."""
+    """Of `EXTENSIONS` and `ANSWER_MEMBERS`, what this provider reads in messages."""
+    message_members: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By role: all that a message may have, where anything else is answered with an error."""
+    short_ids: bool = False
+    """Wants tool calls' ids to be nine letters and digits."""
     cache_control: bool = False
     """Reads `cache_control` on messages, parts and tools."""
     reasoning_field: str | None = None
@@ -77,4 +86,15 @@ class Dialect:
     """Reports reasoning tokens beside `completion_tokens`, not within."""
 
 
-OPENAI: Final = Dialect("openai", reasoning_models=("o1", "o3", "o4", "gpt-5"))
+_REASONING_MODELS: Final = ("o1", "o3", "o4", "gpt-5")
+
+COMPATIBLE: Final = Dialect("openai", reasoning_models=_REASONING_MODELS, known=ANSWER_MEMBERS)
+"""Whoever is called as OpenAI without being it (`upstream_url`): nothing is held back from them."""
+
+OPENAI: Final = replace(
+    COMPATIBLE,
+    fixed_sampling=_REASONING_MODELS,
+    # https://platform.openai.com/docs/api-reference/chat/create knows no such parameter.
+    rejected=frozenset({"top_k"}),
+)
+"""OpenAI itself."""

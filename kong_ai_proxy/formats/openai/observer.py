@@ -25,7 +25,7 @@ class OpenAIObserver:
         self.dialect = dialect
 
     def request(self, body: bytes, parsed: Json, call: Call) -> bytes:
-        wanted = request_body(parsed, call, self.dialect)
+        wanted = request_body(parsed, call, self.dialect, passing=True)
         return body if wanted == parsed else dumps(wanted)
 
     def response(self, body: bytes, call: Call) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from typing import Any
 
 import pytest
@@ -100,8 +101,8 @@ class TestEverybody:
             {"type": "text", "text": "What?"},
             {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}},
         ]
-        out, _ = made(name, {"messages": [{"role": "user", "content": parts, "name": "ann"}]})
-        assert out["messages"] == [{"role": "user", "content": parts, "name": "ann"}]
+        out, _ = made(name, {"messages": [{"role": "user", "content": parts}]})
+        assert out["messages"] == [{"role": "user", "content": parts}]
 
     def test_signed_thinking_is_for_others(self, name: str) -> None:
         message = {
@@ -165,6 +166,109 @@ def test_mistral_refuses_what_it_does_not_know() -> None:
     out, call = made("mistral", {"seed": 4, "user": "ann", "store": False, "temperature": 1, "top_k": 4})
     assert out == {"model": "test-model", "messages": HELLO, "random_seed": 4, "temperature": 1}
     assert set(call.dropped) == {"user", "store", "top_k"}
+
+
+def test_mistral_refuses_members_of_messages() -> None:
+    spoken = {
+        "role": "assistant",
+        "content": "a",
+        "refusal": None,
+        "annotations": [],
+        "audio": None,
+        "name": "bo",
+    }
+    messages = [
+        {"role": "user", "content": "a", "name": "ann"},
+        spoken,
+        {"role": "assistant", "prefix": True},
+    ]
+    out, call = made("mistral", {"messages": messages})
+    assert out["messages"] == [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "a"},
+        {"role": "assistant", "prefix": True},
+    ]
+    assert call.dropped == ["messages.name"]
+
+
+def test_mistrals_tool_calls_have_short_ids() -> None:
+    """400 "Tool call id was call_… but must be a-z, A-Z, 0-9, with a length of 9"."""
+    history = [
+        {
+            "role": "assistant",
+            "tool_calls": [
+                {"id": "call_PTLP8xhu3uwZk4l3nlnrrJha", "type": "function", "function": {"name": "f"}},
+                {"id": "abcDEF123", "type": "function", "function": {"name": "g"}},
+            ],
+        },
+        {"role": "tool", "tool_call_id": "call_PTLP8xhu3uwZk4l3nlnrrJha", "content": "1"},
+        {"role": "tool", "tool_call_id": "abcDEF123", "content": "2"},
+    ]
+    first, _ = made("mistral", {"messages": history})
+    ids = [one["id"] for one in first["messages"][0]["tool_calls"]]
+    assert all(re.fullmatch("[A-Za-z0-9]{9}", one) for one in ids)
+    assert ids[1] == "abcDEF123"
+    assert [message["tool_call_id"] for message in first["messages"][1:]] == ids
+    assert made("mistral", {"messages": history})[0] == first
+
+
+@pytest.mark.parametrize("name", [one for one in FAMILY if one not in ("openai", "azure")])
+def test_members_of_openais_answers_do_not_come_back(name: str) -> None:
+    """An SDK's answer, appended to the history as it is."""
+    spoken = {
+        "role": "assistant",
+        "content": "a",
+        "refusal": None,
+        "annotations": [],
+        "audio": None,
+        "function_call": None,
+    }
+    out, call = made(name, {"messages": [*HELLO, spoken]})
+    assert out["messages"][1] == {"role": "assistant", "content": "a"}
+    assert not call.dropped
+    out, call = made(
+        name, {"messages": [{**spoken, "content": None, "refusal": "No.", "audio": {"id": "x"}}]}
+    )
+    assert out["messages"] == [{"role": "assistant", "content": "No."}]
+    assert call.dropped == ["messages.audio"]
+
+
+@pytest.mark.parametrize(
+    ("model", "fixed"),
+    [
+        ("o1", True),
+        ("o3-mini", True),
+        ("gpt-5", True),
+        ("gpt-5-mini-2025-08-07", True),
+        ("gpt-5-chat-latest", False),
+        ("gpt-5.1", False),
+        ("gpt-4o", False),
+    ],
+)
+def test_models_with_fixed_sampling(model: str, fixed: bool) -> None:
+    """https://platform.openai.com/docs/guides/latest-model: other values raise an error."""
+    sampling = {
+        "temperature": 0.5,
+        "presence_penalty": 1,
+        "top_p": 1,
+        "frequency_penalty": 0,
+        "logprobs": True,
+    }
+    out, call = made("openai", {"model": model, **sampling}, model=model)
+    left = {"top_p": 1, "frequency_penalty": 0} if fixed else sampling
+    assert out == {"model": model, "messages": HELLO, **left}
+    assert set(call.dropped) == sampling.keys() - left.keys()
+
+
+def test_openai_itself_has_no_top_k() -> None:
+    out, call = made("openai", {"top_k": 4})
+    assert "top_k" not in out
+    assert call.dropped == ["top_k"]
+    out, call = made(
+        "openai", {"top_k": 4}, options={"upstream_url": "https://compatible.example/v1/chat/completions"}
+    )
+    assert out["top_k"] == 4
+    assert not call.dropped
 
 
 def test_mistrals_own_seed_wins() -> None:

@@ -69,8 +69,19 @@ class TestRequest:
             "temperature": 0,
             "top_p": 0.2,
             "max_tokens": 7,
-            "top_k": 3,
         }
+
+    def test_no_default_that_the_model_answers_with_an_error(self) -> None:
+        options = {"temperature": 0.1, "top_p": 0.2, "max_tokens": 7}
+        made = json.loads(passed({"model": "o3", "messages": HELLO}, model="o3", options=options)[1])
+        assert made == {"model": "o3", "messages": HELLO, "max_completion_tokens": 7}
+
+    def test_what_the_client_says_itself_is_the_providers_to_judge(self) -> None:
+        raw, made, call = passed(
+            {"model": "o3", "messages": HELLO, "temperature": 0.1, "top_k": 4}, model="o3"
+        )
+        assert made is raw
+        assert not call.dropped
 
     def test_a_configured_limit_does_not_join_the_clients(self) -> None:
         body = {"model": "test-model", "messages": HELLO, "max_completion_tokens": 9}

@@ -1,0 +1,125 @@
+"""Messages in a provider's dialect: without what it does not know, and with what it wants to hear."""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+from typing import Any, Final
+
+from ...core.call import Call
+from ...core.errors import BadRequest
+from ...core.json import Json
+from ..pivot import items, text
+from .dialect import ANSWER_MEMBERS, EXTENSIONS, Dialect
+
+_REASONING: Final = frozenset({"reasoning_content", "reasoning"})
+_SHORT_ID: Final = re.compile(r"[A-Za-z0-9]{9}")
+_DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def dialect_messages(messages: Any, call: Call, dialect: Dialect) -> list[Any]:
+    """All messages; those that need no change are the same objects."""
+    if not isinstance(messages, list):
+        raise BadRequest("'messages' must be an array", param="messages")
+    return [
+        _message(message, call, dialect) if isinstance(message, dict) else message for message in messages
+    ]
+
+
+def without_member(parts: Any, name: str, where: str, call: Call) -> Any:
+    """The objects of a list without one of their members; the same list where none has it."""
+    if not isinstance(parts, list) or not any(isinstance(part, dict) and name in part for part in parts):
+        return parts
+    call.drop(f"{where}.{name}")
+    return [
+        {key: value for key, value in part.items() if key != name} if isinstance(part, dict) else part
+        for part in parts
+    ]
+
+
+def short_id(given: str) -> str:
+    """A tool call's id as Mistral wants it: nine letters and digits, the same for the same id."""
+    if _SHORT_ID.fullmatch(given):
+        return given
+    number = int.from_bytes(sha256(given.encode("utf-8", "surrogatepass")).digest()[:8], "big")
+    found = ""
+    for _ in range(9):
+        number, digit = divmod(number, 62)
+        found += _DIGITS[digit]
+    return found
+
+
+def _message(message: Json, call: Call, dialect: Dialect) -> Json:
+    out = _known_members(message, call, dialect)
+    role = out.get("role")
+    if isinstance(role, str) and role in dialect.roles:
+        out = {**out, "role": dialect.roles[role]}
+    if not dialect.cache_control:
+        if "cache_control" in out:
+            out = {name: value for name, value in out.items() if name != "cache_control"}
+            call.drop("messages.cache_control")
+        out = _with(
+            out, "content", without_member(out.get("content"), "cache_control", "messages.content", call)
+        )
+    if "tool_calls" in out and "extra_content" not in dialect.known:
+        calls = without_member(out["tool_calls"], "extra_content", "messages.tool_calls", call)
+        out = _with(out, "tool_calls", calls)
+    return _with_short_ids(out) if dialect.short_ids else out
+
+
+def _known_members(message: Json, call: Call, dialect: Dialect) -> Json:
+    """Without the members this provider does not know; what they say is kept where there is another place."""
+    foreign = ((EXTENSIONS | ANSWER_MEMBERS) & message.keys()) - dialect.known
+    members = dialect.message_members.get(text(message.get("role")))
+    if members is not None:
+        foreign |= message.keys() - members - {"cache_control"}
+    if not foreign:
+        return message
+    out = {name: value for name, value in message.items() if name not in foreign}
+    if "refusal" in foreign and not out.get("content") and text(message.get("refusal")):
+        out["content"] = message["refusal"]
+        foreign -= {"refusal"}
+    reasoning = text(message.get("reasoning_content")) or text(message.get("reasoning"))
+    if foreign & _REASONING and _give_reasoning(out, reasoning, dialect):
+        foreign -= _REASONING
+    for name in sorted(foreign):
+        if message[name] not in (None, "", [], {}):
+            call.drop(f"messages.{name}")
+    return out
+
+
+def _give_reasoning(out: Json, reasoning: str, dialect: Dialect) -> bool:
+    """Hand earlier reasoning back in the way this provider takes it, if it takes it; in place."""
+    if not reasoning:
+        return False
+    if dialect.reasoning_field:
+        out.setdefault(dialect.reasoning_field, reasoning)
+        return True
+    if dialect.thinking_parts:
+        content = out.get("content")
+        rest = [{"type": "text", "text": content}] if isinstance(content, str) and content else items(content)
+        out["content"] = [{"type": "thinking", "thinking": [{"type": "text", "text": reasoning}]}, *rest]
+        return True
+    return False
+
+
+def _with_short_ids(message: Json) -> Json:
+    out = message
+    given = out.get("tool_call_id")
+    if isinstance(given, str):
+        out = _with(out, "tool_call_id", short_id(given))
+    calls = out.get("tool_calls")
+    if isinstance(calls, list):
+        out = {**out, "tool_calls": [_with_short_id(one) for one in calls]}
+    return out
+
+
+def _with_short_id(one: Any) -> Any:
+    if not isinstance(one, dict) or not isinstance(one.get("id"), str):
+        return one
+    return _with(one, "id", short_id(one["id"]))
+
+
+def _with(message: Json, name: str, value: Any) -> Json:
+    """A copy with one member changed; the same object where it is what it was."""
+    return message if message.get(name) is value or message.get(name) == value else {**message, name: value}
