@@ -212,7 +212,7 @@ class Logger:
 
 
 def _clean(key: str, value: Any) -> Any:
-    # Numbers are no credentials, but `time_per_token` and `time_to_first_token` of a usage record are numbers.
+    # Numbers are no credentials; `time_per_token` and `time_to_first_token` of a usage record are numbers.
     if value is not None and not isinstance(value, (bool, int, float)) and names_secret(key):
         return MASK
     if isinstance(value, bytes):
