@@ -64,7 +64,9 @@ def read_stream_error(event: Json) -> ApiError:
 
 def write_error(error: ApiError) -> Json:
     """The error object that Anthropic's clients expect."""
-    kind = error.type if error.type in _STATUS else _TYPE.get(error.status)
+    kind = _TYPE.get(error.status)
+    if error.type in _STATUS and error.type != default_type(error.status):
+        kind = error.type
     if kind is None:
         kind = "api_error" if error.status >= 500 else "invalid_request_error"
     return {"type": "error", "error": {"type": kind, "message": error.message}}
