@@ -6,6 +6,7 @@ The form is described in docs/architecture.md: `path=<type><value>` pairs joined
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 from urllib.parse import quote
@@ -21,6 +22,7 @@ CUT: Final = "…[cut]"
 
 _PATH_SAFE: Final = "_-"
 _VALUE_SAFE: Final = "-_.:/"
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.:/-]*").fullmatch
 _WORTH_CUTTING: Final = 64
 """Bytes below which a cut payload says nothing."""
 
@@ -110,6 +112,8 @@ def _members(members: Iterable[tuple[str, Any]], path: str, longest: int | None)
 
 
 def _segment(name: str) -> str:
+    if name.isidentifier() and name.isascii():
+        return name
     return quote(name, safe=_PATH_SAFE, errors="replace").replace(".", "%2E")
 
 
@@ -122,4 +126,6 @@ def _scalar(value: Any, longest: int | None = None) -> str:
     text = str(value)
     if longest is not None:
         text = text[:longest]
+    if _PLAIN(text):
+        return "s" + text
     return "s" + quote(text, safe=_VALUE_SAFE, errors="replace")
