@@ -22,9 +22,6 @@ from .server.pdk import Kong
 
 log = get_logger("plugin")
 
-VERSION = "0.1.0"
-PRIORITY = 770
-"""That of Kong's own ai-proxy."""
 PHASES = ("access", "response", "log")
 
 USAGE_HEADER = "x-kong-ai-usage"

@@ -98,10 +98,14 @@ def as_lua(value: Any) -> Any:
         return value.decode("utf-8", "surrogateescape")
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
-    if isinstance(value, Mapping):
-        return {as_lua(key): as_lua(item) for key, item in value.items() if item is not None} or []
     if isinstance(value, (list, tuple)):
-        return [as_lua(item) for item in value]
+        value = dict(enumerate(value, 1))
+    if isinstance(value, Mapping):
+        table = {as_lua(key): as_lua(item) for key, item in value.items() if item is not None}
+        # One kind of table: numbered from 1 without a gap, it is a list.
+        if all(number in table for number in range(1, len(table) + 1)):
+            return [table[number] for number in range(1, len(table) + 1)]
+        return table
     return value
 
 
