@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import struct
+from array import array
 from datetime import datetime
 from typing import Any
 
@@ -217,7 +218,16 @@ class Chunks:
 
 
 def embeddings(call: Call, vectors: list[Any], *, model: str = "") -> Json:
-    """OpenAI's embeddings answer. Vectors become base64 where the client asked for that."""
+    """OpenAI's embeddings answer. Vectors become base64 where the client asked for that.
+
+    Raises ApiError (502) where one is no list of numbers.
+    """
+    for vector in vectors:
+        try:
+            # The fastest check of many numbers there is.
+            array("d", vector if isinstance(vector, list) else [None])
+        except (TypeError, OverflowError):
+            raise not_an_answer(call.provider) from None
     call.response_model = model or call.model or None
     encode = _wants_base64(call)
     return {

@@ -29,7 +29,7 @@ _KNOWN_KEYS: dict[str, frozenset[str]] = {
         "assistant": (
             "tool_calls", "function_call", "refusal", "extra_content", "provider_specific_fields", "images",
             # Said by answers, for the client: these do not go back.
-            "reasoning_content", "annotations", "audio",
+            "reasoning_content", "reasoning", "thinking_blocks", "annotations", "audio",
         ),
         "tool": ("tool_call_id",),
         "function": ("name",),

@@ -140,7 +140,8 @@ def _response_format(wanted: Any, config: Json, call: Call) -> None:
 
 
 def _modalities(body: Json, config: Json, call: Call) -> None:
-    wanted = [_MODALITIES[name] for name in items(body.get("modalities")) if name in _MODALITIES]
+    asked = [text(name) for name in items(body.get("modalities"))]
+    wanted = [_MODALITIES[name] for name in asked if name in _MODALITIES]
     if "AUDIO" in wanted:
         # Gemini's models answer in either text or audio.
         wanted = ["AUDIO"]

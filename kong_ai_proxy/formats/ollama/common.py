@@ -16,6 +16,7 @@ from ..pivot import (
     decoded,
     error_text,
     integer,
+    items,
     kept_headers,
     number,
     obj,
@@ -140,11 +141,10 @@ def read_logprobs(found: Any) -> Json | None:
 
 def _token(entry: Json) -> Json:
     token = text(entry.get("token"))
-    return {
-        "token": token,
-        "logprob": number(entry.get("logprob")) or 0.0,
-        "bytes": entry.get("bytes") or list(token.encode("utf-8", "replace")),
-    }
+    raw = items(entry.get("bytes"))
+    if not raw or not all(isinstance(byte, int) for byte in raw):
+        raw = list(token.encode("utf-8", "replace"))
+    return {"token": token, "logprob": number(entry.get("logprob")) or 0.0, "bytes": raw}
 
 
 def read_error(status: int, headers: Headers, body: bytes) -> ApiError:
