@@ -64,6 +64,9 @@ class SSEDecoder:
             data = b"".join(held)
             held.clear()
             self._held_size = 0
+        elif _is_one_line_event(data) and len(data) <= self._max:
+            self._start = False
+            return [Event(None, data[6:-2])]
         end = data.rfind(b"\n\n")
         if end < 0:
             self._hold(data, [])
@@ -202,7 +205,7 @@ def frames(block: bytes) -> Iterator[tuple[bytes, Event | None]]:
 
 def parse_frame(frame: bytes) -> Event | None:
     """One frame, with or without its closing empty line, with any line ends; None if it carries no data."""
-    if frame.startswith(b"data: ") and frame.find(b"\n") == len(frame) - 2 and frame.endswith(b"\n\n"):
+    if _is_one_line_event(frame):
         return Event(None, frame[6:-2])
     if b"\r" in frame:
         frame = frame.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
@@ -226,6 +229,11 @@ def _first_boundary(block: bytes, start: int) -> int:
     if block[end - 1] == 13 and block[end : end + 1] == b"\n":
         end += 1
     return end
+
+
+def _is_one_line_event(data: bytes) -> bool:
+    """One `data: …` line and the empty one after it: nearly every event of every stream."""
+    return data.startswith(b"data: ") and data.find(b"\n") == len(data) - 2 and data[-1] == _LF
 
 
 def _parse(frame: bytes) -> Event | None:

@@ -88,7 +88,7 @@ def _compare(answer: dict[str, Any], before: dict[str, Any], call: Call) -> None
     if before["id"]:
         assert answer["id"] == before["id"]
     assert answer["id"] == call.response_id
-    texts = [*recorded.content.values(), *recorded.reasoning.values()]
+    texts = [*recorded.content.values(), *recorded.reasoning.values(), *recorded.refusal.values()]
     said = sum(len(text.encode()) for text in texts)
     said += sum(
         len((tool["arguments"] or "{}").encode()) for tools in recorded.tools.values() for tool in tools

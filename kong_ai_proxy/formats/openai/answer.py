@@ -169,7 +169,8 @@ def _message(message: Any, call: Call) -> Json:
     calls = [_tool_call(item, call) for item in objects(out.pop("tool_calls", None))]
     if calls:
         out["tool_calls"] = calls
-    call.output_bytes += utf8_size(text(out["content"])) + utf8_size(text(out.get("reasoning_content")))
+    for name in ("content", "reasoning_content", "refusal"):
+        call.output_bytes += utf8_size(text(out.get(name)))
     return out
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Final
 
 from ...core.call import Call
 from ...core.errors import ApiError
 from ...core.json import Json, dumps, loads_lenient
 from ...wire.sse import DONE, AlignedBuffer, FrameTooLarge, encode, frames
 from ..base import StreamObserver
-from ..pivot import integer, items, objects, text, utf8_size
+from ..pivot import integer, items, obj, objects, text, utf8_size
 from .answer import finish_reason, split_content
 from .client import CLIENT
 from .dialect import FINISH_REASONS, Dialect
 from .errors import error_in
 from .request import request_body
 from .usage import note_usage
+
+_TEXTS: Final = frozenset({"content", "reasoning_content", "reasoning", "refusal"})
+"""What a delta says in words."""
 
 
 class OpenAIObserver:
@@ -145,16 +149,16 @@ class OpenAIStreamObserver:
         self._open.add(index)
         said = choice.get("delta")
         if isinstance(said, dict):
-            for name in ("content", "reasoning_content", "reasoning", "refusal"):
-                value = said.get(name)
-                if isinstance(value, str):
-                    call.output_bytes += utf8_size(value)
-                elif isinstance(value, list):
-                    call.output_bytes += sum(map(utf8_size, split_content(value)))
-            for fragment in objects(said.get("tool_calls")):
-                function = fragment.get("function")
-                if isinstance(function, dict):
-                    call.output_bytes += utf8_size(text(function.get("arguments")))
+            for name, value in said.items():
+                if name in _TEXTS:
+                    if isinstance(value, str):
+                        call.output_bytes += utf8_size(value)
+                    elif isinstance(value, list):
+                        call.output_bytes += sum(map(utf8_size, split_content(value)))
+                elif name == "tool_calls":
+                    for fragment in objects(value):
+                        arguments = obj(fragment.get("function")).get("arguments")
+                        call.output_bytes += utf8_size(text(arguments))
         else:
             call.output_bytes += utf8_size(text(choice.get("text")))
         reason = choice.get("finish_reason")

@@ -282,6 +282,8 @@ class OpenAIStream:
             call.output_bytes += utf8_size(reasoning)
         elif reasoning is not None:
             del delta["reasoning_content"]
+        if "refusal" in delta:
+            call.output_bytes += utf8_size(text(delta["refusal"]))
 
     def _tool_calls(self, delta: Json, state: _Choice) -> None:
         found = [
