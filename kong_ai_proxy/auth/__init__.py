@@ -6,6 +6,6 @@ configured there; the client's own where the target allows that (`auth.allow_ove
 
 from __future__ import annotations
 
-from .authenticate import authenticate
+from .authenticate import authenticate, prepare
 
-__all__ = ["authenticate"]
+__all__ = ["authenticate", "prepare"]

@@ -117,7 +117,7 @@ class Attempt:
             self._settle(ok=not counts)
         else:
             # The answer goes to the client: `ended` settles, and the target has failed nevertheless.
-            self._failed_by_status = True
+            self._failed_by_status = counts
             self._retry_after = retry_after
         return False
 
@@ -130,7 +130,7 @@ class Attempt:
             return
         call = self.call
         if call.usage.source is UsageSource.NONE:
-            if self.status is None and not self._sent:
+            if not self._sent or self.translation.refused is not None:
                 return
             estimate(self._exchange.plan.body, self.translation.received, call, partial=partial)
         elif partial and call.finish_reasons:

@@ -37,6 +37,8 @@ class Carrier:
         """What was sent, before any credential was added to it."""
         self.received: bytes | None = None
         """A whole answer, as it came."""
+        self.refused: ApiError | None = None
+        """What the client got instead of an answer."""
         self.running: Stream | None = None
         """The answer's stream."""
         self._body = body
@@ -116,6 +118,7 @@ class Carrier:
 
     def error(self, error: ApiError, headers: Headers | None = None) -> ClientResponse:
         """An error in the client's format; request ids and rate limits of the provider's answer stay."""
+        self.refused = error
         answer = ClientResponse(
             error.status, self._headers(headers or {}, JSON_TYPE), dumps(self._client.error(error))
         )

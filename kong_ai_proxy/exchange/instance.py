@@ -45,7 +45,7 @@ class Instance:
     """Bytes; 0: no limit of ours. The relay refuses what is larger."""
     model_name_header: bool
     genai_category: str
-    config: Json
+    config: Json = field(repr=False)
     """The configuration as Kong sent it (never logged: it holds credentials)."""
     timeouts: Timeouts = field(default_factory=Timeouts)
     retries: int = 0

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from auth_support import call, upstream
 
-from kong_ai_proxy.auth import authenticate
+from kong_ai_proxy.auth import authenticate, prepare
+from kong_ai_proxy.auth.authenticate import kind_of
 from kong_ai_proxy.core.errors import ApiError
 from kong_ai_proxy.core.http import UpstreamRequest
 
@@ -154,3 +155,24 @@ def test_clients_own_token_instead_of_a_clouds() -> None:
     request = applied("azure", auth, headers={"api-key": "client"})
     assert request.headers["api-key"] == "client"
     assert "authorization" not in request.headers
+
+
+@pytest.mark.parametrize(
+    ("provider", "auth", "kind"),
+    [
+        ("openai", {}, "own"),
+        ("openai", HEADER, "configured"),
+        ("bedrock", {}, "aws"),
+        ("bedrock", HEADER, "configured"),
+        ("gemini", {"gcp_use_service_account": True}, "google"),
+        ("gemini", {}, "own"),
+        ("azure", {"azure_use_managed_identity": True}, "azure"),
+        ("azure", {"azure_client_id": "c", "azure_client_secret": "s", "azure_tenant_id": "t"}, "azure"),
+        ("azure", {"azure_client_id": "c"}, "own"),
+        ("azure", {"azure_use_managed_identity": True, **HEADER}, "configured"),
+    ],
+)
+def test_what_a_targets_credentials_are(provider: str, auth: dict[str, Any], kind: str) -> None:
+    target = call(provider, auth).target
+    assert kind_of(target) == kind
+    prepare([target])

@@ -367,3 +367,19 @@ def test_an_attempt_that_never_connected_has_no_usage() -> None:
     exchange.refuse(ApiError(502, "unreachable"))
     assert "usage" not in (exchange.record() or {})
     assert attempt.call.usage.source is UsageSource.NONE
+
+
+def test_a_2xx_that_could_not_be_read_as_an_answer_has_no_usage() -> None:
+    done = answered(proxy("anthropic", "claude-sonnet-4-5"), b"<html>")
+    assert done.response.status == 502
+    assert "usage" not in (done.exchange.record() or {})
+
+
+def test_an_answer_that_is_lost_while_it_is_read() -> None:
+    instance, recorder = two(failover_criteria=["timeout"])
+    exchange, attempt = first_attempt(instance, client_request(REQUEST))
+    attempt.connected("192.0.2.1", 0.01)
+    assert not attempt.rejected(200, {})
+    assert not attempt.failed("error")
+    exchange.refuse(ApiError(502, "lost"))
+    assert [outcome.ok for _, outcome in recorder.outcomes] == [True], "error is no criterion here"
