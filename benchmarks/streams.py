@@ -2,11 +2,12 @@
 
     python benchmarks/streams.py                      all of it: a table (and streams.svg with --plot)
     python benchmarks/streams.py --only streams       or chats, memory
+    python benchmarks/streams.py --gateway            through the development gateway, too
     python benchmarks/streams.py --at 127.0.0.1:8000 --path /chat    through a gateway that is running already
 
 Three processes: a mock provider whose every token says when it was sent (streams_mock.py), the relay
-(streams_relay.py), and this driver. All on one machine, so the numbers include mock and driver; the rows "mock
-alone" show how much of them is theirs. CPU is the relay process's own, from the operating system.
+(streams_relay.py), and this driver. All on one machine, so the numbers include mock and driver; the rows
+"mock alone" show how much of them is theirs. CPU is the relay process's own, from the operating system.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -246,10 +247,12 @@ def process(script: str, *args: str) -> Iterator[tuple[int, int]]:
     child = subprocess.Popen([sys.executable, str(HERE / script), *args], stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None
-        yield int(child.stdout.readline()), child.pid
+        port, *pid = child.stdout.readline().split()
+        yield int(port), int(pid[0]) if pid else child.pid
     finally:
-        child.kill()
+        child.terminate()
         child.wait()
+        child.stdout.close()
 
 
 def report_streams(
@@ -280,7 +283,8 @@ def report_chats(places: dict[str, Place], seconds: float) -> None:
         for name, place in places.items():
             rate, median, worst, cpu = run_chats(place, connections, seconds)
             spent = f"{cpu:.0f}" if place.pid else "–"
-            print(f"| {name} | {connections} | {rate:.0f} | {median:.2f} | {worst:.2f} | {spent} |", flush=True)
+            numbers = f"{rate:.0f} | {median:.2f} | {worst:.2f}"
+            print(f"| {name} | {connections} | {numbers} | {spent} |", flush=True)
 
 
 def report_memory(place: Place, count: int) -> None:
@@ -331,7 +335,8 @@ def plot(lines: dict[str, list[float]], path: Path) -> None:
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
         y = height - 150 + 15 * index
         parts.append(f'<text x="{width - 260}" y="{y}" fill="{colour}">{name}</text>')
-    parts.append(f'<text x="{width / 2}" y="{height + 42}" text-anchor="middle">how late a token arrives</text>')
+    label = "how late a token arrives"
+    parts.append(f'<text x="{width / 2}" y="{height + 42}" text-anchor="middle">{label}</text>')
     parts.append("</svg>")
     path.write_text("\n".join(parts))
     print(f"\nplot: {path}")
@@ -345,12 +350,14 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=50.0)
     parser.add_argument("--seconds", type=float, default=3.0, help="for each row of chats")
     parser.add_argument("--count", type=int, default=20_000, help="short streams for the memory test")
-    parser.add_argument("--at", metavar="HOST:PORT", help="a gateway that runs already, its mock among its targets")
+    parser.add_argument("--at", metavar="HOST:PORT", help="a gateway that runs already")
     parser.add_argument("--path", default="/v1/chat/completions")
+    parser.add_argument("--gateway", action="store_true", help="through the development gateway, too")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg")
     args = parser.parse_args()
     counts = [int(each) for each in args.streams.split(",")]
-    print(f"{os.cpu_count()} CPUs, Python {sys.version.split()[0]}, load {os.getloadavg()[0]:.1f} at the start")
+    load = os.getloadavg()[0]
+    print(f"{os.cpu_count()} CPUs, Python {sys.version.split()[0]}, load {load:.1f} at the start")
     lines: dict[str, list[float]] = {}
     if args.at:
         host, _, port = args.at.rpartition(":")
@@ -363,6 +370,7 @@ def main() -> None:
         with (
             process("streams_mock.py") as (mock, _),
             process("streams_relay.py", str(mock)) as (port, pid),
+            process("streams_gateway.py", str(mock)) if args.gateway else nullcontext() as gateway,
         ):
             relay = Place(port, args.path, pid=pid)
             places = {
@@ -370,6 +378,10 @@ def main() -> None:
                 "relay, OpenAI passed through": relay.at("openai"),
                 "relay, Anthropic translated": relay.at("anthropic"),
             }
+            if gateway is not None:
+                for provider in ("openai", "anthropic"):
+                    name = f"development gateway, {provider}"
+                    places[name] = Place(gateway[0], f"/{provider}/v1/chat/completions", pid=gateway[1])
             if args.only in (None, "memory"):
                 report_memory(places["relay, Anthropic translated"], args.count)
             if args.only in (None, "streams"):

@@ -14,13 +14,12 @@ monkey.patch_all()
 import sys  # noqa: E402
 
 import gevent  # noqa: E402
+from streams_relay_config import PATHS, config  # noqa: E402
 
 from kong_ai_proxy import log  # noqa: E402
 from kong_ai_proxy.exchange.instance import Instance  # noqa: E402
 from kong_ai_proxy.exchange.tickets import Ticket, TicketStore  # noqa: E402
 from kong_ai_proxy.relay.server import RelayServer  # noqa: E402
-
-_PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
 
 
 class EndlessTickets(TicketStore):
@@ -29,23 +28,7 @@ class EndlessTickets(TicketStore):
     def __init__(self, mock_port: int) -> None:
         super().__init__()
         self._instances = {
-            provider: Instance.from_config(
-                "kong-ai-proxy",
-                {
-                    "route_type": "llm/v1/chat",
-                    "logging": {"log_statistics": True},
-                    "auth": {"header_name": "x-api-key", "header_value": "not-a-key"},
-                    "model": {
-                        "provider": provider,
-                        "name": "claude-sonnet-4-5" if provider == "anthropic" else "gpt-4o-mini",
-                        "options": {
-                            "upstream_url": f"http://127.0.0.1:{mock_port}{path}",
-                            **({"anthropic_version": "2023-06-01"} if provider == "anthropic" else {}),
-                        },
-                    },
-                },
-            )
-            for provider, path in _PATHS.items()
+            provider: Instance.from_config("kong-ai-proxy", config(provider, mock_port)) for provider in PATHS
         }
 
     def redeem(self, token: str) -> Ticket | None:

@@ -1,4 +1,4 @@
-"""The relay with the real exchange: real configuration, translation, credentials and record, scripted providers."""
+"""The relay with the real exchange: configuration, translation, credentials, record; scripted providers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from urllib.parse import unquote
 import gevent
 import gevent.event
 import pytest
-from relay_support import Peer, Provider, World, every, eventually, provider_of, relay_world
+from relay_support import Peer, Provider, World, eventually, every, provider_of, relay_world
 
 from kong_ai_proxy import log
 from kong_ai_proxy.exchange.instance import ADVANCED, PROXY, Instance
 from kong_ai_proxy.exchange.tickets import Ticket
 
 CHAT = b'{"messages":[{"role":"user","content":"Say hello"}]}'
-STREAM = b'{"stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"Hi"}]}'
+STREAM = b'{"stream":true,"stream_options":{"include_usage":true},' + CHAT[1:]
 
 START = {
     "type": "message_start",
