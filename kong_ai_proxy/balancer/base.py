@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from ..core.http import ClientRequest
+from ..core.json import Json
 from ..core.usage import Usage
+
+
+@dataclass(slots=True)
+class Asked:
+    """What a target is picked for: one client request, the same object for all of its attempts."""
+
+    request: ClientRequest
+    body: Json = field(default_factory=dict)
+    """The client's body, `extra_body` merged in. Not to be changed."""
+    operation: str = "chat"
+    """What is asked for: "chat", "completions", "embeddings", …"""
+    client_format: str = "openai"
+    """Whose API the body is made for."""
+    notes: dict[str, Any] = field(default_factory=dict)
+    """What a balancer found out at the first pick and needs again at the next (an embedding, say)."""
 
 
 @dataclass(slots=True)
@@ -21,13 +37,19 @@ class Outcome:
     usage: Usage | None = None
     cost: float = 0.0
     retry_after_s: float | None = None
+    status: int | None = None
+    """The provider's; None if there was no answer. With `ok` that says nothing about the target: the client
+    hung up, or the failure is not one of the criteria."""
+    partial: bool = False
+    """The answer broke off, or nobody waited for its end: its times are not those of a whole one."""
 
 
 class Balancer(Protocol):
     """Shared by all requests of one plugin instance."""
 
-    def pick(self, candidates: list[int], tried: list[int], request: ClientRequest) -> int | None:
-        """Index of the next target among `candidates`, `tried` in order before; None if none is available."""
+    def pick(self, candidates: list[int], tried: list[int], asked: Asked) -> int | None:
+        """Index of the next target among `candidates`, `tried` in order before; None if none is available.
+        May raise ApiError for the client."""
         ...
 
     def started(self, target: int) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from ..core.http import ClientRequest
-from .base import Outcome
+from .base import Asked, Outcome
 
 
 class FixedTarget:
     """Always the first candidate; it keeps no state."""
 
-    def pick(self, candidates: list[int], tried: list[int], request: ClientRequest) -> int | None:
+    def pick(self, candidates: list[int], tried: list[int], asked: Asked) -> int | None:
         return candidates[0] if candidates else None
 
     def started(self, target: int) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..core.http import ClientRequest
-from .base import Balancer, Outcome
+from .base import Asked, Balancer, Outcome
 
 
 class RoundRobin:
@@ -19,7 +18,7 @@ class RoundRobin:
         self._weights = list(weights)
         self._credit = [0] * len(self._weights)
 
-    def pick(self, candidates: list[int], tried: list[int], request: ClientRequest) -> int | None:
+    def pick(self, candidates: list[int], tried: list[int], asked: Asked) -> int | None:
         choice = _not_yet(candidates, tried)
         if not choice:
             return None
@@ -50,12 +49,12 @@ class Priority(RoundRobin):
         super().__init__([1] * len(weights))
         self._priority = list(weights)
 
-    def pick(self, candidates: list[int], tried: list[int], request: ClientRequest) -> int | None:
+    def pick(self, candidates: list[int], tried: list[int], asked: Asked) -> int | None:
         untried = [index for index in candidates if index not in tried]
         if not untried:
             return None
         top = max(self._priority[index] for index in untried)
-        return super().pick([index for index in untried if self._priority[index] == top], [], request)
+        return super().pick([index for index in untried if self._priority[index] == top], [], asked)
 
 
 def _not_yet(candidates: list[int], tried: list[int]) -> list[int]:

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from ..accounting.record import log_record
+from ..balancer.base import Asked
 from ..core.call import Call
 from ..core.errors import ApiError
 from ..core.http import ClientRequest, ClientResponse
@@ -53,6 +54,8 @@ class Exchange:
         self._answered: set[int] = set()
         self._next: int | None = None
         self._refused = False
+        operation = plan.operation(plan.candidates[0])
+        self._asked = Asked(plan.request, plan.body, operation, plan.instance.llm_format)
 
     @classmethod
     def open(cls, ticket: Ticket, request: ClientRequest) -> Exchange:
@@ -70,7 +73,7 @@ class Exchange:
         index = self._next
         self._next = None
         if not self.attempts and not self._refused:
-            index = self.instance.balancer.pick(self.plan.candidates, [], self.request)
+            index = self.instance.balancer.pick(self.plan.candidates, [], self._asked)
             if index is None:
                 raise ApiError(500, "no target is available", code="no_target_available")
         if index is None:
@@ -89,7 +92,7 @@ class Exchange:
         if self._next is not None or len(self.attempts) > self.instance.retries:
             return False
         left = [index for index in self.plan.candidates if index not in self._answered]
-        self._next = self.instance.balancer.pick(left, self._tried, self.request) if left else None
+        self._next = self.instance.balancer.pick(left, self._tried, self._asked) if left else None
         return self._next is not None
 
     def refuse(self, error: ApiError) -> ClientResponse:

@@ -6,12 +6,12 @@ from collections import Counter
 
 import pytest
 
-from kong_ai_proxy.balancer.base import Balancer, Outcome
+from kong_ai_proxy.balancer.base import Asked, Balancer, Outcome
 from kong_ai_proxy.balancer.fixed import FixedTarget
 from kong_ai_proxy.balancer.weighted import Priority, RoundRobin, balancer_for
 from kong_ai_proxy.core.http import ClientRequest
 
-REQUEST = ClientRequest("POST", "/", "", {})
+REQUEST = Asked(ClientRequest("POST", "/", "", {}))
 
 
 def picks(balancer: Balancer, count: int, candidates: list[int]) -> list[int | None]:
