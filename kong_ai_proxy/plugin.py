@@ -38,6 +38,10 @@ _SERVICE_TTL = 5.0
 _LEFT_BEHIND = 1.0
 """Seconds after which a ticket nobody redeemed is worth a look in `log`."""
 
+_KONG_TIMEOUT = 60_000
+_LONGEST_TIMEOUT = 2**31 - 2
+"""Milliseconds; what Kong takes at most."""
+
 _UNBUFFERED_ROUTES = frozenset(
     {"audio/v1/audio/speech", "llm/v1/files", "realtime/v1/realtime", "video/v1/videos/generations"}
 )
@@ -80,6 +84,7 @@ class _Plugin:
         self._logs_payloads = any(target.logging.log_payloads for target in self.instance.targets)
         routes = {target.route_type for target in self.instance.targets}
         self._never_buffered = self.instance.response_streaming == "always" or routes <= _UNBUFFERED_ROUTES
+        self._longest_ms = _longest_ms(self.instance)
         self._one_service = "route_id" in config or "service_id" in config
         self._service: Any = None
         self._service_seen = float("-inf")
@@ -158,8 +163,15 @@ class _Plugin:
 
     def _lead_to_relay(self, kong: Kong, announced: Json | None) -> None:
         service = announced.get("service") if announced is not None else self._service_of(kong)
-        if not isinstance(service, dict) or self._relay.leads_here(service):
+        if not isinstance(service, dict):
             return  # without a service Kong answers 503 itself
+        patience = service.get("read_timeout")
+        if isinstance(patience, int) and patience < self._longest_ms:
+            # Kong's own time-out (60 s unless configured) would end what the plugin's allows.
+            connect, write = (service.get(f"{name}_timeout") for name in ("connect", "write"))
+            kong.service.set_timeouts(_ms(connect), _ms(write), self._longest_ms)
+        if self._relay.leads_here(service):
+            return
         kong.service.set_target(self._relay.target(service.get("host")), self._relay.port)
         if service.get("protocol") not in ("http", "ws"):
             kong.service.request.set_scheme("http")
@@ -211,6 +223,23 @@ def asks_for_stream(body: object) -> bool:
     except JSONDecodeError:
         return False
     return asked.get("stream") not in (None, False) or asked.get("stream_format") == "sse"
+
+
+def _longest_ms(instance: Instance) -> int:
+    """Milliseconds Kong may have to wait for the relay's next byte: each attempt may take its time to
+    connect, and to answer where a request that was sent may be sent again."""
+    timeouts, attempts = instance.timeouts, instance.retries + 1
+    if attempts == 1:
+        seconds = timeouts.read
+    else:
+        answers = attempts if "non_idempotent" in instance.failover_criteria else 1
+        seconds = timeouts.connect * attempts + timeouts.read * answers
+    return min(int(seconds * 1000), _LONGEST_TIMEOUT)
+
+
+def _ms(value: object) -> int:
+    """A service's time-out, Kong's default where it tells none."""
+    return value if isinstance(value, int) and value > 0 else _KONG_TIMEOUT
 
 
 def _acl_types(instance: Instance) -> set[str]:

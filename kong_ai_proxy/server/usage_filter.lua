@@ -18,7 +18,14 @@ return function()
     v = 1,
     length = ngx.var.content_length,
     captures = kong.request.get_uri_captures().named,
-    service = service and { protocol = service.protocol, host = service.host, port = service.port },
+    service = service and {
+      protocol = service.protocol,
+      host = service.host,
+      port = service.port,
+      connect_timeout = service.connect_timeout,
+      write_timeout = service.write_timeout,
+      read_timeout = service.read_timeout,
+    },
   }
   -- The plugin's own header is no business of whoever reads the log.
   kong.log.set_serialize_value("request.headers.x-kong-ai-ticket", nil, MODE)

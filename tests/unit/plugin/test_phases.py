@@ -251,6 +251,40 @@ def test_a_plugin_for_all_routes_asks_for_the_service_each_time(kong):
         assert "router.get_service" in methods(access)
 
 
+PATIENT = {**RELAY, "connect_timeout": 1000, "write_timeout": 2000, "read_timeout": 60000}
+
+
+@pytest.mark.parametrize("with_filter", [True, False])
+@pytest.mark.parametrize(
+    ("balancer", "service", "expected"),
+    [
+        ({"retries": 0}, PATIENT, None),
+        ({"retries": 0, "read_timeout": 90000}, PATIENT, [1000, 2000, 90000]),
+        ({"retries": 0, "read_timeout": 90000}, {**PATIENT, "read_timeout": 90000}, None),
+        ({"retries": 4, "read_timeout": 10000, "connect_timeout": 10000}, PATIENT, None),
+        ({"retries": 4, "read_timeout": 11000, "connect_timeout": 10000}, PATIENT, [1000, 2000, 61000]),
+        (
+            {
+                "retries": 4,
+                "read_timeout": 10000,
+                "connect_timeout": 5000,
+                "failover_criteria": ["error", "non_idempotent"],
+            },
+            PATIENT,
+            [1000, 2000, 75000],
+        ),
+        ({"read_timeout": 2147483646}, {**RELAY, "read_timeout": 1}, [60000, 60000, 2147483646]),
+        ({"read_timeout": 2147483646}, RELAY, None),
+    ],
+)
+def test_kong_waits_as_long_as_the_plugin_does(kong, balancer, service, expected, with_filter):
+    config = {"targets": [CHAT], "balancer": balancer}
+    instance = kong.start("kong-ai-proxy-advanced", **config)
+    announced = {**ANNOUNCED, "service": service} if with_filter else None
+    access = kong.run(instance, "access", announced=announced, get_raw_body=ASK, get_service=service)
+    assert [a for m, a in access if m == "kong.service.set_timeouts"] == ([expected] if expected else [])
+
+
 def test_captures_come_from_the_filter_or_from_kong_only_where_wanted(kong):
     model = {"provider": "openai", "name": "$(uri_captures.model)"}
     instance = kong.start(**{**CHAT, "model": model})

@@ -135,7 +135,7 @@ def plain(value: Any) -> Any:
 def test_access_announces_and_hides_the_ticket():
     run = Filter()
     table = run.runtime.table_from
-    service = {"protocol": "http", "host": "127.0.0.1", "port": 8125, "path": "/x"}
+    service = {"protocol": "http", "host": "127.0.0.1", "port": 8125, "path": "/x", "read_timeout": 60000}
     run.world.service = table(service)
     run.world.captures = table({"model": "gpt-4o"})
     run.run("access")
@@ -144,7 +144,7 @@ def test_access_announces_and_hides_the_ticket():
         "v": 1,
         "length": "52",
         "captures": {"model": "gpt-4o"},
-        "service": {"protocol": "http", "host": "127.0.0.1", "port": 8125},
+        "service": {"protocol": "http", "host": "127.0.0.1", "port": 8125, "read_timeout": 60000},
     }
     assert run.world.set["request.headers.x-kong-ai-ticket"] == "nil"
     assert run.world.mode == "replace"
