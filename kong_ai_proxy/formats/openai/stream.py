@@ -83,8 +83,7 @@ class OpenAIStream:
             if self._complete():
                 out += self._end()
             else:
-                self._failed = True
-                out.append(truncated())
+                out.append(self._fail(truncated()))
         return out
 
     def _complete(self) -> bool:

@@ -439,6 +439,13 @@ class TestUsage:
         assert isinstance(items[-1], ApiError)
         assert call.usage.total == 5
 
+    def test_of_a_stream_cut_off_it_is_kept_too(self) -> None:
+        """Running totals of a provider that broke off, or of a client that left."""
+        call = make_call(stream=True)
+        items = decode(sse(chunk({"content": "a"}, usage=self.USAGE)), call)
+        assert isinstance(items[-1], ApiError)
+        assert call.usage.total == 5
+
     def test_a_tier_that_is_not_openais_is_set_apart(self) -> None:
         call = make_call(stream=True)
         items = decode(sse(chunk({"content": "a"}, "stop", service_tier="on_demand"), "[DONE]"), call)
