@@ -7,10 +7,15 @@ from collections.abc import Callable
 
 from ..answers import Answer
 from ..server import Received
-from . import anthropic, openai
+from . import anthropic, bedrock, cohere, gemini, huggingface, ollama, openai
 
 _ROUTES: list[tuple[re.Pattern[str], Callable[[Received], Answer]]] = [
     (re.compile(r"/v1/messages$"), anthropic.respond),
+    (gemini.PATH, gemini.respond),
+    (bedrock.PATH, bedrock.respond),
+    (re.compile(r"/v2/(chat|embed)$"), cohere.respond),
+    (re.compile(r"/api/(chat|generate|embed)$"), ollama.respond),
+    (huggingface.PATH, huggingface.respond),
 ]
 """First match wins; everything else is OpenAI's."""
 
