@@ -104,6 +104,9 @@ class Carrier:
                 return self._as_stream(body, headers)
             if self._observer is not None:
                 answer = self._observer.response(body, self.call)
+                if self.call.response_id is None and _is_error_object(body):
+                    # Azure says with a 200 that its content filter refused the prompt.
+                    self._answer(body)
                 content_type = headers.get("content-type", JSON_TYPE)
             else:
                 answer = dumps(self._client.response(self._answer(body), self.call))

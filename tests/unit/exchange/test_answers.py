@@ -118,6 +118,15 @@ def test_error_to_a_stream_request_is_json_with_its_status() -> None:
     assert done.attempt.translation.stream(429, {"content-type": "application/json"}) is None
 
 
+def test_an_error_with_status_200_is_an_error() -> None:
+    error = {"error": {"message": "filtered", "type": None, "param": "prompt", "code": "content_filter"}}
+    done = answered(proxy(), error)
+    assert done.response.status >= 400
+    assert done.json["error"]["message"] == "filtered"
+    assert done.json["error"]["code"] == "content_filter"
+    assert "usage" not in (done.exchange.record() or {})
+
+
 @pytest.mark.parametrize("status", [301, 302, 307])
 def test_redirects_are_not_followed_nor_passed_on(status: int) -> None:
     done = answered(proxy(), b"", status=status, headers={"location": "http://internal.example/"})
