@@ -12,7 +12,7 @@ from gevent import getcurrent
 
 from ..core.http import ClientRequest, ClientResponse, Headers
 from .connection import Connection, ConnectionBroken, TimedOut
-from .upstream import decode_value
+from .headers import merged, text_of
 
 _RECV: Final = 64 * 1024
 _SURPLUS: Final = 64 * 1024
@@ -205,20 +205,15 @@ class Downstream:
 
     def _request(self) -> ClientRequest:
         incoming = self._incoming
-        headers: Headers = {}
-        size = len(incoming.target)
-        for raw_name, raw_value in incoming.fields:
-            size += len(raw_name) + len(raw_value) + 4
-            name = raw_name.decode("latin-1").lower()
-            value = decode_value(raw_value)
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        size = len(incoming.target) + sum(len(name) + len(value) + 4 for name, value in incoming.fields)
         if size > self.limits.head:
             raise BadMessage(431, "the request's head is too long")
+        headers = merged(incoming.fields)
         self._method = self._parser.get_method().decode()
         self._http10 = self._parser.get_http_version() == "1.0"
         self._continue = not self._http10 and headers.get("expect", "").lower() == "100-continue"
         self.closing = self.closing or not incoming.keep_alive
-        path, _, query = decode_value(incoming.target).partition("?")
+        path, _, query = text_of(incoming.target).partition("?")
         if not path.startswith("/"):
             raise BadMessage(400, "the request's target is not a path")
         return ClientRequest(self._method, path, query, headers)
