@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
-from ..formats.openai.dialect import Dialect
+from ..formats.openai.dialect import Dialect, Refusal
 from .compatible import CompatibleProvider
 
 
@@ -22,6 +22,15 @@ class XAI(CompatibleProvider):
         known=frozenset({"reasoning_content"}),
         reasoning_field="reasoning_content",
         reasoning_is_extra=True,
+        refusals=(
+            # Models that reason: https://docs.x.ai/docs/guides/reasoning ("would result in an error").
+            Refusal(
+                r"grok-(3-mini|4|code)(?!.*non-reasoning).*",
+                {"presence_penalty": 0, "frequency_penalty": 0, "stop": None},
+            ),
+            # Models whose effort cannot be set (same page; grok-code-fast-1 in recording xai/chat/003).
+            Refusal(r"grok-(3|3-fast.*|4|4-.*|4\.20.*|code-.*)", {"reasoning_effort": None}),
+        ),
     )
 
 

@@ -57,6 +57,7 @@ _REASONING = ("o1", "o3", "o4", "gpt-5")
 _NO_DEVELOPER = {"mistral", "deepseek", "databricks", "huggingface", "dashscope", "cerebras"}
 
 _MAY_DROP = {
+    "xai": {"reasoning_effort"},
     "mistral": {"user", "store", "logit_bias"},
     "dashscope": {"messages.provider_specific_fields"},
     "cerebras": {"frequency_penalty", "presence_penalty"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 FINISH_REASONS: Final[dict[str, str]] = {
     "stop": "stop",
@@ -51,6 +51,16 @@ ANSWER_MEMBERS: Final = frozenset({"refusal", "annotations", "audio", "function_
 
 
 @dataclass(frozen=True, eq=False)
+class Refusal:
+    """Models that answer some request fields with an error."""
+
+    models: str
+    """A regular expression for their names, without a vendor's prefix."""
+    fields: Mapping[str, Any]
+    """Field → the one value they do take; None where there is none."""
+
+
+@dataclass(frozen=True, eq=False)
 class Dialect:
     """The accent of one provider. The default is OpenAI's own speech."""
 
@@ -62,12 +72,12 @@ class Dialect:
     `max_completion_tokens`."""
     reasoning_models: tuple[str, ...] = ()
     """Prefixes of the models that take `max_completion_tokens` only."""
-    fixed_sampling: tuple[str, ...] = ()
-    """Prefixes of the models that refuse any temperature, penalty and so on but the default."""
     renamed: Mapping[str, str] = field(default_factory=dict)
     """Top-level request fields under another name here."""
     rejected: frozenset[str] = frozenset()
     """Top-level request fields this provider answers with an error: dropped, and reported as dropped."""
+    refusals: tuple[Refusal, ...] = ()
+    """The same for some of its models."""
     known: frozenset[str] = frozenset()
     """Of `EXTENSIONS` and `ANSWER_MEMBERS`, what this provider reads in messages."""
     message_members: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -93,7 +103,22 @@ COMPATIBLE: Final = Dialect("openai", reasoning_models=_REASONING_MODELS, known=
 
 OPENAI: Final = replace(
     COMPATIBLE,
-    fixed_sampling=_REASONING_MODELS,
+    refusals=(
+        # https://platform.openai.com/docs/guides/reasoning and .../guides/latest-model: from gpt-5.1 on models
+        # take sampling parameters again, where they do not reason.
+        Refusal(
+            r"(o1|o3|o4|gpt-5)(?!-chat)([-:].*)?",
+            {
+                "temperature": 1,
+                "top_p": 1,
+                "presence_penalty": 0,
+                "frequency_penalty": 0,
+                "logprobs": False,
+                "top_logprobs": None,
+                "logit_bias": {},
+            },
+        ),
+    ),
     # https://platform.openai.com/docs/api-reference/chat/create knows no such parameter.
     rejected=frozenset({"top_k"}),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from ...core.call import Call
@@ -11,18 +12,6 @@ from .dialect import Dialect
 from .messages import dialect_messages, without_member
 
 _DEFAULTS: Final = ("temperature", "top_p", "top_k", "max_tokens")
-
-_DEFAULT_SAMPLING: Final[dict[str, Any]] = {
-    "temperature": 1,
-    "top_p": 1,
-    "presence_penalty": 0,
-    "frequency_penalty": 0,
-    "logprobs": False,
-    "top_logprobs": None,
-    "logit_bias": {},
-}
-"""What models with fixed sampling take as its value, if anything:
-https://platform.openai.com/docs/guides/reasoning and .../guides/latest-model (parameter compatibility)."""
 
 
 def request_body(body: Json, call: Call, dialect: Dialect, *, passing: bool = False) -> Json:
@@ -64,14 +53,14 @@ def is_reasoning_model(model: str, prefixes: tuple[str, ...]) -> bool:
     return False
 
 
-def has_fixed_sampling(model: str, prefixes: tuple[str, ...]) -> bool:
-    """Whether a model refuses any but the default sampling: "gpt-5-mini" does, "gpt-5.1" does not."""
+def refused_fields(model: str, dialect: Dialect) -> dict[str, Any]:
+    """Field → the one value this model takes: "gpt-5-mini" has a temperature of 1, "gpt-5.1" any."""
     name = _bare(model)
-    for prefix in prefixes:
-        rest = name.removeprefix(prefix)
-        if len(rest) < len(name) and rest[:1] in ("", "-", ":") and not rest.startswith("-chat"):
-            return True
-    return False
+    found: dict[str, Any] = {}
+    for refusal in dialect.refusals:
+        if re.fullmatch(refusal.models, name):
+            found.update(refusal.fields)
+    return found
 
 
 def _bare(model: str) -> str:
@@ -94,10 +83,10 @@ def _set_stream(out: Json, call: Call, dialect: Dialect) -> None:
 
 def _add_defaults(out: Json, model: str, call: Call, dialect: Dialect) -> None:
     """`model.options` for what the client left open, but nothing that this model answers with an error."""
-    fixed = has_fixed_sampling(model, dialect.fixed_sampling)
+    refused = refused_fields(model, dialect)
     for name in _DEFAULTS:
         value = getattr(call.options, name)
-        if value is None or name in dialect.rejected or (fixed and name in _DEFAULT_SAMPLING):
+        if value is None or name in dialect.rejected or name in refused:
             continue
         if not (name == "max_tokens" and "max_completion_tokens" in out):
             out.setdefault(name, value)
@@ -122,8 +111,8 @@ def _drop_refused(out: Json, model: str, call: Call, dialect: Dialect) -> None:
     for name in sorted(dialect.rejected & out.keys()):
         del out[name]
         call.drop(name)
-    if call.operation == "chat" and has_fixed_sampling(model, dialect.fixed_sampling):
-        for name, default in _DEFAULT_SAMPLING.items():
-            if name in out and out[name] != default:
+    if call.operation == "chat":
+        for name, taken in refused_fields(model, dialect).items():
+            if name in out and out[name] != taken:
                 del out[name]
                 call.drop(name)

@@ -260,6 +260,26 @@ def test_models_with_fixed_sampling(model: str, fixed: bool) -> None:
     assert set(call.dropped) == sampling.keys() - left.keys()
 
 
+@pytest.mark.parametrize(
+    ("model", "dropped"),
+    [
+        ("grok-4", {"stop", "presence_penalty", "reasoning_effort"}),
+        ("grok-4-fast-reasoning", {"stop", "presence_penalty", "reasoning_effort"}),
+        ("grok-4-fast-non-reasoning", {"reasoning_effort"}),
+        ("grok-code-fast-1", {"stop", "presence_penalty", "reasoning_effort"}),
+        ("grok-3-mini", {"stop", "presence_penalty"}),
+        ("grok-3", {"reasoning_effort"}),
+        ("grok-4.3", {"stop", "presence_penalty"}),
+        ("grok-2-1212", set()),
+    ],
+)
+def test_what_grok_models_refuse(model: str, dropped: set[str]) -> None:
+    """https://docs.x.ai/docs/guides/reasoning."""
+    fields = {"stop": ["x"], "presence_penalty": 1, "reasoning_effort": "low", "temperature": 0.5}
+    out, call = made("xai", {"model": model, **fields}, model=model)
+    assert fields.keys() - out.keys() == set(call.dropped) == dropped
+
+
 def test_openai_itself_has_no_top_k() -> None:
     out, call = made("openai", {"top_k": 4})
     assert "top_k" not in out
