@@ -178,7 +178,7 @@ class Conversation:
         kind = part.get("type")
         if kind in ("text", "input_text", "output_text", "refusal"):
             words = text(part.get("refusal" if kind == "refusal" else "text"))
-            return [{"text": words}, *self._cache_point(part)] if words.strip() else []
+            return [*([{"text": words}] if words.strip() else []), *self._cache_point(part)]
         if kind == "image_url":
             image = part.get("image_url")
             url = image.get("url") if isinstance(image, dict) else image

@@ -239,8 +239,7 @@ def _reasoning(
             extra["thinking"] = thought.thinking
         if thought.effort is not None:
             output.setdefault("effort", thought.effort)
-        if thought.max_tokens is not None:
-            config["maxTokens"] = thought.max_tokens
+        # Room for a budget need not be made: without a limit, Converse allows what the model can.
         return
     if isinstance(body.get("thinking"), dict):
         if model.vendor:
