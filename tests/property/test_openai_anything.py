@@ -195,7 +195,7 @@ def _mutated(original: Any, changes: list[tuple[tuple[Any, ...], Any, bool]]) ->
                 place[path[-1]] = new
         except (KeyError, IndexError, TypeError):
             continue
-    return value
+    return json.loads(json.dumps(value))
 
 
 def changes_of(original: Any) -> st.SearchStrategy[list[tuple[tuple[Any, ...], Any, bool]]]:

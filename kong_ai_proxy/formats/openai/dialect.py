@@ -104,8 +104,8 @@ COMPATIBLE: Final = Dialect("openai", reasoning_models=_REASONING_MODELS, known=
 OPENAI: Final = replace(
     COMPATIBLE,
     refusals=(
-        # https://platform.openai.com/docs/guides/reasoning and .../guides/latest-model: from gpt-5.1 on models
-        # take sampling parameters again, where they do not reason.
+        # https://platform.openai.com/docs/guides/reasoning and .../guides/latest-model: from gpt-5.1 on,
+        # models that are told not to reason take sampling parameters again.
         Refusal(
             r"(o1|o3|o4|gpt-5)(?!-chat)([-:].*)?",
             {
