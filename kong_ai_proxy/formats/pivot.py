@@ -323,6 +323,22 @@ def modern_messages(messages: Any) -> list[Json]:
     return made
 
 
+_CALL_KEYS = frozenset({"id", "type", "function", "index"})
+
+
+def note_unsaid(message: Json, known: frozenset[str], call: Call) -> None:
+    """Note what a message holds beside the `known` members: it does not get to the provider."""
+    for key in sorted(message.keys() - known):
+        if message[key] is not None:
+            call.drop(f"messages.{key}")
+    for one in objects(message.get("tool_calls")):
+        for key in sorted(one.keys() - _CALL_KEYS):
+            call.drop(f"messages.tool_calls.{key}")
+    for part in objects(message.get("content")):
+        if part.get("cache_control") is not None:
+            call.drop("messages.content.cache_control")
+
+
 def chosen_functions(body: Json) -> list[Json]:
     """The functions of `tools` and of the former `functions`."""
     functions = [obj(tool["function"]) for tool in objects(body.get("tools")) if "function" in tool]

@@ -23,6 +23,7 @@ from ..pivot import (
     merged_body,
     modern_messages,
     not_an_answer,
+    note_unsaid,
     obj,
     objects,
     stop_list,
@@ -49,6 +50,9 @@ _HANDLED = frozenset(
     }
 )  # fmt: skip
 
+_MESSAGE_KEYS = frozenset(
+    {"role", "content", "tool_calls", "tool_call_id", "refusal", "annotations", "provider_specific_fields"}
+)
 _ROLES = {"system": "SYSTEM", "developer": "SYSTEM", "user": "USER", "assistant": "CHATBOT"}
 
 _TYPES = {
@@ -136,9 +140,8 @@ def _set_messages(request: Json, messages: list[Json], call: Call) -> None:
         request["message"] = ""
     if history:
         request["chat_history"] = history
-    for message in messages:
-        if message.get("name") is not None:
-            call.drop("messages.name")
+    for message in [*messages, *results]:
+        note_unsaid(message, _MESSAGE_KEYS, call)
 
 
 def _turn(message: Json, before: list[Json], position: int) -> Json:
@@ -210,7 +213,7 @@ def _tool(function: Json, call: Call) -> Json:
         definition["required"] = name in required
         if text(obj(parameter).get("description")):
             definition["description"] = parameter["description"]
-        for key in obj(parameter).keys() - {"type", "description", "title"}:
+        for key in sorted(obj(parameter).keys() - {"type", "description", "title"}):
             call.drop(f"tools.function.parameters.{key}")
         definitions[name] = definition
     made: Json = {"name": text(function.get("name")), "description": text(function.get("description"))}

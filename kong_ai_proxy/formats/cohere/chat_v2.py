@@ -18,6 +18,7 @@ from ..pivot import (
     merged_body,
     modern_messages,
     not_an_answer,
+    note_unsaid,
     obj,
     objects,
     stop_list,
@@ -53,7 +54,7 @@ _HANDLED = frozenset(
 _MESSAGE_KEYS = frozenset(
     {
         "role", "content", "tool_calls", "tool_call_id", "refusal", "reasoning_content", "tool_plan",
-        "citations", "provider_specific_fields", "annotations", "extra_content", "thinking_blocks",
+        "citations", "provider_specific_fields", "annotations",
     }
 )  # fmt: skip
 
@@ -177,9 +178,7 @@ def _messages(body: Json, call: Call) -> list[Json]:
     for position, message in enumerate(modern_messages(body.get("messages"))):
         where = f"messages.{position}"
         role = message.get("role")
-        for key in message.keys() - _MESSAGE_KEYS:
-            if message[key] is not None:
-                call.drop(f"messages.{key}")
+        note_unsaid(message, _MESSAGE_KEYS, call)
         if role in ("system", "developer"):
             made.append({"role": "system", "content": content_text(message.get("content"))})
         elif role == "user":
@@ -217,8 +216,6 @@ def _content(content: Any, where: str, call: Call) -> Any:
             raise BadRequest(
                 f"Cohere has no content part of type {kind!r}", param=f"{where}.content.{index}.type"
             )
-        if isinstance(part, dict) and part.get("cache_control") is not None:
-            call.drop("messages.content.cache_control")
     return parts
 
 
@@ -255,6 +252,8 @@ def _assistant(message: Json, call: Call) -> Json:
             made["content"] = [*content, {"type": "text", "text": said}] if said else content
         elif calls:
             plan = reasoning
+        else:
+            call.drop("messages.reasoning_content")
     if "content" not in made and (said or not calls):
         made["content"] = said
     if calls:

@@ -29,7 +29,7 @@ _KNOWN_KEYS: dict[str, frozenset[str]] = {
         "assistant": (
             "tool_calls", "function_call", "refusal", "extra_content", "provider_specific_fields", "images",
             # Said by answers, for the client: these do not go back.
-            "reasoning_content", "reasoning", "thinking_blocks", "annotations", "audio",
+            "annotations", "audio",
         ),
         "tool": ("tool_call_id",),
         "function": ("name",),
@@ -66,7 +66,7 @@ class ContentsBuilder:
         known = _KNOWN_KEYS.get(role) if isinstance(role, str) else None
         if known is None:
             raise BadRequest("unknown role of a message", param=f"{where}.role")
-        for key in message.keys() - known:
+        for key in sorted(message.keys() - known):
             if message[key] is not None:
                 self._call.drop(f"messages.{key}")
         if role in ("tool", "function"):

@@ -17,11 +17,13 @@ from ..base import StreamDecoder, StreamItem
 from ..llama2.prompt import chat_prompt, model_answer, template_for
 from ..over_chat import single_prompt
 from ..pivot import (
+    chosen_functions,
     completion,
     integer,
     items,
     merged_body,
     not_an_answer,
+    note_unsaid,
     number,
     obj,
     objects,
@@ -46,6 +48,10 @@ _HANDLED = frozenset(
         "max_completion_tokens", "stop", "response_format", "parameters", "options", "n",
     }
 )  # fmt: skip
+
+_MESSAGE_KEYS = frozenset(
+    {"role", "content", "refusal", "tool_call_id", "annotations", "provider_specific_fields"}
+)
 
 
 class TextGeneration:
@@ -73,6 +79,10 @@ class TextGeneration:
         for key, value in body.items():
             if key not in _HANDLED and value is not None:
                 call.drop(key)
+        for message in objects(body.get("messages")):
+            note_unsaid(message, _MESSAGE_KEYS, call)
+        if any(function.get("strict") for function in chosen_functions(body)):
+            call.drop("tools.function.strict")
         return request
 
     def prompt(self, body: Json, call: Call) -> str:

@@ -18,6 +18,7 @@ from ..pivot import (
     merged_body,
     modern_messages,
     not_an_answer,
+    note_unsaid,
     obj,
     objects,
     text,
@@ -34,7 +35,7 @@ _HANDLED = HANDLED | {"messages", "tools", "functions", "tool_choice", "function
 _MESSAGE_KEYS = frozenset(
     {
         "role", "content", "tool_calls", "tool_call_id", "refusal", "reasoning_content", "annotations",
-        "provider_specific_fields", "extra_content", "thinking_blocks",
+        "provider_specific_fields",
     }
 )  # fmt: skip
 
@@ -141,9 +142,7 @@ def _messages(body: Json, call: Call) -> list[Json]:
         own = _ROLES.get(role) if isinstance(role, str) else None
         if own is None:
             raise BadRequest("unknown role of a message", param=f"{where}.role")
-        for key in message.keys() - _MESSAGE_KEYS:
-            if message[key] is not None:
-                call.drop(f"messages.{key}")
+        note_unsaid(message, _MESSAGE_KEYS, call)
         said, images = _content(message.get("content"), where, call)
         turn: Json = {"role": own, "content": said or text(message.get("refusal"))}
         if images:
@@ -187,8 +186,6 @@ def _content(content: Any, where: str, call: Call) -> tuple[str, list[str]]:
             images.append(text(obj(part.get("input_audio")).get("data")))
         else:
             raise BadRequest(f"Ollama has no content part of type {kind!r}", param=f"{path}.type")
-        if isinstance(part, dict) and part.get("cache_control") is not None:
-            call.drop("messages.content.cache_control")
     return "\n".join(said), images
 
 

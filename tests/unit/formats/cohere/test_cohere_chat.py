@@ -264,7 +264,7 @@ def test_v1_request() -> None:
             }
         ],
     }
-    assert call.dropped == ["tool_choice"]
+    assert call.dropped == ["messages.reasoning_content", "tool_choice"]
     later = [*LOOP, {"role": "assistant", "content": "Blue."}, {"role": "user", "content": "Thanks"}]
     sent, _ = send({"messages": later}, CHAT_V1)
     assert sent["message"] == "Thanks"
