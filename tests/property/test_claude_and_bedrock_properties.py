@@ -1,4 +1,4 @@
-"""Whatever comes in, translation for Anthropic and Bedrock ends in a result or an ApiError, not in a crash."""
+"""Whatever comes in, translation for Anthropic and Bedrock ends in a result or an ApiError, no crash."""
 
 from __future__ import annotations
 
@@ -403,7 +403,7 @@ def test_any_converse_stream(frames: Any, junk: bytes) -> None:
     decoder = ConverseAdapter().stream(call("bedrock", "m"))
     items = []
     for frame in frames:
-        name, event = (frame + [None, None])[:2] if isinstance(frame, list) else (frame, None)
+        name, event = [*frame, None, None][:2] if isinstance(frame, list) else (frame, None)
         headers = {":message-type": "event", ":event-type": str(name)[:50]}
         items += decoder.feed(encode_frame(headers, json.dumps(event).encode()))
     items += decoder.feed(junk)
