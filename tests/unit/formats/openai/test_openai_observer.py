@@ -224,6 +224,12 @@ class TestStream:
         assert DONE not in out
         assert out in (b"", event())
 
+    def test_one_of_two_choices_does_not_end_it(self) -> None:
+        other = event("b").replace(b'"index":0', b'"index":1')
+        assert not observe(other + event(finish='"stop"'), asked=True)[1].complete
+        ended = other + event(finish='"stop"') + other.replace(b":null}", b':"stop"}')
+        assert observe(ended, asked=True)[1].complete
+
     def test_an_error_passes_and_is_known(self) -> None:
         error = b'data: {"error":{"message":"no","type":"server_error","code":"x"}}\n\n'
         out, observer, _ = observe(event() + error, asked=True)
