@@ -5,7 +5,8 @@
 Speaks OpenAI's chat completions and, under `/v1/messages`, Anthropic's messages. What to do stands in the
 prompt, so that it gets through any gateway: `tokens=100 rate=50 mode=ok`. Modes: `ok`; `error`, a 500;
 `cut`, a stream that breaks off half-way. A token reads `@<nanoseconds>@`, by the clock that all processes of
-this machine share (`time.monotonic_ns`). One thread on raw sockets, as it shares the machine with what is measured.
+this machine share (`time.monotonic_ns`). One thread on raw sockets, as it shares the machine with what is
+measured.
 """
 
 from __future__ import annotations

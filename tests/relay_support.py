@@ -194,6 +194,8 @@ class FakeTranslation:
     def request(self) -> UpstreamRequest:
         request = self.call.request
         headers = {"content-type": request.headers.get("content-type", "application/json")}
+        if "x-refuse" in request.headers:
+            raise ApiError(400, "this provider cannot do that")
         if "x-inject" in request.headers:
             headers["x-inject"] = "a\r\nb: c"
         return UpstreamRequest(request.method, self.url, headers, request.body, request.upload)
@@ -250,6 +252,8 @@ class FakeExchange:
         self.stream = True
 
     def next_attempt(self) -> FakeAttempt | None:
+        if self.world.no_target is not None:
+            raise self.world.no_target
         if not self.urls:
             return None
         attempt = FakeAttempt(self, self.world.target, self.urls.pop(0))
@@ -261,6 +265,8 @@ class FakeExchange:
         return refusal(error)
 
     def record(self) -> Json | None:
+        if self.world.broken_record:
+            raise KeyError("record")
         partial = ("ended", True) in self.events
         return {"usage": {"partial": partial}, "events": len(self.events)}
 
@@ -283,6 +289,8 @@ class World:
     attempts: list[FakeAttempt] = field(default_factory=list)
     logged: list[Json] = field(default_factory=list)
     clients: list[Client] = field(default_factory=list)
+    no_target: ApiError | None = None
+    broken_record: bool = False
     instance: Instance | None = None
     """For the real exchange."""
     max_body: int = 0

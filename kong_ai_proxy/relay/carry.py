@@ -9,14 +9,14 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NoReturn, TypeAlias
 
 from ..accounting.encoding import HEADER_LIMIT, STREAM_LIMIT
 from ..core.call import Call
 from ..core.errors import ApiError
 from ..core.http import ClientRequest, ClientResponse, UpstreamRequest
 from ..core.json import Json
-from ..exchange.exchange import Attempt, Exchange
+from ..exchange.exchange import Attempt, Exchange, FailureKind
 from ..exchange.tickets import TICKET_HEADER, Ticket, TicketStore
 from ..exchange.translation import StreamTranslation
 from ..log import get_logger
@@ -54,6 +54,14 @@ class Parts:
     """The log record as one line of ASCII of at most so many bytes."""
     log_usage: LogUsage
     """For records that cannot go back through Kong."""
+
+
+class _Another(Exception):
+    """This attempt came to nothing, another target may be tried; `error` is for the client if none is."""
+
+    def __init__(self, error: ApiError) -> None:
+        super().__init__(error.message)
+        self.error = error
 
 
 class Journey:
@@ -106,72 +114,67 @@ class Journey:
     def _answer(self) -> ClientResponse | None:
         """The whole answer; None where it was streamed, and is delivered."""
         exchange = self._exchange
-        failure = ApiError(502, "no provider could answer", code="upstream_error")
+        error = ApiError(502, "no provider could answer", code="upstream_error")
         while True:
             try:
-                attempt = exchange.next_attempt()
-            except ApiError as error:
-                return exchange.refuse(error)
-            if attempt is None:
-                return exchange.refuse(failure)
-            self._attempt = attempt
-            try:
-                upstream = attempt.translation.request()
-            except ApiError as error:
-                self._end()
-                return exchange.refuse(error)
-            try:
-                self._parts.authenticate(upstream, attempt.call)
-            except ApiError as error:
-                failure = error
-                if self._failed(UpstreamFailure("error", "no credentials")):
-                    continue
-                return exchange.refuse(error)
-            try:
-                answer = self._parts.client.send(upstream, attempt.timeouts, attempt.connected)
-            except UpstreamFailure as error:
-                failure = _error_of(error, attempt.call)
-                if self._failed(error):
-                    continue
-                return exchange.refuse(failure)
-            except BodyTooLarge:
-                self._end()
-                return exchange.refuse(too_large())
-            except ValueError as error:
-                self._end()
-                log.warning("request not sent", reason=str(error), provider=attempt.call.provider)
-                return exchange.refuse(ApiError(400, f"the request cannot be sent: {error}"))
-            try:
-                if self._may_repeat() and attempt.rejected(answer.status, answer.headers):
-                    self._attempt = None
-                    failure = ApiError(502, f"{attempt.call.provider} answered with {answer.status}")
-                    answer.discard()
-                    continue
-                stream = attempt.translation.stream(answer.status, answer.headers)
-                if stream is None:
-                    return self._whole(attempt, answer)
-                early = self._stream(attempt, answer, stream)
-            except UpstreamFailure as error:
-                failure = _error_of(error, attempt.call)
-                if self._failed(error):
-                    continue
-                return exchange.refuse(failure)
-            finally:
-                answer.close()
-            if early is None:
-                return None
-            failure = early
-            if self._may_repeat() and attempt.rejected(early.status, early.headers):
-                self._attempt = None
-                continue
-            self._end(partial=True)
-            return exchange.refuse(early)
+                attempt = self._attempt = exchange.next_attempt()
+                if attempt is None:
+                    return exchange.refuse(error)
+                return self._try(attempt)
+            except _Another as another:
+                error = another.error
+            except ApiError as final:
+                self._end(partial=True)
+                return exchange.refuse(final)
 
-    def _failed(self, failure: UpstreamFailure) -> bool:
-        """Whether another target may be tried."""
+    def _try(self, attempt: Attempt) -> ClientResponse | None:
+        """Raises ApiError, or _Another where another target may be tried."""
+        answer = self._ask(attempt)
+        try:
+            if attempt.rejected(answer.status, answer.headers) and self._may_repeat():
+                answer.discard()
+                self._attempt = None
+                raise _Another(ApiError(502, f"{attempt.call.provider} answered with {answer.status}"))
+            stream = attempt.translation.stream(answer.status, answer.headers)
+            if stream is None:
+                return self._whole(attempt, answer)
+            early = self._stream(attempt, answer, stream)
+        except UpstreamFailure as failure:
+            self._failed(failure.kind, _error_of(failure, attempt.call))
+        finally:
+            answer.close()
+        if early is None:
+            return None
+        if attempt.rejected(early.status, early.headers) and self._may_repeat():
+            self._attempt = None
+            raise _Another(early)
+        raise early
+
+    def _ask(self, attempt: Attempt) -> Answer:
+        """The head of the provider's answer. Raises as `_try` does."""
+        call = attempt.call
+        upstream = attempt.translation.request()
+        try:
+            self._parts.authenticate(upstream, call)
+        except ApiError as error:
+            self._failed("error", error)
+        try:
+            return self._parts.client.send(upstream, attempt.timeouts, attempt.connected)
+        except UpstreamFailure as failure:
+            self._failed(failure.kind, _error_of(failure, call))
+        except BodyTooLarge:
+            raise too_large() from None
+        except ValueError as error:
+            log.warning("request not sent", reason=str(error), provider=call.provider)
+            raise ApiError(400, f"the request cannot be sent: {error}") from None
+
+    def _failed(self, kind: FailureKind, error: ApiError) -> NoReturn:
+        """Raises the error, in an _Another where another target may be tried."""
         attempt, self._attempt = self._attempt, None
         assert attempt is not None
-        return attempt.failed(failure.kind) and self._may_repeat()
+        if attempt.failed(kind) and self._may_repeat():
+            raise _Another(error) from None
+        raise error from None
 
     def _may_repeat(self) -> bool:
         upload = self._request.upload
@@ -190,12 +193,29 @@ class Journey:
         """Carries a stream to its end. Gives the error of a stream that failed before it had any output:
         nothing was sent then, and the client can have it with its own status. Raises UpstreamFailure in the
         same case."""
+        rest = self._pump(attempt, answer, stream)
+        answer.close()
+        down = self._down
+        head = b""
+        if not down.answered:
+            if stream.failed is not None and not attempt.call.output_bytes:
+                return stream.failed
+            head = self._stream_head(attempt, stream)
+        self._end(partial=stream.failed is not None)
+        rest += self._comment(stream)
+        if down.chunked:
+            rest = b"%x\r\n%b\r\n0\r\n\r\n" % (len(rest), rest) if rest else b"0\r\n\r\n"
+        down.send(head + rest)
+        self._delivered = True
+        return None
+
+    def _pump(self, attempt: Attempt, answer: Answer, stream: StreamTranslation) -> bytes:
+        """Everything but the end, which it gives back. Raises UpstreamFailure where nothing was sent yet."""
         down = self._down
         chunked = down.chunked
         feed = stream.feed
         read = answer.read
         send = down.send
-        head = b""
         clock = time.monotonic
         until = clock() + self._longest if self._longest else math.inf
         patience = attempt.timeouts.read or _FOREVER
@@ -209,47 +229,24 @@ class Journey:
                 data = read(_LINGER if last else max(0.001, min(patience, until - clock())))
             except UpstreamFailure as failure:
                 if last:
-                    rest = last + stream.finish()  # complete, only the connection was not closed in order
-                    break
+                    return last + stream.finish()  # complete, only the connection was not closed in order
                 if not down.answered:
                     raise
-                if clock() >= until:
-                    rest = stream.abort(self._too_long())
-                else:
-                    rest = stream.abort(_error_of(failure, attempt.call))
-                break
+                late = clock() >= until
+                return stream.abort(self._too_long() if late else _error_of(failure, attempt.call))
             if not data:
-                rest = last + stream.finish()
-                break
+                return last + stream.finish()
             out = last + feed(data)
+            if stream.failed is not None:
+                return out
             last = b""
             if in_band and (at := _last_event(out)) >= 0:
                 last, out = out[at:], out[:at]
-            if stream.failed is not None:
-                rest = out + last
-                break
             if out:
-                if not down.answered:
-                    attempt.first_output()
-                    head = self._stream_head(stream)
+                head = b"" if down.answered else self._stream_head(attempt, stream)
                 send(head + (b"%x\r\n%b\r\n" % (len(out), out) if chunked else out))
-                head = b""
             if clock() >= until:
-                rest = last + (stream.finish() if last else stream.abort(self._too_long()))
-                break
-        answer.close()
-        if not down.answered:
-            if stream.failed is not None and not attempt.call.output_bytes:
-                return stream.failed
-            attempt.first_output()
-            head = self._stream_head(stream)
-        self._end(partial=stream.failed is not None)
-        rest += self._comment(stream)
-        if chunked:
-            rest = b"%x\r\n%b\r\n0\r\n\r\n" % (len(rest), rest) if rest else b"0\r\n\r\n"
-        send(head + rest)
-        self._delivered = True
-        return None
+                return last + (stream.finish() if last else stream.abort(self._too_long()))
 
     def _too_long(self) -> ApiError:
         text = f"the stream took longer than {self._longest:g} seconds"
@@ -261,7 +258,9 @@ class Journey:
         configured = self._ticket.instance.extensions.max_stream_duration
         return self._limits.stream_seconds if configured is None else configured / 1000
 
-    def _stream_head(self, stream: StreamTranslation) -> bytes:
+    def _stream_head(self, attempt: Attempt, stream: StreamTranslation) -> bytes:
+        """To be sent together with the first bytes of the body."""
+        attempt.first_output()
         headers = dict(stream.headers)
         headers["content-type"] = stream.content_type
         headers["cache-control"] = "no-cache"

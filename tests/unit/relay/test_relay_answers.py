@@ -7,6 +7,10 @@ import gevent.event
 import pytest
 from relay_support import Peer, every, provider_of, relay_world
 
+from kong_ai_proxy.core.call import Call
+from kong_ai_proxy.core.errors import ApiError
+from kong_ai_proxy.core.http import UpstreamRequest
+
 
 def ok(peer: Peer, head: bytes, body: bytes) -> None:
     peer.answer(b'{"a":1}', headers="content-type: application/json\r\nx-request-id: 7\r\nset-cookie: c\r\n")
@@ -128,3 +132,80 @@ def test_plain_answer_without_filter() -> None:
         assert "x-kong-ai-ticket" not in reply.headers
         assert "x-kong-ai-usage" not in reply.headers
         assert len(world.logged) == 1
+
+
+def test_no_target_and_refused_translation() -> None:
+    with relay_world() as world, provider_of(every(ok)) as provider:
+        world.to(provider)
+        assert world.post(headers="x-refuse: 1\r\n").status == 400
+        assert ("refused", 400) in world.exchanges[-1].events
+        assert world.exchanges[-1].events[0][0] == "ended"
+        world.no_target = ApiError(500, "no target is available")
+        reply = world.post()
+        assert reply.status == 500
+        assert b"no target is available" in reply.body
+        assert provider.connections == 0
+
+
+def test_credentials_that_cannot_be_had() -> None:
+    """The next target may have better ones; without a next, the client gets the error."""
+    asked: list[str] = []
+
+    def authenticate(request: UpstreamRequest, call: Call) -> None:
+        asked.append(request.url.path)
+        if len(asked) != 2:
+            raise ApiError(500, "no token for the provider")
+
+    with relay_world(authenticate=authenticate) as world, provider_of(every(ok)) as provider:
+        world.to(provider, provider)
+        assert world.post().status == 200
+        world.to(provider)
+        reply = world.post()
+        assert reply.status == 500 and b"no token" in reply.body
+        assert len(provider.requests) == 1
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
+def test_record_that_cannot_be_made_costs_nobody_his_answer(
+    kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def script(peer: Peer, head: bytes, body: bytes) -> None:
+        peer.answer(b"data: [DONE]\n\n", headers=f"content-type: {kind}\r\n")
+
+    with relay_world() as world, provider_of(every(script)) as provider:
+        world.to(provider)
+        world.broken_record = True
+        reply = world.post()
+        assert reply.status == 200 and reply.complete and reply.body == b"data: [DONE]\n\n"
+        assert "no log record could be made" in capsys.readouterr().out
+
+
+def test_last_event_and_record_come_in_one_chunk() -> None:
+    """Clients hang up at [DONE]: Kong must have read the record by then."""
+
+    def script(peer: Peer, head: bytes, body: bytes) -> None:
+        peer.stream_head()
+        peer.chunk(b"data: 1\n\n")
+        gevent.sleep(0.02)
+        peer.chunk(b"data: [DONE]\n\n")
+        gevent.sleep(0.02)
+        peer.end()
+
+    with relay_world() as world, provider_of(every(script)) as provider:
+        world.to(provider)
+        assert world.post().chunks == [
+            b"data: 1\n\n", b"data: [DONE]\n\n: kong-ai-usage usage.partial=b0\n\n"
+        ]  # fmt: skip
+
+
+def test_provider_that_does_not_end_its_answer_after_the_last_event() -> None:
+    def script(peer: Peer, head: bytes, body: bytes) -> None:
+        peer.stream_head()
+        peer.chunk(b"data: [DONE]\n\n")
+        peer.wait_closed()
+
+    with relay_world() as world, provider_of(every(script)) as provider:
+        world.to(provider)
+        reply = world.post()
+        assert reply.complete and reply.body.endswith(b"[DONE]\n\n: kong-ai-usage usage.partial=b0\n\n")
+        assert provider.closed.wait(1)
