@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
+
+from kong_ai_proxy.balancer.states import STATES
 
 # Test support modules (recordings_support, …) are imported by name.
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE / "golden")]
+
+
+@pytest.fixture(autouse=True)
+def nothing_known_about_targets() -> Iterator[None]:
+    """What one test's plugins learnt about their targets is not the next one's business."""
+    STATES.forget()
+    yield

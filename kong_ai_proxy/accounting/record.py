@@ -44,6 +44,18 @@ def tried_target(call: Call, url: Url, ip: str | None) -> Json:
     return entry
 
 
+def attempt_usage(call: Call) -> Json:
+    """`usage` of an entry of `tried_targets`: what an attempt cost that failed and was followed by another.
+    An extension: Kong's record has the last attempt's usage only, and so would miss these tokens."""
+    usage = call.usage
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total,
+        "cost": cost(usage, call.options),
+    }
+
+
 def log_record(
     call: Call,
     *,

@@ -44,8 +44,8 @@ class Outcome:
     """The answer broke off, or nobody waited for its end: its times are not those of a whole one."""
 
 
-class Balancer(Protocol):
-    """Shared by all requests of one plugin instance."""
+class Algorithm(Protocol):
+    """Chooses among the targets it is given."""
 
     def pick(self, candidates: list[int], tried: list[int], asked: Asked) -> int | None:
         """Index of the next target among `candidates`, `tried` in order before; None if none is available.
@@ -58,4 +58,12 @@ class Balancer(Protocol):
 
     def ended(self, target: int, outcome: Outcome) -> None:
         """It ended. Called exactly once per `started`."""
+        ...
+
+
+class Balancer(Algorithm, Protocol):
+    """What the exchange asks. Shared by all requests of one plugin instance."""
+
+    def answering(self, target: int) -> None:
+        """The attempt's answer was good, and goes to the client from now on; a stream may take long."""
         ...

@@ -16,3 +16,6 @@ class FixedTarget:
 
     def ended(self, target: int, outcome: Outcome) -> None:
         return
+
+    def answering(self, target: int) -> None:
+        return

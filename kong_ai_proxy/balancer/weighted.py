@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .base import Asked, Balancer, Outcome
+from .base import Asked, Outcome
+from .order import not_yet
 
 
 class RoundRobin:
@@ -19,7 +20,7 @@ class RoundRobin:
         self._credit = [0] * len(self._weights)
 
     def pick(self, candidates: list[int], tried: list[int], asked: Asked) -> int | None:
-        choice = _not_yet(candidates, tried)
+        choice = not_yet(candidates, tried)
         if not choice:
             return None
         if len(choice) == 1:
@@ -55,21 +56,3 @@ class Priority(RoundRobin):
             return None
         top = max(self._priority[index] for index in untried)
         return super().pick([index for index in untried if self._priority[index] == top], [], asked)
-
-
-def _not_yet(candidates: list[int], tried: list[int]) -> list[int]:
-    """Candidates without those tried; all but the last tried where each was tried (unless it is the only
-    one)."""
-    if not tried:
-        return candidates
-    untried = [index for index in candidates if index not in tried]
-    if untried:
-        return untried
-    others = [index for index in candidates if index != tried[-1]]
-    return others or candidates
-
-
-def balancer_for(algorithm: str, weights: Sequence[int]) -> Balancer:
-    """The balancer for `config.balancer.algorithm`. Whatever has no algorithm of its own yet goes
-    round-robin."""
-    return Priority(weights) if algorithm == "priority" else RoundRobin(weights)

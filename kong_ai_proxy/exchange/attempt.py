@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from ..accounting.cost import cost
 from ..accounting.estimate import estimate
-from ..accounting.record import Timing, tried_target
+from ..accounting.record import Timing, attempt_usage, tried_target
 from ..balancer.base import Outcome
 from ..core.call import Call
 from ..core.http import Headers
@@ -25,6 +27,9 @@ FailureKind = Literal["error", "timeout", "invalid_header"]
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
 """Methods that may be repeated:
 https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_next_upstream."""
+_CRITERIA: Final = {529: "http_503"}
+"""Statuses without a criterion of their own. 529 is how Anthropic says that it is overloaded:
+https://docs.claude.com/en/api/errors."""
 
 
 class Attempt:
@@ -63,15 +68,17 @@ class Attempt:
     def rejected(self, status: int, headers: Headers) -> bool:
         """An answer with this status came. True if it is to be thrown away and another target tried."""
         self.status = status
-        criterion = f"http_{status}"
+        criterion = _CRITERIA.get(status) or f"http_{status}"
         if criterion not in self._exchange.instance.failover_criteria:
             return False
-        return self._over(criterion, _seconds(headers.get("retry-after")))
+        return self._over(criterion, retry_after(headers))
 
     def first_output(self) -> None:
         """The first byte of the answer's body goes to the client now."""
         if self.timing.first_token is None:
             self.timing.first_token = self._elapsed_ms()
+            if not self._failed_by_status:
+                self._exchange.instance.balancer.answering(self.index)
 
     def ended(self, *, partial: bool = False) -> None:
         """The answer is complete, or (`partial`) the client or the provider broke off. Further calls do
@@ -86,7 +93,7 @@ class Attempt:
             partial = partial or running.failed is not None
             running.settle()
         self._count(partial)
-        self._settle(ok=True)
+        self._settle(ok=True, partial=partial)
 
     def give_up(self) -> None:
         """The exchange ends without an answer of this target; it is not to blame."""
@@ -97,7 +104,12 @@ class Attempt:
     def entry(self) -> Json | None:
         """This try in `tried_targets`; None if nothing could be sent."""
         upstream = self.translation.upstream
-        return None if upstream is None else tried_target(self.call, upstream.url, self.ip)
+        if upstream is None:
+            return None
+        entry = tried_target(self.call, upstream.url, self.ip)
+        if self._cost_tokens:
+            entry["usage"] = attempt_usage(self.call)
+        return entry
 
     def _over(self, criterion: str, retry_after: float | None) -> bool:
         """Whether another target is tried after this one failed by `criterion`; if so, this attempt is
@@ -110,17 +122,34 @@ class Attempt:
         answered = self.status is not None
         counts = criterion in criteria
         repeatable = not self._sent or exchange.request.method in _IDEMPOTENT or "non_idempotent" in criteria
-        if counts and repeatable and exchange.choose_next(after=self, answered=answered):
+        if not answered:
+            # The balancer shall know of it before it chooses again.
+            self._settle(ok=not counts)
+            return counts and repeatable and exchange.choose_next(after=self, answered=False)
+        if counts and repeatable and exchange.choose_next(after=self, answered=True):
+            self._abandon()
             self._settle(ok=False, retry_after=retry_after)
             return True
-        if not answered:
-            self._settle(ok=not counts)
-        else:
-            # The answer goes to the client: `ended` settles, and the target has failed nevertheless.
-            self._failed_by_status = counts
-            self._retry_after = retry_after
+        # The answer goes to the client: `ended` settles, and the target has failed nevertheless.
+        self._failed_by_status = counts
+        self._retry_after = retry_after
         return False
 
+    def _abandon(self) -> None:
+        """An answer is thrown away: note the tokens it cost, if any."""
+        running = self.translation.running
+        if running is not None:
+            running.settle()
+        usage = self.call.usage
+        if usage.source is UsageSource.NONE:
+            if self.status is not None and self.status < 300:
+                self._count(partial=True)
+        elif usage.source is UsageSource.REPORTED:
+            usage.source = UsageSource.PARTIAL
+        self._cost_tokens = usage.source is not UsageSource.NONE and usage.total > 0
+
+    _cost_tokens = False
+    """It failed, was followed by another attempt, and cost tokens nevertheless."""
     _failed_by_status = False
     _retry_after: float | None = None
 
@@ -139,7 +168,7 @@ class Attempt:
         elif partial:
             estimate(self._exchange.plan.body, None, call, partial=True)
 
-    def _settle(self, *, ok: bool, retry_after: float | None = None) -> None:
+    def _settle(self, *, ok: bool, retry_after: float | None = None, partial: bool = False) -> None:
         self.settled = True
         usage = self.call.usage
         counted = usage.source is not UsageSource.NONE
@@ -153,6 +182,8 @@ class Attempt:
                 usage=usage if counted else None,
                 cost=cost(usage, self.call.options) if counted else 0.0,
                 retry_after_s=retry_after if retry_after is not None else self._retry_after,
+                status=self.status,
+                partial=partial,
             ),
         )
 
@@ -160,9 +191,24 @@ class Attempt:
         return (self._clock() - self._began) * 1000
 
 
-def _seconds(retry_after: str | None) -> float | None:
-    """A `retry-after` in seconds; one that is a date is left to whoever reads the answer."""
+def retry_after(headers: Headers, now: Callable[[], float] = time.time) -> float | None:
+    """Seconds a provider asks to be left alone: `retry-after` (RFC 9110, 10.2.3: seconds or a date), or
+    OpenAI's finer `retry-after-ms`, which its own clients read
+    (https://github.com/openai/openai-python, src/openai/_base_client.py)."""
+    text = headers.get("retry-after-ms")
+    if text:
+        try:
+            return float(text) / 1000
+        except ValueError:
+            pass
+    text = headers.get("retry-after")
+    if not text:
+        return None
     try:
-        return float(retry_after) if retry_after else None
+        return float(text)
     except ValueError:
+        pass
+    try:
+        return parsedate_to_datetime(text).timestamp() - now()
+    except (ValueError, OverflowError):
         return None

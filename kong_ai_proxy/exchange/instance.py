@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..balancer.base import Balancer
+from ..balancer.build import balancer_for
 from ..balancer.fixed import FixedTarget
-from ..balancer.weighted import balancer_for
 from ..config.models import Acls, AdvancedConfig, Extensions, LlmFormat, Target
 from ..config.parse import parse
 from ..core.json import Json
@@ -89,5 +89,5 @@ class Instance:
         )
         self.retries = balancer.retries
         self.failover_criteria = frozenset(balancer.failover_criteria)
-        self.balancer = balancer_for(balancer.algorithm, [target.weight for target in config.targets])
+        self.balancer = balancer_for(config, self.plugin_id)
         self.acls = config.acls

@@ -6,15 +6,15 @@ from collections import Counter
 
 import pytest
 
-from kong_ai_proxy.balancer.base import Asked, Balancer, Outcome
+from kong_ai_proxy.balancer.base import Algorithm, Asked, Outcome
 from kong_ai_proxy.balancer.fixed import FixedTarget
-from kong_ai_proxy.balancer.weighted import Priority, RoundRobin, balancer_for
+from kong_ai_proxy.balancer.weighted import Priority, RoundRobin
 from kong_ai_proxy.core.http import ClientRequest
 
 REQUEST = Asked(ClientRequest("POST", "/", "", {}))
 
 
-def picks(balancer: Balancer, count: int, candidates: list[int]) -> list[int | None]:
+def picks(balancer: Algorithm, count: int, candidates: list[int]) -> list[int | None]:
     return [balancer.pick(candidates, [], REQUEST) for _ in range(count)]
 
 
@@ -74,15 +74,8 @@ def test_lower_groups_only_when_the_higher_are_exhausted() -> None:
     assert balancer.pick([0, 1, 2], [1, 2, 0], REQUEST) is None, "nobody is tried twice"
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "kind"), [("priority", Priority), ("round-robin", RoundRobin), ("semantic", RoundRobin)]
-)
-def test_by_name(algorithm: str, kind: type[object]) -> None:
-    assert type(balancer_for(algorithm, [1, 2])) is kind
-
-
 @pytest.mark.parametrize("balancer", [FixedTarget(), RoundRobin([1]), Priority([1])])
-def test_feedback_is_taken(balancer: Balancer) -> None:
+def test_feedback_is_taken(balancer: Algorithm) -> None:
     balancer.started(0)
     balancer.ended(0, Outcome(ok=False))
     assert balancer.pick([0], [], REQUEST) == 0

@@ -39,6 +39,9 @@ class Recorder:
     def started(self, target: int) -> None:
         self.started_at.append(target)
 
+    def answering(self, target: int) -> None:
+        return
+
     def ended(self, target: int, outcome: Outcome) -> None:
         self.outcomes.append((target, outcome))
 

@@ -6,6 +6,7 @@ import pytest
 from exchange_support import advanced, proxy, target_config
 
 from kong_ai_proxy.balancer.fixed import FixedTarget
+from kong_ai_proxy.balancer.guard import Guarded
 from kong_ai_proxy.balancer.weighted import Priority, RoundRobin
 from kong_ai_proxy.exchange.instance import PROXY, Instance
 
@@ -32,7 +33,8 @@ def test_ai_proxy_advanced() -> None:
     )
     assert (instance.plugin, instance.plugin_id) == ("kong-ai-proxy-advanced", "plugin-2")
     assert [target.weight for target in instance.targets] == [3, 1]
-    assert isinstance(instance.balancer, Priority)
+    assert isinstance(instance.balancer, Guarded)
+    assert isinstance(instance.balancer.algorithm, Priority)
     assert (instance.retries, instance.failover_criteria) == (2, frozenset({"http_429"}))
     assert instance.acls is not None and instance.acls.deny
     assert instance.extensions.max_stream_duration == 1000
@@ -40,7 +42,8 @@ def test_ai_proxy_advanced() -> None:
 
 def test_defaults_of_the_balancer() -> None:
     instance = advanced(target_config())
-    assert isinstance(instance.balancer, RoundRobin)
+    assert isinstance(instance.balancer, Guarded)
+    assert isinstance(instance.balancer.algorithm, RoundRobin)
     assert (instance.retries, instance.failover_criteria) == (5, frozenset({"error", "timeout"}))
 
 
