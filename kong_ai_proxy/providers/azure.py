@@ -1,6 +1,8 @@
 """Azure OpenAI and Azure AI Foundry.
 
-Three forms of address, all recorded: `…/openai/deployments/<deployment>/<operation>?api-version=…` (from
+Claude at Foundry (`…services.ai.azure.com/anthropic/v1/messages`, by `upstream_url`) speaks Anthropic's form.
+
+Three forms of address for the rest, all recorded: `…/openai/deployments/<deployment>/<operation>?api-version=…` (from
 `azure_instance` and `azure_deployment_id`), `…/openai/v1/<operation>` without a version, and
 `…services.ai.azure.com/models/<operation>?api-version=…`, both by `upstream_url`.
 
@@ -17,8 +19,10 @@ from urllib.parse import parse_qsl, quote
 
 from ..core.call import Call
 from ..core.errors import ApiError
-from ..core.http import Url
+from ..core.http import Headers, Url
+from ..formats.base import Adapter, Observer
 from ..formats.openai.dialect import OPENAI
+from .anthropic import PROVIDER as ANTHROPIC
 from .compatible import (
     INVALID_CONFIGURATION,
     CompatibleProvider,
@@ -39,7 +43,7 @@ class Azure(CompatibleProvider):
     name = "azure"
     operations = frozenset({"chat", "completions", "embeddings"})
     cloud = "azure"
-    forward_headers = frozenset({"openai-beta", "x-ms-client-request-id"})
+    forward_headers = frozenset({"openai-beta", "x-ms-client-request-id", "anthropic-beta"})
     paths: ClassVar[Mapping[str, str]] = {
         "chat": "/chat/completions",
         "completions": "/completions",
@@ -48,10 +52,21 @@ class Azure(CompatibleProvider):
     dialect = replace(OPENAI, name="azure")
     passes_through = True
 
+    def adapter(self, call: Call) -> Adapter:
+        return ANTHROPIC.adapter(call) if _is_claude(call) else super().adapter(call)
+
+    def observer(self, call: Call) -> Observer | None:
+        return ANTHROPIC.observer(call) if _is_claude(call) else super().observer(call)
+
+    def headers(self, call: Call) -> Headers:
+        return ANTHROPIC.headers(call) if _is_claude(call) else {}
+
     def url(self, call: Call) -> Url:
         options = call.options
         if options.upstream_url:
             url = upstream_url(options.upstream_url)
+            if _is_claude(call):
+                return url
         else:
             path = options.upstream_path or self.paths[call.operation]
             if not path.startswith("/openai/"):
@@ -85,6 +100,11 @@ class Azure(CompatibleProvider):
             if url.path.startswith(_UNVERSIONED) and version not in _V1_VERSIONS:
                 return url
         return url.with_query("api-version", quote(version, safe=""))
+
+
+def _is_claude(call: Call) -> bool:
+    """Source: https://learn.microsoft.com/azure/ai-foundry/foundry-models/how-to/use-foundry-models-claude."""
+    return "/anthropic/" in (call.options.upstream_url or "").partition("?")[0]
 
 
 def _query(query: str, name: str) -> str:
