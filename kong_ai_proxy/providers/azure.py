@@ -2,9 +2,9 @@
 
 Claude at Foundry (`…services.ai.azure.com/anthropic/v1/messages`, by `upstream_url`) speaks Anthropic's form.
 
-Three forms of address for the rest, all recorded: `…/openai/deployments/<deployment>/<operation>?api-version=…` (from
-`azure_instance` and `azure_deployment_id`), `…/openai/v1/<operation>` without a version, and
-`…services.ai.azure.com/models/<operation>?api-version=…`, both by `upstream_url`.
+Three forms of address for the rest, all recorded: `…/openai/deployments/<deployment>/<operation>` with an
+`api-version` (from `azure_instance` and `azure_deployment_id`), `…/openai/v1/<operation>` without one, and
+`…services.ai.azure.com/models/<operation>` with one, both by `upstream_url`.
 
 Source: https://learn.microsoft.com/azure/ai-services/openai/reference.
 """

@@ -153,6 +153,20 @@ class TestAzure:
         assert url("azure", upstream_url=v1) == v1
         assert url("azure", upstream_url=v1, azure_api_version="preview") == v1 + "?api-version=preview"
 
+    CLAUDE = "https://x.services.ai.azure.com/anthropic/v1/messages"
+
+    def test_claude_at_foundry_speaks_its_own_form(self) -> None:
+        """Kong's cookbook: provider azure, `upstream_url` as here; recorded in azure/native-messages."""
+        assert url("azure", upstream_url=self.CLAUDE) == self.CLAUDE
+        azure = provider("azure")
+        call = make_call("azure", options={"upstream_url": self.CLAUDE}, client_format="anthropic")
+        assert azure.adapter(call).format == "anthropic"
+        assert type(azure.observer(call)).__name__ == "MessagesObserver"
+        assert azure.headers(call) == {"anthropic-version": "2023-06-01"}
+        other = make_call("azure", options={"azure_instance": "inst"})
+        assert azure.adapter(other).format == "openai"
+        assert azure.headers(other) == {}
+
     def test_a_version_in_the_url_stays(self) -> None:
         given = "https://x.services.ai.azure.com/models/chat/completions?api-version=2024-05-01-preview"
         assert url("azure", upstream_url=given, query="api-version=1") == given
