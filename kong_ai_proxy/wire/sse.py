@@ -233,7 +233,8 @@ def _first_boundary(block: bytes, start: int) -> int:
 
 def _is_one_line_event(data: bytes) -> bool:
     """One `data: …` line and the empty one after it: nearly every event of every stream."""
-    return data.startswith(b"data: ") and data.find(b"\n") == len(data) - 2 and data[-1] == _LF
+    end = len(data) - 2
+    return data.startswith(b"data: ") and data.find(b"\n") == end and data[-1] == _LF and data[end - 1] != 13
 
 
 def _parse(frame: bytes) -> Event | None:
