@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from gateway_support import Gateway, kinds, make
+from http_support import MARK
 
 from kong_ai_proxy.mockllm import MockLLM
 
@@ -28,9 +30,9 @@ def running_gateway(request: pytest.FixtureRequest) -> Iterator[Gateway]:
 
 @pytest.fixture
 def gateway(running_gateway: Gateway) -> Gateway:
-    """The gateway, with nothing scripted at its mock and no log record unread."""
+    """The gateway, with nothing scripted at its mock; its log shows this test's requests."""
+    MARK["x-test"] = uuid.uuid4().hex
     running_gateway.mock.reset()
-    running_gateway.log.records()
     return running_gateway
 
 

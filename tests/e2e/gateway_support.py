@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Protocol
 
+from http_support import MARK
+
 from kong_ai_proxy.devgateway.embedded import (
     EmbeddedGateway,
     LogFile,
@@ -20,12 +22,23 @@ from kong_ai_proxy.mockllm import MockLLM
 Json = dict[str, Any]
 
 
+class Records(LogFile):
+    """The log records of the running test only (see `http_support.MARK`)."""
+
+    def records(self) -> list[Json]:
+        return [
+            record
+            for record in super().records()
+            if all(record["request"]["headers"].get(name) == value for name, value in MARK.items())
+        ]
+
+
 class Gateway(Protocol):
     """What a kind of gateway must offer. Its plugin server is ours to kill and restart."""
 
     url: str
     mock: MockLLM
-    log: LogFile
+    log: Records
     """Records of file-log, read one by one."""
     plugin_server: PluginServer
 
@@ -43,7 +56,7 @@ class DevGateway:
 
     def __init__(self) -> None:
         self.prefix = Path(tempfile.mkdtemp(prefix="kap-e2e"))
-        self.log = LogFile(self.prefix / "records.jsonl")
+        self.log = Records(self.prefix / "records.jsonl")
         self.relay = f"127.0.0.1:{free_port()}"
         self.mock = MockLLM()
         self._output = open(self.prefix / "plugin-server.log", "w")  # noqa: SIM115
@@ -146,6 +159,8 @@ AUTH: dict[str, Json] = {
     "openai": {"header_name": "Authorization", "header_value": "Bearer secret-openai"},
     "azure": {"header_name": "api-key", "header_value": "secret-azure"},
     "anthropic": {"header_name": "x-api-key", "header_value": "secret-anthropic"},
+    "gemini": {"header_name": "x-goog-api-key", "header_value": "secret-gemini"},
+    "bedrock": {"aws_access_key_id": "AKIAEXAMPLE", "aws_secret_access_key": "secret-bedrock"},
 }
 _BEARER: Json = {"header_name": "Authorization", "header_value": "Bearer secret-key"}
 
@@ -181,10 +196,50 @@ def targets(mock: str) -> dict[str, Json]:
         "azure_api_version": "2024-10-21",
     }
     azure_url = "/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21"
-    return {
+    chats = {
         "openai": target(mock, "openai", None, "/v1/chat/completions"),
         "azure": target(mock, "azure", None, azure_url, **azure),
         "anthropic": target(mock, "anthropic", None, "/v1/messages", anthropic_version="2023-06-01"),
+        "bedrock": target(mock, "bedrock", None, "", bedrock={"aws_region": "us-east-1"}),
+        "cohere": target(mock, "cohere", None, "/v2/chat"),
+        "ollama": target(mock, "ollama", None, ""),
+        "llama2": target(mock, "llama2", None, "", llama2_format="openai"),
+        "huggingface": target(mock, "huggingface", None, "/v1/chat/completions"),
+        "tgi": target(mock, "huggingface", None, "/generate"),
+    }
+    # Gemini names the method in the path, and a configured URL is taken as it is.
+    for name, verb in (("gemini", "generateContent"), ("gemini-stream", "streamGenerateContent?alt=sse")):
+        chats[name] = target(mock, "gemini", None, f"/v1beta/models/mock:{verb}")
+    chats["mistral"] = target(mock, "mistral", None, "/mistral/v1/chat/completions")
+    for name in ("cerebras", "dashscope", "deepseek", "vllm", "xai"):
+        chats[name] = target(mock, name, None, "/v1/chat/completions")
+    chats["databricks"] = target(
+        mock,
+        "databricks",
+        None,
+        "/databricks/v1/chat/completions",
+        databricks={"workspace_instance_id": "e2e"},
+    )
+    return {
+        **chats,
         "embeddings": target(mock, "openai", None, "/v1/embeddings", "llm/v1/embeddings"),
+        "cohere-embeddings": target(mock, "cohere", None, "/v2/embed", "llm/v1/embeddings"),
+        "ollama-embeddings": target(mock, "ollama", None, "", "llm/v1/embeddings"),
         "completions": target(mock, "openai", None, "/v1/completions", "llm/v1/completions"),
     }
+
+
+COMPATIBLE = [
+    "cerebras",
+    "dashscope",
+    "databricks",
+    "deepseek",
+    "huggingface",
+    "llama2",
+    "mistral",
+    "vllm",
+    "xai",
+]
+"""Routes whose providers speak OpenAI's form."""
+NATIVE = ["openai", "azure", "anthropic", "bedrock", "cohere", "gemini", "ollama"]
+"""Routes of the other chat formats."""

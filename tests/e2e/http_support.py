@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+MARK: dict[str, str] = {}
+"""Headers of every request of the running test, by which its log records are known: a record is written
+when its request has ended, which may be after the test that made it."""
+
 
 @dataclass(slots=True)
 class Response:
@@ -42,14 +46,14 @@ def call(
     """One request on a connection of its own. `body`: bytes, or a value that is sent as JSON; `chunks`
     sends chunked."""
     connection = http.client.HTTPConnection(urlsplit(base).netloc, timeout=timeout)
-    given = {"content-type": "application/json", **(headers or {})}
+    given = {"content-type": "application/json", **MARK, **(headers or {})}
     data: Any = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     if chunks is not None:
         data = iter(chunks)
     try:
         connection.request(method, path, data, given, encode_chunked=chunks is not None)
-        answer = connection.getresponse()
-        return Response(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+        with connection.getresponse() as answer:
+            return Response(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
     finally:
         connection.close()
 
@@ -65,9 +69,9 @@ class RawClient:
         data = json.dumps(body).encode()
         head = (
             f"POST {path} HTTP/1.1\r\nhost: gateway\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(data)}\r\n\r\n"
-        )
-        self.socket.sendall(head.encode() + data)
+            f"content-length: {len(data)}\r\n"
+        ) + "".join(f"{name}: {value}\r\n" for name, value in MARK.items())
+        self.socket.sendall(head.encode() + b"\r\n" + data)
 
     def read_until(self, marker: bytes, timeout: float = 5.0) -> bytes:
         """What came up to and with `marker`. Raises AssertionError if it does not come."""

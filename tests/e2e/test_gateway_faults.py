@@ -13,7 +13,7 @@ from http_support import RawClient, call
 from kong_ai_proxy.mockllm import MockLLM
 
 CHAT: Any = {"model": "m", "max_tokens": 50, "messages": [{"role": "user", "content": "Hello Paris"}]}
-PROVIDERS = ["openai", "azure", "anthropic"]
+PROVIDERS = ["openai", "azure", "anthropic", "bedrock", "cohere", "ollama"]
 
 
 def asked(model: str, **more: Any) -> Any:
@@ -70,7 +70,7 @@ def test_provider_breaks_before_its_answer(
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_truncated_stream_ends_with_an_error(gateway: Gateway, provider: str) -> None:
-    answer = call(gateway.url, f"/{provider}", asked("mock-truncate-4", stream=True))
+    answer = call(gateway.url, f"/{provider}", asked("mock-truncate-3", stream=True))
     assert answer.status == 200
     assert b"[DONE]" not in answer.body
     assert b'"error"' in answer.body

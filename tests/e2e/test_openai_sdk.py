@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import openai
 import pytest
-from gateway_support import Gateway
+from gateway_support import COMPATIBLE, NATIVE, Gateway
+from http_support import MARK
 from openai import OpenAI
 
 from kong_ai_proxy.mockllm import Answer, Gate, MockLLM
 
-PROVIDERS = ["openai", "azure", "anthropic"]
+PROVIDERS = [*NATIVE, *COMPATIBLE]
+BY_MODEL = [provider for provider in PROVIDERS if provider != "gemini"]
+"""Where the request, not the configuration, tells the mock the model."""
 BOTH = ["", "bare/"]
 WEATHER: Any = {
     "type": "function",
@@ -36,8 +40,31 @@ TIME: Any = {
 }
 
 
+def streaming(provider: str) -> str:
+    """The route that streams: Gemini has another URL for that."""
+    return "gemini-stream" if provider == "gemini" else provider
+
+
+_clients: list[OpenAI] = []
+
+
 def client(gateway: Gateway, route: str) -> OpenAI:
-    return OpenAI(base_url=f"{gateway.url}/{route}", api_key="client-key", max_retries=0, timeout=10)
+    sdk = OpenAI(
+        base_url=f"{gateway.url}/{route}",
+        api_key="client-key",
+        max_retries=0,
+        timeout=10,
+        default_headers=MARK,
+    )
+    _clients.append(sdk)
+    return sdk
+
+
+@pytest.fixture(autouse=True)
+def _closed_clients() -> Iterator[None]:
+    yield
+    while _clients:
+        _clients.pop().close()
 
 
 def ask(text: str) -> Any:
@@ -115,7 +142,7 @@ def test_json_mode(gateway: Gateway, provider: str) -> None:
 @pytest.mark.parametrize("prefix", BOTH)
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_stream(gateway: Gateway, provider: str, prefix: str) -> None:
-    stream = client(gateway, f"{prefix}{provider}").chat.completions.create(
+    stream = client(gateway, f"{prefix}{streaming(provider)}").chat.completions.create(
         model="some-model",
         messages=ask("Hello Paris"),
         max_tokens=50,
@@ -138,7 +165,7 @@ def test_stream(gateway: Gateway, provider: str, prefix: str) -> None:
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_stream_without_asking_for_usage(gateway: Gateway, provider: str) -> None:
-    stream = client(gateway, provider).chat.completions.create(
+    stream = client(gateway, streaming(provider)).chat.completions.create(
         model="some-model", messages=ask("Hello Paris"), max_tokens=50, stream=True
     )
     assert all(chunk.usage is None for chunk in stream)
@@ -147,7 +174,7 @@ def test_stream_without_asking_for_usage(gateway: Gateway, provider: str) -> Non
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_streamed_parallel_tools(gateway: Gateway, provider: str) -> None:
-    stream = client(gateway, provider).chat.completions.create(
+    stream = client(gateway, streaming(provider)).chat.completions.create(
         model="some-model",
         messages=ask("What are weather and time in Paris?"),
         tools=[WEATHER, TIME],
@@ -192,7 +219,7 @@ def test_first_token_comes_before_the_second_is_sent(
         return answer
 
     mock.answer(gated)
-    stream = client(gateway, f"{prefix}{provider}").chat.completions.create(
+    stream = client(gateway, f"{prefix}{streaming(provider)}").chat.completions.create(
         model="some-model", messages=ask("Hello Paris"), max_tokens=50, stream=True
     )
     seen = ""
@@ -218,7 +245,7 @@ def test_completions(gateway: Gateway) -> None:
     assert answer.choices[0].text == "You said: Hello Paris"
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("provider", BY_MODEL)
 @pytest.mark.parametrize(
     ("status", "error"),
     [
@@ -241,16 +268,16 @@ def test_provider_errors_keep_their_status(
     assert raised.value.status_code == status
     assert isinstance(raised.value.body, dict)
     assert "secret" not in str(raised.value.body)
-    if status == 429:
+    if status == 429 and provider not in ("bedrock", "ollama"):  # these say nothing of when
         assert raised.value.response.headers["retry-after"] == "2"
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("provider", BY_MODEL)
 def test_truncated_stream_does_not_look_complete(gateway: Gateway, provider: str) -> None:
     text = ""
     with pytest.raises((openai.APIError, Exception)) as raised:
         for chunk in client(gateway, provider).chat.completions.create(
-            model="mock-truncate-4", messages=ask("Hello Paris"), max_tokens=50, stream=True
+            model="mock-truncate-3", messages=ask("Hello Paris"), max_tokens=50, stream=True
         ):
             text += (chunk.choices[0].delta.content or "") if chunk.choices else ""
     assert isinstance(raised.value, openai.APIError)

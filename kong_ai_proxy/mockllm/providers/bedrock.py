@@ -51,7 +51,7 @@ def respond(received: Received) -> Answer:
         return knobs.apply(error(knobs.status, f"mock error {knobs.status}"))
     unknown = set(body) - _FIELDS
     if unknown or not isinstance(body.get("messages"), list):
-        return error(400, f"The model returned the following errors: extraneous key {sorted(unknown)}")
+        return error(400, f"The model returned the following errors: {sorted(unknown)}")
     reply = think(read_converse(body, model))
     headers = {"x-amzn-requestid": "mock-request"}
     if found["verb"] == "converse":

@@ -26,6 +26,9 @@ _TYPES = {
     404: "invalid_request_error",
     429: "requests",
 }
+_UNASKED_USAGE = ("/mistral/", "/databricks/")
+"""Path prefixes of providers that report a stream's usage on its last choice, asked or not (recordings
+`mistral/chat-stream`, `databricks/chat-stream`)."""
 _AZURE_PATH = re.compile(r"^/openai/(?:deployments/(?P<deployment>[^/]+)/)?(?:v1/)?")
 
 
@@ -63,7 +66,8 @@ def respond(received: Received) -> Answer:
     if received.path.endswith("/embeddings"):
         return knobs.apply(_embeddings(body, model))
     if received.path.endswith("/chat/completions"):
-        return knobs.apply(_chat(body, model, azure is not None))
+        unasked = received.path.startswith(_UNASKED_USAGE)
+        return knobs.apply(_chat(body, model, azure is not None, unasked))
     if received.path.endswith("/completions"):
         return knobs.apply(_completions(body, model))
     return error(404, f"Invalid URL ({received.method} {received.path})")
@@ -148,7 +152,7 @@ def usage(reply: Reply) -> Json:
     }
 
 
-def _chat(body: Json, model: str, azure: bool) -> Answer:
+def _chat(body: Json, model: str, azure: bool, unasked: bool) -> Answer:
     if not isinstance(body.get("messages"), list):
         return error(
             400,
@@ -163,7 +167,7 @@ def _chat(body: Json, model: str, azure: bool) -> Answer:
         "x-ratelimit-remaining-requests": "99",
     }
     if body.get("stream"):
-        return Answer.stream(_chat_stream(body, model, reply, azure), headers=headers)
+        return Answer.stream(_chat_stream(body, model, reply, azure, unasked), headers=headers)
     message: Json = {"role": "assistant", "content": reply.text or None, "refusal": None, "annotations": []}
     if reply.calls:
         message["tool_calls"] = [
@@ -195,8 +199,8 @@ def event(value: Any) -> bytes:
     return b"data: %b\n\n" % dumps(value)
 
 
-def _chat_stream(body: Json, model: str, reply: Reply, azure: bool) -> list[Step]:
-    wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+def _chat_stream(body: Json, model: str, reply: Reply, azure: bool, unasked: bool) -> list[Step]:
+    wants_usage = not unasked and bool((body.get("stream_options") or {}).get("include_usage"))
 
     def chunk(delta: Json | None, finish: str | None = None, **more: Any) -> bytes:
         choices = [] if delta is None else [
@@ -229,7 +233,7 @@ def _chat_stream(body: Json, model: str, reply: Reply, azure: bool) -> list[Step
             for part in _parts(call.text)
         ]
     steps += [chunk({"content": piece}) for piece in reply.pieces]
-    steps.append(chunk({}, reply.finish))
+    steps.append(chunk({}, reply.finish, **({"usage": usage(reply)} if unasked else {})))
     if wants_usage:
         steps.append(chunk(None, usage=usage(reply)))
     steps.append(b"data: [DONE]\n\n")
