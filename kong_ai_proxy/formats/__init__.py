@@ -20,6 +20,8 @@ field                                                 meaning
 ``message.annotations``                               citations with a URL, in OpenAI's ``url_citation`` form
 ``message.provider_specific_fields``                  the rest of what a provider says (grounding, citations
                                                       without URL, safety ratings), by the provider's names
+``choice.native_finish_reason``                       the provider's own word, where it is not OpenAI's
+``native_service_tier``                               the same for the tier it was served at
 ``cache_control`` on messages, parts and tools        Anthropic's cache breakpoints, kept where they stand
 ====================================================  =======================================================
 """

@@ -1,4 +1,4 @@
-"""JSON that is none by the standard, as servers have been seen to write it."""
+"""JSON that is none by the standard: halves of characters, and numbers that Python's own encoder writes."""
 
 from __future__ import annotations
 
