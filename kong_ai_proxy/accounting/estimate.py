@@ -31,12 +31,16 @@ def estimate(body: Json, answer: bytes | None, call: Call, *, partial: bool = Fa
     usage = call.usage
     output = call.output_bytes or _answer_bytes(answer)
     if not usage.prompt_tokens:
-        usage.prompt_tokens = _tokens(
-            sum(_text_bytes(body[name]) for name in _PROMPT_MEMBERS if name in body)
-        )
+        prompt = prompt_bytes(body) if call.prompt_bytes is None else call.prompt_bytes
+        usage.prompt_tokens = _tokens(prompt)
     usage.completion_tokens = max(usage.completion_tokens, _tokens(output))
     usage.total_tokens = None
     usage.source = UsageSource.PARTIAL if partial else UsageSource.ESTIMATED
+
+
+def prompt_bytes(body: Json) -> int:
+    """Bytes of text in a request's prompt."""
+    return sum(_text_bytes(body[name]) for name in _PROMPT_MEMBERS if name in body)
 
 
 def _tokens(size: int) -> int:

@@ -36,8 +36,8 @@ class Call:
     """Unix seconds, for answers that carry no time of their own."""
 
     answer_headers: Headers = field(default_factory=dict)
-    """The provider's answer's headers, set before an adapter reads the answer: some (Bedrock's embeddings) have
-    their token counts there."""
+    """The provider's answer's headers, set before an adapter reads the answer: some (Bedrock's embeddings)
+    have their token counts there."""
 
     # Found out on the way; read by accounting.
     dropped: list[str] = field(default_factory=list)
@@ -46,6 +46,8 @@ class Call:
     response_model: str | None = None
     response_id: str | None = None
     finish_reasons: list[str] = field(default_factory=list)
+    prompt_bytes: int | None = None
+    """Bytes of text in the prompt, counted when the request's body is let go; None: still there."""
     output_bytes: int = 0
     """Bytes of text, reasoning and tool arguments answered so far; what an estimate is made from."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
+from ..accounting.estimate import prompt_bytes
 from ..core.call import Call
 from ..core.errors import ApiError, BadRequest
 from ..core.http import ClientResponse, Headers, UpstreamRequest
@@ -30,8 +32,17 @@ _HEADER_MAX: Final = 1024
 class Carrier:
     """A `Translation` (see there) for routes whose body is JSON both ways."""
 
-    def __init__(self, call: Call, body: Json, *, as_sent: bool, model_header: bool) -> None:
-        """`as_sent`: the client's own bytes say what `body` says, so they may pass through."""
+    def __init__(
+        self,
+        call: Call,
+        body: Json,
+        *,
+        as_sent: bool,
+        model_header: bool,
+        on_start: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`as_sent`: the client's own bytes say what `body` says, so they may pass through. `on_start`:
+        called when a stream's first bytes are given out."""
         self.call = call
         self.upstream: UpstreamRequest | None = None
         """What was sent, before any credential was added to it."""
@@ -44,6 +55,7 @@ class Carrier:
         self._body = body
         self._as_sent = as_sent
         self._model_header = model_header
+        self._on_start = on_start
         self._provider = provider(call.provider)
         self._client: ClientFormat = client_format(call.client_format)
         self._adapter: Adapter | None = None
@@ -186,8 +198,18 @@ class Carrier:
         del running.headers["content-type"]
         if self.call.target.logging.log_payloads:
             running.captured = bytearray()
+        running.on_start = self._let_go
         self.running = running
         return running
+
+    def _let_go(self) -> None:
+        """The stream has begun, and may run long: forget the request, which nobody will send again."""
+        self.call.prompt_bytes = prompt_bytes(self._body)
+        self._body = {}
+        self.call.request.body = b""
+        if self.upstream is not None and not self.call.target.logging.log_payloads:
+            self.upstream.body = b""
+        self._on_start()
 
     @property
     def answered(self) -> bytes | None:

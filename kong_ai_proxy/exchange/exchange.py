@@ -54,6 +54,7 @@ class Exchange:
         self._answered: set[int] = set()
         self._next: int | None = None
         self._refused = False
+        self._begun = False
         operation = plan.operation(plan.candidates[0])
         self._asked = Asked(plan.request, plan.body, operation, plan.instance.llm_format)
 
@@ -89,7 +90,7 @@ class Exchange:
         twice."""
         if answered:
             self._answered.add(after.index)
-        if self._next is not None or len(self.attempts) > self.instance.retries:
+        if self._begun or self._next is not None or len(self.attempts) > self.instance.retries:
             return False
         left = [index for index in self.plan.candidates if index not in self._answered]
         self._next = self.instance.balancer.pick(left, self._tried, self._asked) if left else None
@@ -122,6 +123,12 @@ class Exchange:
             response=carried.answered,
         )
 
+    def _let_go(self) -> None:
+        """A stream has begun: nothing is tried any more, and the body is no longer needed."""
+        self._next = None
+        self._begun = True
+        self.plan.body = {}
+
     def _entries(self) -> Iterator[Json]:
         for attempt in self.attempts:
             entry = attempt.entry
@@ -144,7 +151,11 @@ class Exchange:
         )
         try:
             carrier = Carrier(
-                call, plan.body, as_sent=plan.body_as_sent, model_header=instance.model_name_header
+                call,
+                plan.body,
+                as_sent=plan.body_as_sent,
+                model_header=instance.model_name_header,
+                on_start=self._let_go,
             )
         except LookupError:
             raise ApiError(

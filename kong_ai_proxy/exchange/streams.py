@@ -34,6 +34,8 @@ class Stream(ABC):
         """`finish` was called, or the stream broke: nothing more goes out."""
         self.captured: bytearray | None = None
         """The provider's bytes so far, up to `CAPTURED_MAX`, for the log record; None: not wanted."""
+        self.on_start: Callable[[], None] | None = None
+        """To be called when the client gets its first bytes: no other target will be tried."""
         self._encoder = encoder
         self._call = call
 
@@ -51,9 +53,13 @@ class Stream(ABC):
         if self.captured is not None and len(self.captured) < CAPTURED_MAX:
             self.captured += data[: CAPTURED_MAX - len(self.captured)]
         try:
-            return self._take(data)
+            out = self._take(data)
         except Exception as error:
             return self._broke_on(error)
+        if self.on_start is not None and out and not self.ended:
+            self.on_start()
+            self.on_start = None
+        return out
 
     def finish(self) -> bytes:
         if self.ended:

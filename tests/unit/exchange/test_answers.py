@@ -221,6 +221,24 @@ def test_a_bug_in_a_decoder_becomes_an_error_event(monkeypatch: pytest.MonkeyPat
     assert stream.failed is not None
 
 
+def test_a_running_stream_holds_no_request() -> None:
+    """Prompts of a megabyte times hundreds of streams would be most of the memory."""
+    body = {"messages": [{"role": "user", "content": "x" * 4000}], "stream": True}
+    attempt, stream = started(proxy(), body)
+    assert stream.feed(sse(HELLO[0])[:10]) == b""
+    assert attempt.call.request.body, "another target may yet be tried"
+    stream.feed(sse(HELLO[0])[10:])
+    assert attempt.call.request.body == b""
+    assert attempt._exchange.plan.body == {}
+    assert attempt.translation.upstream.body == b""
+    assert not attempt.rejected(503, {})
+    stream.feed(sse(HELLO[1]))
+    attempt.status = 200
+    attempt.ended(partial=True)
+    usage = attempt._exchange.record()["usage"]
+    assert usage["prompt_tokens"] == 1000, "counted before it was let go"
+
+
 # What was asked for as a stream and is none, and the other way round.
 
 
