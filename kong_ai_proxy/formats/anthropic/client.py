@@ -145,7 +145,7 @@ class _Request:
             if block.get("type") == "text":
                 parts += self._part(block, "system")
             else:
-                self._call.drop(f"system[].{block.get('type')}")
+                self._call.drop(f"system.{block.get('type')}")
         if not parts:
             return []
         plain = len(parts) == 1 and parts[0].keys() == {"type", "text"}
@@ -206,7 +206,7 @@ class _Request:
             if self._provider in _TAKES_IS_ERROR:
                 message["is_error"] = True
             else:
-                self._call.drop("messages[].content[].is_error")
+                self._call.drop("messages.content.is_error")
         if isinstance(block.get("cache_control"), dict):
             message["cache_control"] = block["cache_control"]
         return message, media
@@ -255,7 +255,7 @@ class _Request:
                 if self._claude:
                     part["citations"] = block["citations"]
                 else:
-                    self._call.drop("messages[].content[].citations")
+                    self._call.drop("messages.content.citations")
             return [_marked(part, block)]
         if kind in ("image", "document"):
             return self._media(block, where)
@@ -264,7 +264,7 @@ class _Request:
             return [_marked({"type": "text", "text": "\n".join(filter(None, found))}, block)]
         if self._claude:
             return [block]
-        self._call.drop(f"messages[].content[].{kind}")
+        self._call.drop(f"messages.content.{kind}")
         return []
 
     def _media(self, block: Json, where: str) -> list[Json]:
@@ -300,7 +300,7 @@ class _Request:
                 if self._provider in _CLAUDE_HOSTS:
                     part[name] = block[name]
                 else:
-                    self._call.drop(f"messages[].content[].{name}")
+                    self._call.drop(f"messages.content.{name}")
         return [_marked(part, block)]
 
     # ---- tools
@@ -327,7 +327,7 @@ class _Request:
             if self._claude or name == "cache_control":
                 out[name] = tool[name]
             else:
-                self._call.drop(f"tools[].{name}")
+                self._call.drop(f"tools.{name}")
         return out
 
     def _tool_choice(self, choice: Any, out: Json) -> None:

@@ -24,7 +24,7 @@ _SERVER_BLOCK = re.compile(r"(?:server_tool_use|mcp_tool_use|_tool_result|^compa
 _KNOWN_ASSISTANT = frozenset(
     {
         "role", "content", "tool_calls", "thinking_blocks", "reasoning_content", "provider_specific_fields",
-        "cache_control", "refusal", "annotations", "function_call", "extra_content",
+        "cache_control", "refusal", "function_call",
     }
 )  # fmt: skip
 _BAD_ID = re.compile(r"[^a-zA-Z0-9_-]")
@@ -93,7 +93,7 @@ def _system_blocks(message: Json, index: int) -> list[Json]:
 
 def _user_content(message: Json, index: int, call: Call) -> str | list[Json]:
     if message.get("name"):
-        call.drop("messages[].name")
+        call.drop("messages.name")
     content = message.get("content")
     if isinstance(content, str) and not message.get("cache_control"):
         return content if content.strip() else ""
@@ -102,8 +102,8 @@ def _user_content(message: Json, index: int, call: Call) -> str | list[Json]:
 
 def _assistant_blocks(message: Json, index: int, legacy_calls: int, call: Call) -> str | list[Json]:
     for field in message.keys() - _KNOWN_ASSISTANT:
-        if message[field] is not None:
-            call.drop(f"messages[].{field}")
+        if message[field]:
+            call.drop(f"messages.{field}")
     content = message.get("content")
     blocks = _thinking_blocks(message, call)
     own = message.get("provider_specific_fields")
@@ -116,10 +116,10 @@ def _assistant_blocks(message: Json, index: int, legacy_calls: int, call: Call) 
         return content if content.strip() else ""
     blocks += _blocks(content, index, call)
     if isinstance(tool_calls, list):
-        blocks += [_tool_use(item, index, position) for position, item in enumerate(tool_calls)]
+        blocks += [_tool_use(item, index, position, call) for position, item in enumerate(tool_calls)]
     legacy = message.get("function_call")
     if isinstance(legacy, dict):
-        blocks.append(_tool_use({"id": f"function_call_{legacy_calls}", "function": legacy}, index, 0))
+        blocks.append(_tool_use({"id": f"function_call_{legacy_calls}", "function": legacy}, index, 0, call))
     return _with_cache(blocks, message)
 
 
@@ -131,9 +131,9 @@ def _thinking_blocks(message: Json, call: Call) -> list[Json]:
         if keeps_thinking(block):
             kept.append(block)
         elif isinstance(block, dict) and block.get("thinking"):
-            call.drop("messages[].thinking_blocks")
+            call.drop("messages.thinking_blocks")
     if message.get("reasoning_content") and not kept:
-        call.drop("messages[].reasoning_content")
+        call.drop("messages.reasoning_content")
     return kept
 
 
@@ -150,7 +150,7 @@ def _is_server_block(block: Any) -> bool:
     return isinstance(block, dict) and bool(_SERVER_BLOCK.search(str(block.get("type"))))
 
 
-def _tool_use(item: Any, index: int, position: int) -> Json:
+def _tool_use(item: Any, index: int, position: int, call: Call) -> Json:
     where = f"messages[{index}].tool_calls[{position}]"
     if not isinstance(item, dict):
         raise BadRequest(f"{where} must be an object", param=where)
@@ -165,7 +165,10 @@ def _tool_use(item: Any, index: int, position: int) -> Json:
         "name": function["name"],
         "input": arguments_object(function.get("arguments")),
     }
-    own = obj(obj(item.get("extra_content")).get("anthropic"))
+    foreign = obj(item.get("extra_content"))
+    if foreign.keys() - {"anthropic"}:
+        call.drop("messages.tool_calls.extra_content")
+    own = obj(foreign.get("anthropic"))
     block.update({name: own[name] for name in ("caller", "toolset_name") if own.get(name) is not None})
     return _cached(block, item)
 
@@ -238,7 +241,7 @@ def _image(part: Json, index: int, call: Call) -> list[Json]:
     image = part.get("image_url")
     url = image.get("url") if isinstance(image, dict) else image
     if isinstance(image, dict) and image.get("detail") not in (None, "auto"):
-        call.drop("messages[].content[].image_url.detail")
+        call.drop("messages.content.image_url.detail")
     if not isinstance(url, str) or not url:
         raise _bad(index, "image_url has no url")
     return [_cached({"type": "image", "source": _source(url, index)}, part)]

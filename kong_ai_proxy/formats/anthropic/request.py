@@ -49,7 +49,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "presence_penalty": (0,),
     "frequency_penalty": (0,),
     "logit_bias": ({},),
-    "modalities": (["text"],),
     "verbosity": ("medium",),
 }
 """Values that ask for what is done anyway: not worth a note when left out."""
@@ -115,7 +114,7 @@ def _tools(body: Json, out: Json, model: Traits, call: Call) -> None:
         tools = [{"type": "function", "function": function} for function in body["functions"]]
     choice = body.get("tool_choice")
     if choice is None and not body.get("tools"):
-        choice = _legacy_choice(body.get("function_call"))
+        choice = legacy_choice(body.get("function_call"))
     if tools is not None and not isinstance(tools, list):
         raise BadRequest("tools must be an array", param="tools")
     converted = []
@@ -166,7 +165,8 @@ def _tool(tool: Any, index: int, model: Traits, call: Call) -> Json | None:
     return block
 
 
-def _legacy_choice(choice: Any) -> Any:
+def legacy_choice(choice: Any) -> Any:
+    """OpenAI's former `function_call` as a `tool_choice`."""
     if isinstance(choice, dict):
         return {"type": "function", "function": choice}
     return choice

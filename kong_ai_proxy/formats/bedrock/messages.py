@@ -11,15 +11,14 @@ from typing import Any
 from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json
-from ..pivot import arguments_object, items, obj, objects, text
+from ..pivot import arguments_object, items, modern_messages, obj, objects, text
 from .media import Documents, audio_block, media_block
 
 _SYSTEM_ROLES = frozenset({"system", "developer"})
 _BAD_ID = re.compile(r"[^a-zA-Z0-9_.:-]")
 _KNOWN_ASSISTANT = frozenset(
     {
-        "role", "content", "tool_calls", "thinking_blocks", "reasoning_content", "provider_specific_fields",
-        "cache_control", "refusal", "annotations", "extra_content",
+        "role", "content", "tool_calls", "thinking_blocks", "reasoning_content", "cache_control", "refusal",
     }
 )  # fmt: skip
 _NATIVE_BLOCKS = frozenset(
@@ -49,20 +48,18 @@ class Conversation:
         """Take all messages. Raises BadRequest for what cannot be told."""
         if not isinstance(messages, list) or not messages:
             raise BadRequest("messages must be a non-empty array", param="messages")
-        for index, message in enumerate(messages):
+        for index, message in enumerate(modern_messages(messages)):
             where = f"messages[{index}]"
-            if not isinstance(message, dict):
-                raise BadRequest(f"{where} must be an object", param=where)
             role = message.get("role")
             if role in _SYSTEM_ROLES:
                 self.system += self._system(message, where)
             elif role == "user":
                 self._turn("user", self._marked(self._blocks(message.get("content"), where), message))
                 if message.get("name"):
-                    self._call.drop("messages[].name")
+                    self._call.drop("messages.name")
             elif role == "assistant":
                 self._turn("assistant", self._assistant(message, where))
-            elif role in ("tool", "function"):
+            elif role == "tool":
                 self._turn("user", self._tool_result(message, where))
             else:
                 raise BadRequest(f"{where} has an unknown role", param=f"{where}.role")
@@ -100,13 +97,13 @@ class Conversation:
 
     def _assistant(self, message: Json, where: str) -> list[Json]:
         for field in message.keys() - _KNOWN_ASSISTANT:
-            if message[field] is not None:
-                self._call.drop(f"messages[].{field}")
+            if message[field]:
+                self._call.drop(f"messages.{field}")
         blocks: list[Json] = []
         for block in objects(message.get("thinking_blocks")):
             blocks += self._reasoning(block)
         if message.get("reasoning_content") and not blocks:
-            self._call.drop("messages[].reasoning_content")
+            self._call.drop("messages.reasoning_content")
         content = message.get("content") or message.get("refusal")
         blocks += self._blocks(content, where)
         for position, item in enumerate(items(message.get("tool_calls"))):
@@ -124,7 +121,7 @@ class Conversation:
             said = {"text": text(block.get("thinking")), "signature": block["signature"]}
             return [{"reasoningContent": {"reasoningText": said}}]
         if block.get("thinking"):
-            self._call.drop("messages[].thinking_blocks")
+            self._call.drop("messages.thinking_blocks")
         return []
 
     def _tool_use(self, item: Any, where: str) -> Json:
@@ -132,6 +129,8 @@ class Conversation:
         name = text(function.get("name"))
         if not name:
             raise BadRequest(f"{where} has no function name", param=where)
+        if item.get("extra_content"):
+            self._call.drop("messages.tool_calls.extra_content")
         self.has_tools = True
         if name not in self.tool_names:
             self.tool_names.append(name)
@@ -183,7 +182,7 @@ class Conversation:
             image = part.get("image_url")
             url = image.get("url") if isinstance(image, dict) else image
             if isinstance(image, dict) and image.get("detail") not in (None, "auto"):
-                self._call.drop("messages[].content[].image_url.detail")
+                self._call.drop("messages.content.image_url.detail")
             return [media_block(text(url), "image", self._documents, where), *self._cache_point(part)]
         if kind == "video_url":
             video = part.get("video_url")

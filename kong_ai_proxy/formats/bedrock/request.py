@@ -16,7 +16,7 @@ from ..anthropic.json_mode import (
     wanted_schema,
     wants_json_object,
 )
-from ..anthropic.request import first
+from ..anthropic.request import first, legacy_choice
 from ..anthropic.schema import closed_schema
 from ..anthropic.thinking import Conditions, plan_thinking, sampling
 from ..pivot import items, merged_body, number, obj, text
@@ -33,7 +33,8 @@ _HANDLED = frozenset(
     {
         "messages", "model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "temperature",
         "top_p", "top_k", "stop", "stop_sequences", "tools", "tool_choice", "parallel_tool_calls",
-        "response_format", "reasoning_effort", "thinking", "metadata", "service_tier",
+        "functions", "function_call", "response_format", "reasoning_effort", "thinking", "metadata",
+        "service_tier",
         "additionalModelRequestFields", "inferenceConfig", "outputConfig", *_NATIVE,
     }
 )  # fmt: skip
@@ -45,7 +46,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "presence_penalty": (0,),
     "frequency_penalty": (0,),
     "logit_bias": ({},),
-    "modalities": (["text"],),
     "verbosity": ("medium",),
 }
 
@@ -97,10 +97,12 @@ def build_request(body: Json, call: Call) -> Json:
 
 
 def _tools(body: Json, talk: Conversation, model: Family, call: Call) -> Json:
-    given = body.get("tools")
+    given, choice = body.get("tools"), body.get("tool_choice")
+    if not given and isinstance(body.get("functions"), list):
+        given = [{"type": "function", "function": function} for function in body["functions"]]
+        choice = legacy_choice(body.get("function_call"))
     if given is not None and not isinstance(given, list):
         raise BadRequest("tools must be an array", param="tools")
-    choice = body.get("tool_choice")
     if choice == "none" and not talk.has_tools:
         return {}
     specs: list[Json] = []
