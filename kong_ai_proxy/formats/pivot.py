@@ -339,6 +339,14 @@ def note_unsaid(message: Json, known: frozenset[str], call: Call) -> None:
             call.drop("messages.content.cache_control")
 
 
+def text_only(content: Any, call: Call) -> str:
+    """The text of a message's `content` where there is room for nothing else; other parts are noted."""
+    for part in objects(content):
+        if "text" not in part and "refusal" not in part:
+            call.drop(f"messages.content.{text(part.get('type')) or 'unknown'}")
+    return content_text(content)
+
+
 def chosen_functions(body: Json) -> list[Json]:
     """The functions of `tools` and of the former `functions`."""
     functions = [obj(tool["function"]) for tool in objects(body.get("tools")) if "function" in tool]

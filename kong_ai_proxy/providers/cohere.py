@@ -12,7 +12,7 @@ from ..core.http import Url
 from ..formats.base import Adapter
 from ..formats.cohere import CHAT_V1, CHAT_V2, EMBED_V1, EMBED_V2, GENERATE
 from .base import Provider
-from .compatible import upstream_url, with_path
+from .compatible import upstream_base, with_path
 
 _PATHS = {"chat": "/v2/chat", "completions": "/v1/generate", "embeddings": "/v2/embed"}
 
@@ -32,10 +32,10 @@ class Cohere(Provider):
         return GENERATE
 
     def url(self, call: Call) -> Url:
+        path = call.options.upstream_path or _PATHS[call.operation]
         if call.options.upstream_url:
-            return upstream_url(call.options.upstream_url)
-        base = Url("https", "api.cohere.com", 443, "/")
-        return with_path(base, call.options.upstream_path or _PATHS[call.operation])
+            return upstream_base(call.options.upstream_url, path)
+        return with_path(Url("https", "api.cohere.com", 443, "/"), path)
 
 
 PROVIDER = Cohere()

@@ -111,18 +111,42 @@ class Gemini(Provider):
 
     def url(self, call: Call) -> Url:
         options = call.options
-        if options.upstream_url:
-            return upstream_url(options.upstream_url)
         vertex = _vertex(call)
+        configured = upstream_url(options.upstream_url) if options.upstream_url else None
+        if configured is not None and configured.path != "/":
+            return _for_stream(configured, call.stream)
         if options.upstream_path:
             host = _HOST if vertex is None else _endpoint(vertex)
-            return with_path(Url("https", host, 443, "/"), options.upstream_path)
-        if vertex is None:
-            model = call.model.removeprefix("models/")
-            kind = "tunedModels" if model.startswith("tunedModels/") else "models"
-            name = _segment(model.removeprefix("tunedModels/"))
-            return _url(_HOST, f"/v1beta/{kind}/{name}", _verb(call, False))
-        return _vertex_url(call, vertex)
+            url = _for_stream(with_path(Url("https", host, 443, "/"), options.upstream_path), call.stream)
+        else:
+            url = _public_url(call) if vertex is None else _vertex_url(call, vertex)
+        if configured is None:
+            return url
+        return Url(configured.scheme, configured.host, configured.port, url.path, url.query)
+
+
+_STREAMED = {"generateContent": "streamGenerateContent", "rawPredict": "streamRawPredict"}
+_WHOLE = {streamed: whole for whole, streamed in _STREAMED.items()}
+
+
+def _for_stream(url: Url, stream: bool) -> Url:
+    """A configured URL with the method that streams, or does not, as the client asks."""
+    path, colon, verb = url.path.rpartition(":")
+    if not colon:
+        return url
+    verb = (_STREAMED if stream else _WHOLE).get(verb, verb)
+    query = url.query
+    if verb == "streamGenerateContent" and "alt=" not in query:
+        query = f"{query}&alt=sse" if query else "alt=sse"
+    elif verb == "generateContent":
+        query = "&".join(pair for pair in query.split("&") if pair != "alt=sse")
+    return Url(url.scheme, url.host, url.port, f"{path}:{verb}", query)
+
+
+def _public_url(call: Call) -> Url:
+    model = call.model.removeprefix("models/")
+    kind = "tunedModels" if model.startswith("tunedModels/") else "models"
+    return _url(_HOST, f"/v1beta/{kind}/{_segment(model.removeprefix('tunedModels/'))}", _verb(call, False))
 
 
 def _vertex(call: Call) -> GeminiOptions | None:

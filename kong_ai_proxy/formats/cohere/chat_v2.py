@@ -23,6 +23,7 @@ from ..pivot import (
     objects,
     stop_list,
     text,
+    text_only,
     token_limit,
     tool_call,
     tool_choice,
@@ -180,7 +181,7 @@ def _messages(body: Json, call: Call) -> list[Json]:
         role = message.get("role")
         note_unsaid(message, _MESSAGE_KEYS, call)
         if role in ("system", "developer"):
-            made.append({"role": "system", "content": content_text(message.get("content"))})
+            made.append({"role": "system", "content": text_only(message.get("content"), call)})
         elif role == "user":
             made.append({"role": "user", "content": _content(message.get("content"), where, call)})
         elif role == "assistant":
@@ -240,7 +241,7 @@ def _tool_content(content: Any, where: str) -> Any:
 
 def _assistant(message: Json, call: Call) -> Json:
     made: Json = {"role": "assistant"}
-    said = content_text(message.get("content")) or text(message.get("refusal"))
+    said = text_only(message.get("content"), call) or text(message.get("refusal"))
     calls = [_call(one) for one in objects(message.get("tool_calls"))]
     reasoning = text(message.get("reasoning_content"))
     plan = text(message.get("tool_plan")) or text(

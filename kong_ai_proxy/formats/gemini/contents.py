@@ -10,7 +10,7 @@ from typing import Any
 from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json
-from ..pivot import arguments_object, content_text, items, json_object, obj, objects, text
+from ..pivot import arguments_object, items, json_object, obj, objects, text, text_only
 from .media import media_part
 from .models import needs_signatures, takes_media_in_results
 
@@ -84,7 +84,7 @@ class ContentsBuilder:
     def _system_parts(self, content: Any) -> list[Json]:
         if isinstance(content, str):
             return [{"text": content}]
-        return [{"text": found} for part in items(content) if (found := content_text([part]))]
+        return [{"text": found} for part in items(content) if (found := text_only([part], self._call))]
 
     def _parts(self, content: Any, where: str) -> list[Json]:
         if isinstance(content, str):

@@ -34,6 +34,7 @@ class ChatStream:
         self._feedback: Json = {}
         self._sse: SSEDecoder | None = None
         self._array: JSONArrayDecoder | None = None
+        self._identified = False
         self._ended = False
 
     def feed(self, data: bytes) -> list[StreamItem]:
@@ -63,6 +64,7 @@ class ChatStream:
             if self._ended:
                 return items
         self._ended = True
+        self._call.usage = self._reader.usage()
         complete = all(state.reason for state in self._candidates.values())
         blocked = self._feedback.get("blockReason") is not None
         if not complete or not (self._candidates or blocked):
@@ -111,10 +113,12 @@ class ChatStream:
             self._fail(api_error(error), items)
             return
         body = obj(body)
-        self._chunks.identify(**identity(body))
-        if self._reader.take(body.get("usageMetadata")):
-            self._call.usage = self._reader.usage()
-        self._feedback.update(obj(body.get("promptFeedback")))
+        if not self._identified:
+            self._chunks.identify(**identity(body))
+            self._identified = "modelVersion" in body
+        self._reader.take(body.get("usageMetadata"))
+        if "promptFeedback" in body:
+            self._feedback.update(obj(body["promptFeedback"]))
         for position, candidate in enumerate(objects(body.get("candidates"))):
             given = integer(candidate.get("index"))
             index = position if given is None else given
@@ -141,4 +145,5 @@ class ChatStream:
     def _fail(self, error: ApiError, items: list[StreamItem]) -> None:
         if not self._ended:
             self._ended = True
+            self._call.usage = self._reader.usage()
             items.append(error)

@@ -36,12 +36,10 @@ class UsageReader:
     def __init__(self) -> None:
         self._latest: Json = {}
 
-    def take(self, metadata: Any) -> bool:
-        """Whether there was anything in it."""
-        if not isinstance(metadata, dict) or not metadata:
-            return False
-        self._latest.update({key: value for key, value in metadata.items() if value is not None})
-        return True
+    def take(self, metadata: Any) -> None:
+        """One answer's, or one event's."""
+        if isinstance(metadata, dict):
+            self._latest.update({key: value for key, value in metadata.items() if value is not None})
 
     def usage(self) -> Usage:
         """Empty (source NONE) while no count has come."""

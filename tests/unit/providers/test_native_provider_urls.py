@@ -46,6 +46,22 @@ def test_gemini_public() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "stream", "expected"),
+    [
+        ("http://m", False, "http://m/v1beta/models/g:generateContent"),
+        ("http://m:81/", True, "http://m:81/v1beta/models/g:streamGenerateContent?alt=sse"),
+        ("http://m/x/g:generateContent", True, "http://m/x/g:streamGenerateContent?alt=sse"),
+        ("http://m/x/g:streamGenerateContent?alt=sse", False, "http://m/x/g:generateContent"),
+        ("http://m/x/g:streamGenerateContent?alt=json", True, "http://m/x/g:streamGenerateContent?alt=json"),
+        ("http://m/x/c:rawPredict", True, "http://m/x/c:streamRawPredict"),
+        ("http://m/own", True, "http://m/own"),
+    ],
+)
+def test_gemini_upstream_url(given: str, stream: bool, expected: str) -> None:
+    assert where("gemini", "g", stream=stream, upstream_url=given) == expected
+
+
 @pytest.mark.parametrize("model", ["", "..", "a/../b", "x/y"])
 def test_gemini_refuses_models_that_lead_elsewhere(model: str) -> None:
     """Kong's security fix 3.14.0.7: unsafe model names must not leave the path."""
@@ -132,6 +148,7 @@ def test_cohere() -> None:
     first = make_call("cohere", "command-a", options={"upstream_url": "https://proxy.test/v1/chat"})
     assert provider("cohere").adapter(first) is not chat
     assert provider("cohere").url(first).host == "proxy.test"
+    assert where("cohere", "c", upstream_url="http://m:81") == "http://m:81/v2/chat"
     path = make_call("cohere", "command-a", options={"upstream_path": "/v1/chat"})
     assert provider("cohere").adapter(path) is provider("cohere").adapter(first)
 

@@ -59,6 +59,13 @@ def test_instructions_alone_become_a_user_turn() -> None:
     assert sent == {"contents": [{"role": "user", "parts": [{"text": "Say hi."}]}]}
 
 
+def test_instructions_that_are_no_text_are_reported() -> None:
+    part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,QQ=="}}
+    sent, call = send({"messages": [{"role": "system", "content": ["One.", part]}, *HELLO]})
+    assert sent["systemInstruction"] == {"parts": [{"text": "One."}]}
+    assert call.dropped == ["messages.content.image_url"]
+
+
 def parallel_loop(signatures: tuple[str | None, str | None] = (None, None)) -> list[dict[str, Any]]:
     calls = []
     for number, signature in enumerate(signatures):
