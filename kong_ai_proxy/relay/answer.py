@@ -18,7 +18,8 @@ Key: TypeAlias = tuple[bool, str, int]
 """What a kept-alive connection can be used for: TLS, host, port."""
 
 SWITCHED: Final = "the provider changed the protocol without being asked"
-_RECV: Final = 64 * 1024
+_RECV: Final = 32 * 1024
+"""A piece of a stream stands in memory up to four times: read, unframed, translated, framed."""
 
 
 class UpstreamFailure(Exception):

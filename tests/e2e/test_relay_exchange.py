@@ -270,6 +270,26 @@ def test_configured_time_limit_of_a_stream() -> None:
             assert "took longer than 0.15 seconds" in events[-1]["error"]["message"]
 
 
+def test_event_without_end_is_a_clear_error() -> None:
+    def endless(peer: Peer, head: bytes, body: bytes) -> None:
+        peer.stream_head()
+        peer.chunk(event(START) + event(BLOCK) + delta("Hello"))
+        gevent.sleep(0.02)
+        peer.chunk(b"data: ")
+        try:
+            while True:
+                peer.chunk(b"x" * 65536)
+        except OSError:
+            peer.provider.closed.set()
+
+    with provider_of(every(endless)) as provider, real(PROXY, target(provider)) as world:
+        reply = world.post(STREAM)
+        assert reply.complete
+        events = events_of(reply.body)
+        assert "exceeds 16777216 bytes" in events[-1]["error"]["message"]
+        assert provider.closed.wait(1)
+
+
 def test_usage_line_without_the_filter(capsys: pytest.CaptureFixture[str]) -> None:
     """The numbers must stand in it, though some of their names end in "token"."""
 

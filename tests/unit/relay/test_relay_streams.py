@@ -263,6 +263,33 @@ def test_slow_client_slows_the_provider_and_memory_stays_small() -> None:
         assert ("ended", False) in world.exchanges[0].events
 
 
+def test_memory_of_many_stalled_streams() -> None:
+    """Less than 256 KiB for each; the provider's and the client's objects are counted, too."""
+    piece = b"data: " + b"x" * 8000 + b"\n\n"
+    streams = 20
+
+    def flood(peer: Peer, head: bytes, body: bytes) -> None:
+        peer.stream_head()
+        while True:
+            peer.chunk(piece)
+
+    with relay_world() as world, provider_of(every(flood)) as provider:
+        world.to(provider)
+        with world.connect() as client:
+            client.send_request()
+            client.read_head()
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            for _ in range(streams):
+                world.connect(receive_buffer=65536).send_request()
+            gevent.sleep(1.0)
+            assert len(world.exchanges) == streams + 1
+            assert tracemalloc.get_traced_memory()[0] - before < streams * 256 * 1024
+        finally:
+            tracemalloc.stop()
+
+
 def test_client_that_takes_nothing_is_given_up() -> None:
     def flood(peer: Peer, head: bytes, body: bytes) -> None:
         peer.stream_head()
