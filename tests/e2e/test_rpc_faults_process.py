@@ -1,4 +1,5 @@
-"""`kong-ai-proxy serve` as a process: how it starts, what ends it, what Kong sees when it dies under load."""
+"""`kong-ai-proxy serve` as a process: how it starts, what ends it, what Kong sees when it dies under
+load."""
 
 from __future__ import annotations
 
