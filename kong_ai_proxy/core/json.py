@@ -31,8 +31,8 @@ def dumps_text(value: Any) -> str:
 def loads_lenient(data: bytes) -> Any:
     """Parse JSON as providers write it: also NaN and infinities (null), and half surrogate pairs (U+FFFD).
 
-    A stream's event may hold half of an emoji, escaped or as bytes, where a server cuts by tokens; Python's own
-    encoder writes NaN and Infinity. Raises ValueError for what is no JSON even so.
+    A stream's event may hold half of an emoji, escaped or as bytes, where a server cuts by tokens; Python's
+    own encoder writes NaN and Infinity. Raises ValueError for what is no JSON even so.
     """
     try:
         return orjson.loads(data)
