@@ -127,7 +127,7 @@ class Exchange:
         """A stream has begun: nothing is tried any more, and the body is no longer needed."""
         self._next = None
         self._begun = True
-        self.plan.body = {}
+        self.plan.body = self._asked.body = {}
 
     def _entries(self) -> Iterator[Json]:
         for attempt in self.attempts:

@@ -229,7 +229,7 @@ def test_a_running_stream_holds_no_request() -> None:
     assert attempt.call.request.body, "another target may yet be tried"
     stream.feed(sse(HELLO[0])[10:])
     assert attempt.call.request.body == b""
-    assert attempt._exchange.plan.body == {}
+    assert attempt._exchange.plan.body == attempt._exchange._asked.body == {}
     assert attempt.translation.upstream.body == b""
     assert not attempt.rejected(503, {})
     stream.feed(sse(HELLO[1]))
