@@ -29,10 +29,11 @@ from urllib.parse import quote
 from ..config.models import GeminiOptions
 from ..core.call import Call
 from ..core.errors import BadRequest
-from ..core.http import Url
+from ..core.http import Headers, Url
 from ..formats.anthropic.adapter import MessagesAdapter
 from ..formats.anthropic.flavor import VERTEX as CLAUDE_ON_VERTEX
-from ..formats.base import Adapter
+from ..formats.anthropic.observer import MessagesObserver
+from ..formats.base import Adapter, Observer
 from ..formats.gemini import (
     PUBLIC_CHAT,
     PUBLIC_EMBEDDINGS,
@@ -79,6 +80,7 @@ _PREFIXES = {
 _VERTEX_OPENAI = Dialect("gemini", stream_options=True)
 
 _CLAUDE = MessagesAdapter(CLAUDE_ON_VERTEX)
+_CLAUDE_OBSERVER = MessagesObserver(CLAUDE_ON_VERTEX)
 _COMPLETIONS = {False: CompletionsOverChat(PUBLIC_CHAT), True: CompletionsOverChat(VERTEX_CHAT)}
 
 
@@ -108,6 +110,20 @@ class Gemini(Provider):
         else:
             chat = openai_adapter("chat", _VERTEX_OPENAI)
         return CompletionsOverChat(chat) if call.operation == "completions" else chat
+
+    def observer(self, call: Call) -> Observer | None:
+        vertex = _vertex(call)
+        if vertex is None or call.operation != "chat":
+            return None
+        return _CLAUDE_OBSERVER if _model(call, vertex)[0].name == "anthropic" else None
+
+    def headers(self, call: Call) -> Headers:
+        """Claude's betas, for Claude alone."""
+        vertex = _vertex(call)
+        betas = call.request.headers.get("anthropic-beta")
+        if vertex is None or betas is None or _model(call, vertex)[0].name != "anthropic":
+            return {}
+        return {"anthropic-beta": betas}
 
     def url(self, call: Call) -> Url:
         options = call.options

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -91,6 +92,26 @@ def test_vertex(model: str, stream: bool, path: str, spoken: str) -> None:
     """Kong's bugs 3.10.0.4 (rawPredict) and 3.12 (Model Garden)."""
     assert where("gemini", model, stream=stream, gemini=VERTEX) == PLACE + path
     assert form("gemini", model, gemini=VERTEX) == spoken
+
+
+def test_claude_on_vertex_passes_through_for_its_own_clients() -> None:
+    """With Vertex's body (no model, a version) and the client's betas; Gemini's models get neither."""
+    gemini = provider("gemini")
+    call = make_call("gemini", "claude-x", options={"gemini": VERTEX})
+    call.request.headers["anthropic-beta"] = "context-1m"
+    observer = gemini.observer(call)
+    assert observer is not None
+    body = {"model": "claude-x", "max_tokens": 5, "messages": [], "output_config": {}}
+    sent = json.loads(observer.request(json.dumps(body).encode(), body, call))
+    assert sent == {"max_tokens": 5, "messages": [], "anthropic_version": "vertex-2023-10-16"}
+    assert gemini.headers(call) == {"anthropic-beta": "context-1m"}
+    for other in (
+        make_call("gemini", "gemini-x", options={"gemini": VERTEX}),
+        make_call("gemini", "claude-x"),
+    ):
+        other.request.headers["anthropic-beta"] = "context-1m"
+        assert gemini.observer(other) is None
+        assert gemini.headers(other) == {}
 
 
 def test_vertex_embeddings() -> None:
