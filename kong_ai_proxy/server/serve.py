@@ -134,13 +134,12 @@ class Server:
         """Take nothing new, let running exchanges end within the grace, leave nothing behind."""
         until = time.monotonic() + self._options.grace
         self.rpc.stop_accepting()
-        self._directory.remove()
+        self._directory.release()  # a server that comes after this one need not wait for its end
         self._wait(min(_REDEEM_GRACE, self._options.grace), lambda: not len(self.tickets))
         self.relay.stop(max(0.0, until - time.monotonic()))
         gevent.sleep(min(_LOG_GRACE, self._options.grace))
         drained = self.rpc.drain(max(0.0, until - time.monotonic()))
         self.rpc.close()
-        self._directory.release()
         if self._housekeeper is not None:
             self._housekeeper.kill()
         log.info("stopped", drained=drained)

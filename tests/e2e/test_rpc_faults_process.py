@@ -231,6 +231,22 @@ def test_an_abandoned_phase_delays_the_end_no_longer_than_the_grace(start, tmp_p
     client.close()
 
 
+def test_a_successor_starts_while_the_old_server_still_drains(start, tmp_path):
+    first = start().ready()
+    client = RpcClient(str(tmp_path / SOCKETS[0]))
+    instance = client.start_instance("kong-ai-proxy", CHAT)["Id"]
+    client.call("plugin.HandleEvent", {"InstanceId": instance, "EventName": "access"})
+    first.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: not (tmp_path / SOCKETS[0]).exists())
+    second = start().ready()
+    assert first.process.poll() is None, "it waits for the phase"
+    assert first.ended() == 0
+    other = RpcClient(str(tmp_path / SOCKETS[0]))
+    assert other.call("plugin.GetStatus")["Pid"] == second.process.pid
+    client.close()
+    other.close()
+
+
 def test_killed_and_restarted_under_load_every_request_is_answered_in_time(start, tmp_path):
     """No phase hangs while the server is away, and none ever runs with another instance's configuration."""
     server = start().ready()
