@@ -12,12 +12,16 @@ from .measures import PeakEwma
 from .order import not_yet
 from .states import TargetState
 
-_SHARPNESS: Final = 8
-"""Exponent of speed in a target's share: at twice the time it is down to 0.4 %, at 1.1 times to 47 %."""
+_SHARPNESS: Final = 6
+"""Exponent of speed in a target's share: twice the time is 1.5 % of the requests, 1.1 times 36 %."""
 _PROBES: Final = 0.02
 """Smallest share of a target; documented are 0.1 to 5 %."""
-_PROBES_TOGETHER: Final = 0.1
+_PROBES_TOGETHER: Final = 0.06
 """Largest share of all probes."""
+_LOAD_OFFSET: Final = 5
+"""Attempts that make no difference to how fast a target is."""
+_LOAD_EFFECT: Final = 2.0
+"""Largest factor by which a target's load changes what is expected of it."""
 _PENALTY: Final = 2.0
 """A failure counts as this many times the slowest target's time."""
 
@@ -28,6 +32,10 @@ class LowestLatency:
     A target's share falls with a high power of its peak EWMA, so that targets about as fast as each other
     share the work (and do not take turns in being overloaded), while one that is clearly slower gets no more
     than its probes. Each target keeps those, so none starves and a recovery is seen.
+
+    Measurements come late, when answers end. So a target with more under way than when it was measured is
+    expected to be slower, one with less to be faster: without that, whoever looks fast gets everything until
+    its first slow answers are in, and then the next one does.
 
     A target without a measurement counts as the fastest until its first attempt is under way.
     """
@@ -75,7 +83,7 @@ class LowestLatency:
     def ended(self, target: int, outcome: Outcome) -> None:
         sample = self._sample(outcome)
         if sample is not None:
-            self._meters[target].observe(sample, self._clock())
+            self._meters[target].observe(sample, self._clock(), self._states[target].in_flight + 1)
 
     def _sample(self, outcome: Outcome) -> float | None:
         if not outcome.ok:
@@ -95,4 +103,7 @@ class LowestLatency:
 
     def _time(self, index: int, now: float) -> float | None:
         meter = self._meters[index]
-        return max(meter.value(now), 1e-6) if meter.known else None
+        if not meter.known:
+            return None
+        load = (self._states[index].in_flight + 1 + _LOAD_OFFSET) / (meter.load + _LOAD_OFFSET)
+        return max(meter.value(now), 1e-6) * min(max(load, 1 / _LOAD_EFFECT), _LOAD_EFFECT)

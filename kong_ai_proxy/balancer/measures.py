@@ -21,24 +21,29 @@ class PeakEwma:
     request having to prove it.
     """
 
-    __slots__ = ("_at", "_mean", "_peak", "known")
+    __slots__ = ("_at", "_mean", "_peak", "known", "load")
 
     def __init__(self) -> None:
         self.known = False
         """There was a sample."""
+        self.load = 0.0
+        """How many attempts were under way when samples were taken, on average."""
         self._mean = 0.0
         self._peak = 0.0
         self._at = 0.0
 
-    def observe(self, sample: float, now: float) -> None:
+    def observe(self, sample: float, now: float, load: float = 1.0) -> None:
+        """`load`: attempts under way, this one included."""
         if not self.known:
             self.known = True
             self._mean = self._peak = sample
+            self.load = load
         else:
             current = self.value(now)
             part = 1 - math.exp(-max(0.0, now - self._at) / PEAK_SECONDS)
             self._mean += min(max(part, _SLOWEST), _FASTEST) * (sample - self._mean)
             self._peak = max(current, sample)
+            self.load += _SLOWEST * (load - self.load)
         self._at = now
 
     def value(self, now: float) -> float:
