@@ -235,6 +235,12 @@ def test_every_comment_is_taken_and_the_last_one_counts():
     assert run.record == {"usage": {"cost": 2}}
 
 
+def test_a_comment_right_behind_another():
+    run = streaming()
+    assert run.stream([b"x", b"\n" + MARK + b"a=n1\n\n" + MARK + b"a=n2\n\n"]) == b"x\n"
+    assert run.record == {"a": 2}
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(
