@@ -33,6 +33,7 @@ from ..core.http import Headers, Url
 from ..formats.anthropic.adapter import MessagesAdapter
 from ..formats.anthropic.flavor import VERTEX as CLAUDE_ON_VERTEX
 from ..formats.anthropic.observer import MessagesObserver
+from ..formats.anthropic.request import betas
 from ..formats.base import Adapter, Observer
 from ..formats.gemini import (
     PUBLIC_CHAT,
@@ -118,12 +119,12 @@ class Gemini(Provider):
         return _CLAUDE_OBSERVER if _model(call, vertex)[0].name == "anthropic" else None
 
     def headers(self, call: Call) -> Headers:
-        """Claude's betas, for Claude alone."""
+        """Claude's betas, for Claude alone, as far as Vertex knows them."""
         vertex = _vertex(call)
-        betas = call.request.headers.get("anthropic-beta")
-        if vertex is None or betas is None or _model(call, vertex)[0].name != "anthropic":
+        if vertex is None or _model(call, vertex)[0].name != "anthropic":
             return {}
-        return {"anthropic-beta": betas}
+        flags = betas(call, CLAUDE_ON_VERTEX)
+        return {"anthropic-beta": ",".join(flags)} if flags else {}
 
     def url(self, call: Call) -> Url:
         options = call.options

@@ -16,14 +16,35 @@ class Flavor:
     stream_in_body: bool = True
     betas_in_body: bool = False
     """The client's `anthropic-beta` header goes into the body as `anthropic_beta`."""
+    betas: frozenset[str] | None = None
+    """The beta features this host knows; it answers others with an error. None: all."""
     output_config: bool = True
     """Takes `output_config` (JSON schema, effort)."""
     refused: frozenset[str] = frozenset()
     """Top-level fields this host refuses."""
 
 
+_CLOUD_BETAS = frozenset(
+    {
+        "compact-2026-01-12", "computer-use-2024-10-22", "computer-use-2025-01-24", "computer-use-2025-11-24",
+        "context-1m-2025-08-07", "context-management-2025-06-27", "dev-full-thinking-2025-05-14",
+        "effort-2025-11-24", "fine-grained-tool-streaming-2025-05-14", "interleaved-thinking-2025-05-14",
+        "output-128k-2025-02-19", "token-efficient-tools-2025-02-19", "tool-examples-2025-10-29",
+        "tool-search-tool-2025-10-19",
+    }
+)  # fmt: skip
+"""Source: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html."""
+CLOUD_NAMES = {"advanced-tool-use-2025-11-20": "tool-search-tool-2025-10-19"}
+"""Anthropic's own name of a beta → its name at the clouds."""
+
 ANTHROPIC = Flavor("anthropic")
-VERTEX = Flavor("anthropic", version="vertex-2023-10-16", model_in_body=False, output_config=False)
+VERTEX = Flavor(
+    "anthropic",
+    version="vertex-2023-10-16",
+    model_in_body=False,
+    betas=_CLOUD_BETAS,
+    output_config=False,
+)
 """`rawPredict`, `streamRawPredict` (recordings vertex/native-messages). No `output_config`: Kong's changelog
 3.15.0.0."""
 BEDROCK = Flavor(
@@ -32,6 +53,7 @@ BEDROCK = Flavor(
     model_in_body=False,
     stream_in_body=False,
     betas_in_body=True,
+    betas=_CLOUD_BETAS,
     refused=frozenset({"service_tier", "container", "mcp_servers", "inference_geo", "speed"}),
 )
 """InvokeModel: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html."""

@@ -62,7 +62,7 @@ def passed_request(parsed: Json, call: Call, flavor: Flavor) -> Json:
         wanted.pop("stream", None)
     elif bool(wanted.get("stream")) != call.stream:
         wanted["stream"] = call.stream
-    if flavor.betas_in_body and (flags := betas(call)):
+    if flavor.betas_in_body and (flags := betas(call, flavor)):
         wanted["anthropic_beta"] = flags
     refused = flavor.refused if flavor.output_config else flavor.refused | {"output_config"}
     for name in refused & wanted.keys():

@@ -12,7 +12,7 @@ from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json
 from ..pivot import merged_body, text
-from .flavor import Flavor
+from .flavor import CLOUD_NAMES, Flavor
 from .json_mode import (
     JSON_OBJECT_INSTRUCTION,
     JSON_TOOL,
@@ -100,7 +100,7 @@ def build_request(body: Json, call: Call, flavor: Flavor) -> Json:
         call.drop(field)
     if flavor.stream_in_body and call.stream:
         out["stream"] = True
-    if flavor.betas_in_body and (flags := betas(call)):
+    if flavor.betas_in_body and (flags := betas(call, flavor)):
         out["anthropic_beta"] = flags
     for field, value in body.items():
         if field not in _HANDLED and value is not None and value not in _NEUTRAL.get(field, ()):
@@ -297,10 +297,21 @@ def _identity(body: Json, out: Json, call: Call) -> None:
             call.drop("service_tier")
 
 
-def betas(call: Call) -> list[str]:
-    """The beta features that the client asks for in its `anthropic-beta` header."""
-    header = call.request.headers.get("anthropic-beta", "")
-    return [beta for part in header.split(",") if (beta := part.strip())]
+def betas(call: Call, flavor: Flavor) -> list[str]:
+    """The beta features of the client's `anthropic-beta` header that this host knows; others are noted."""
+    kept: list[str] = []
+    for part in call.request.headers.get("anthropic-beta", "").split(","):
+        name = part.strip()
+        if flavor.betas is not None and name not in flavor.betas:
+            known = CLOUD_NAMES.get(name)
+            if known is None:
+                if name:
+                    call.drop(f"anthropic-beta.{name}")
+                continue
+            name = known
+        if name and name not in kept:
+            kept.append(name)
+    return kept
 
 
 def first(body: Json, *names: str) -> Any:

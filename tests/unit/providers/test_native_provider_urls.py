@@ -98,18 +98,18 @@ def test_claude_on_vertex_passes_through_for_its_own_clients() -> None:
     """With Vertex's body (no model, a version) and the client's betas; Gemini's models get neither."""
     gemini = provider("gemini")
     call = make_call("gemini", "claude-x", options={"gemini": VERTEX})
-    call.request.headers["anthropic-beta"] = "context-1m"
+    call.request.headers["anthropic-beta"] = "context-1m-2025-08-07"
     observer = gemini.observer(call)
     assert observer is not None
     body = {"model": "claude-x", "max_tokens": 5, "messages": [], "output_config": {}}
     sent = json.loads(observer.request(json.dumps(body).encode(), body, call))
     assert sent == {"max_tokens": 5, "messages": [], "anthropic_version": "vertex-2023-10-16"}
-    assert gemini.headers(call) == {"anthropic-beta": "context-1m"}
+    assert gemini.headers(call) == {"anthropic-beta": "context-1m-2025-08-07"}
     for other in (
         make_call("gemini", "gemini-x", options={"gemini": VERTEX}),
         make_call("gemini", "claude-x"),
     ):
-        other.request.headers["anthropic-beta"] = "context-1m"
+        other.request.headers["anthropic-beta"] = "context-1m-2025-08-07"
         assert gemini.observer(other) is None
         assert gemini.headers(other) == {}
 

@@ -620,13 +620,14 @@ def test_vertex_and_bedrock_differ_in_the_envelope() -> None:
     assert "output_config" not in out
     assert dropped == ["output_config"]
     # Kong 3.15.0.4: the beta flag for context_management must reach Bedrock.
-    made = call(headers={"anthropic-beta": "context-management-2025-06-27, other"})
+    flags = "context-management-2025-06-27, claude-code-20250219,advanced-tool-use-2025-11-20"
+    made = call(headers={"anthropic-beta": flags})
     made.stream = True
     out, dropped = translate({"context_management": {}, "service_tier": "auto"}, made, BEDROCK)
-    assert out["anthropic_beta"] == ["context-management-2025-06-27", "other"]
+    assert out["anthropic_beta"] == ["context-management-2025-06-27", "tool-search-tool-2025-10-19"]
     assert out["anthropic_version"] == "bedrock-2023-05-31"
     assert not {"stream", "model", "service_tier"} & out.keys()
-    assert dropped == ["service_tier"]
+    assert sorted(dropped) == ["anthropic-beta.claude-code-20250219", "service_tier"]
 
 
 @pytest.mark.parametrize(
