@@ -19,6 +19,7 @@ from kong_ai_proxy.core.http import ClientRequest
 from kong_ai_proxy.exchange.carry import NOT_TRANSLATED
 from kong_ai_proxy.exchange.exchange import Exchange
 
+NOVA = {"bedrock": {"aws_region": "eu-west-1"}}
 INSTANCES = {
     "openai": proxy(name=None),
     "named": proxy(),
@@ -26,10 +27,14 @@ INSTANCES = {
     "azure": proxy("azure", None, options={"azure_instance": "unit", "azure_deployment_id": "d"}),
     "cohere": proxy("cohere", "command-a-03-2025"),
     "gemini": proxy("gemini", "gemini-2.5-flash"),
-    "bedrock": proxy("bedrock", "amazon.nova-lite-v1:0", options={"bedrock": {"aws_region": "eu-west-1"}}),
+    "bedrock": proxy("bedrock", "amazon.nova-lite-v1:0", options=NOVA),
     "completions": proxy(route_type="llm/v1/completions"),
     "embeddings": proxy(route_type="llm/v1/embeddings"),
     "always": proxy(response_streaming="always"),
+    "messages-anthropic": proxy("anthropic", None, llm_format="anthropic"),
+    "messages-openai": proxy(name=None, llm_format="anthropic"),
+    "messages-bedrock": proxy("bedrock", None, llm_format="anthropic", options=NOVA),
+    "messages-gemini": proxy("gemini", None, llm_format="anthropic"),
     "aliases": advanced(target_config(alias="a"), target_config("anthropic", "claude-sonnet-4-5", alias="a")),
 }
 LEAVES = st.one_of(
@@ -38,14 +43,14 @@ LEAVES = st.one_of(
     st.integers(-(2**40), 2**40),
     st.floats(allow_nan=False, allow_infinity=False),
     st.text(max_size=8),
-    st.sampled_from(
-        ["user", "assistant", "tool", "system", "text", "image_url", "function", "auto", "gpt-4o"]
-    ),
+    st.sampled_from(["user", "assistant", "tool", "system", "text", "image_url", "function", "auto"]),
+    st.sampled_from(["tool_use", "tool_result", "thinking", "image", "base64", "document", "gpt-4o"]),
 )
 MEMBERS = st.sampled_from([
     "arguments", "audio", "cache_control", "content", "data", "description", "effort", "function", "id",
-    "image_url", "input_audio", "json_schema", "name", "parameters", "properties", "required", "role",
-    "schema", "text", "thinking_blocks", "tool_call_id", "tool_calls", "type", "url",
+    "image_url", "input", "input_audio", "is_error", "json_schema", "media_type", "name", "parameters",
+    "properties", "required", "role", "schema", "signature", "source", "text", "thinking", "thinking_blocks",
+    "tool_call_id", "tool_calls", "tool_use_id", "type", "url",
 ])  # fmt: skip
 VALUES = st.recursive(
     LEAVES,
@@ -56,8 +61,9 @@ TOP = st.sampled_from([
     "extra_body", "frequency_penalty", "functions", "function_call", "input", "logit_bias", "logprobs",
     "max_completion_tokens", "max_tokens", "messages", "metadata", "modalities", "model", "n",
     "parallel_tool_calls", "prediction", "prompt", "reasoning", "reasoning_effort", "response_format",
-    "safetySettings", "generationConfig", "seed", "service_tier", "stop", "store", "stream", "stream_options",
-    "temperature", "thinking", "tool_choice", "tools", "top_k", "top_p", "user", "web_search_options",
+    "safetySettings", "generationConfig", "seed", "service_tier", "stop", "stop_sequences", "store",
+    "stream", "stream_options", "system", "temperature", "thinking", "tool_choice", "tools", "top_k",
+    "top_p", "user", "web_search_options",
 ])  # fmt: skip
 MESSAGES = st.lists(
     st.fixed_dictionaries(

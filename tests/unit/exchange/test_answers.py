@@ -272,6 +272,17 @@ def test_plain_json_with_tools_becomes_a_stream() -> None:
     assert second["choices"][0]["finish_reason"] == "tool_calls"
 
 
+def test_plain_completion_becomes_a_stream() -> None:
+    choice = {"index": 0, "text": "Hello", "finish_reason": "length", "logprobs": None}
+    answer = openai_answer(object="text_completion", choices=[choice])
+    body = {"prompt": "Say", "stream": True}
+    _, stream = started(proxy(route_type="llm/v1/completions"), body, "application/json")
+    first, second, end = events(stream.feed(json.dumps(answer).encode()) + stream.finish())
+    assert (first["object"], first["choices"][0]["text"]) == ("text_completion", "Hello")
+    assert second["choices"][0]["finish_reason"] == "length"
+    assert end == "[DONE]"
+
+
 def test_a_stream_labelled_json_is_a_stream_all_the_same() -> None:
     _, stream = started(proxy(), content_type="application/json")
     first = stream.feed(sse(HELLO[0]))

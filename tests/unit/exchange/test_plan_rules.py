@@ -9,6 +9,7 @@ from exchange_support import advanced, client_request, open_exchange, proxy, sen
 
 from kong_ai_proxy.core.errors import ApiError
 from kong_ai_proxy.core.http import ClientRequest
+from kong_ai_proxy.formats import client_format
 
 CHAT = {"messages": [{"role": "user", "content": "hi"}]}
 
@@ -268,3 +269,20 @@ def test_route_types_to_come(route_type: str) -> None:
     error = refused(proxy(route_type=route_type), client_request(CHAT))
     assert (error.status, error.code) == (501, "unsupported_route_type")
     assert route_type in error.message
+
+
+@pytest.mark.parametrize("llm_format", ["gemini", "bedrock", "cohere", "huggingface"])
+def test_client_formats_to_come(llm_format: str) -> None:
+    instance = proxy(llm_format, "m", llm_format=llm_format)
+    try:
+        client_format(llm_format)
+    except LookupError:
+        error = refused(instance, client_request(CHAT))
+        assert (error.status, error.code) == (501, "unsupported_llm_format")
+
+
+def test_what_a_provider_cannot_do_at_all() -> None:
+    instance = proxy("anthropic", "claude-sonnet-4-5", route_type="llm/v1/embeddings")
+    with pytest.raises(ApiError) as caught:
+        sent(instance, client_request({"input": "text"}))
+    assert (caught.value.status, caught.value.code) == (400, "unsupported_route_type")
