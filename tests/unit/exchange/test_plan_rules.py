@@ -279,10 +279,3 @@ def test_client_formats_to_come(llm_format: str) -> None:
     except LookupError:
         error = refused(instance, client_request(CHAT))
         assert (error.status, error.code) == (501, "unsupported_llm_format")
-
-
-def test_what_a_provider_cannot_do_at_all() -> None:
-    instance = proxy("anthropic", "claude-sonnet-4-5", route_type="llm/v1/embeddings")
-    with pytest.raises(ApiError) as caught:
-        sent(instance, client_request({"input": "text"}))
-    assert (caught.value.status, caught.value.code) == (400, "unsupported_route_type")
