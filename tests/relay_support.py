@@ -5,10 +5,14 @@ All in one process and one gevent loop, without patching: every socket here is g
 
 from __future__ import annotations
 
+import datetime
+import ipaddress
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -486,3 +490,45 @@ def eventually(condition: Callable[[], bool], seconds: float = 2.0) -> None:
     while not condition():
         assert time.monotonic() < until, "it did not happen in time"
         gevent.sleep(0.005)
+
+
+def certificate(directory: Path, name: str | None, address: str | None) -> ssl.SSLContext:
+    """A certificate that vouches for itself: `ca.pem` for who shall trust it; the server's context."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    who = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a provider")])
+    names: list[x509.GeneralName] = []
+    if name:
+        names.append(x509.DNSName(name))
+    if address:
+        names.append(x509.IPAddress(ipaddress.ip_address(address)))
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(who).issuer_name(who).public_key(key.public_key()).serial_number(7)
+        .not_valid_before(now - datetime.timedelta(1)).not_valid_after(now + datetime.timedelta(1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    (directory / "ca.pem").write_bytes(pem)
+    (directory / "server.pem").write_bytes(
+        pem
+        + key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return server_context(directory)
+
+
+def server_context(directory: Path) -> ssl.SSLContext:
+    """Of a server with the certificate made there."""
+    from gevent.ssl import SSLContext
+
+    context = SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(directory / "server.pem")
+    return context

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import datetime
 import gzip
-import ipaddress
-import ssl
+import os
+import random
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
-from relay_support import Peer, eventually, every, provider_of, relay_world
+from relay_support import Peer, certificate, eventually, every, provider_of, relay_world
 
 from kong_ai_proxy.core.http import UpstreamRequest, Url
 from kong_ai_proxy.core.json import loads
@@ -444,44 +445,8 @@ def test_compressed_nothing() -> None:
 # TLS.
 
 
-def _certificate(tmp_path: Path, name: str | None, address: str | None) -> ssl.SSLContext:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    who = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a provider")])
-    names: list[x509.GeneralName] = []
-    if name:
-        names.append(x509.DNSName(name))
-    if address:
-        names.append(x509.IPAddress(ipaddress.ip_address(address)))
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(who).issuer_name(who).public_key(key.public_key()).serial_number(7)
-        .not_valid_before(now - datetime.timedelta(1)).not_valid_after(now + datetime.timedelta(1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )  # fmt: skip
-    pem = certificate.public_bytes(serialization.Encoding.PEM)
-    (tmp_path / "ca.pem").write_bytes(pem)
-    (tmp_path / "server.pem").write_bytes(
-        pem
-        + key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    from gevent.ssl import SSLContext
-
-    context = SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "server.pem")
-    return context
-
-
 def test_tls_with_a_trusted_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    context = _certificate(tmp_path, "localhost", "127.0.0.1")
+    context = certificate(tmp_path, "localhost", "127.0.0.1")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     client = UpstreamClient()
     big = b"x" * 3_000_000
@@ -500,8 +465,37 @@ def test_tls_with_a_trusted_certificate(tmp_path: Path, monkeypatch: pytest.Monk
     client.close()
 
 
+def test_tls_in_a_process_that_gevent_patched(tmp_path: Path) -> None:
+    """As the plugin server is: there `ssl` and `socket` are gevent's own."""
+    certificate(tmp_path, "localhost", None)
+    script = """
+from gevent import monkey; monkey.patch_all()
+import pathlib, sys
+from relay_support import every, provider_of, server_context
+from kong_ai_proxy.core.http import UpstreamRequest, Url
+from kong_ai_proxy.exchange.exchange import Timeouts
+from kong_ai_proxy.relay.upstream import UpstreamClient
+body = b"x" * 1_000_000
+tls = server_context(pathlib.Path(sys.argv[1]))
+with provider_of(every(lambda peer, head, sent: peer.answer(sent)), tls=tls) as at:
+    for _ in range(2):
+        request = UpstreamRequest("POST", Url("https", "localhost", at.port, "/"), {}, body)
+        client = UpstreamClient()
+        assert client.send(request, Timeouts(5, 5, 5)).read_all(2_000_000) == body
+        client.close()
+print("same")
+"""
+    tests = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        env={**os.environ, "SSL_CERT_FILE": str(tmp_path / "ca.pem"), "PYTHONPATH": str(tests)},
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.stdout == "same\n", done.stderr
+
+
 def test_tls_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
-    context = _certificate(tmp_path, "localhost", None)
+    context = certificate(tmp_path, "localhost", None)
     with provider_of(counting, tls=context) as provider:
         with pytest.raises(UpstreamFailure, match="certificate is not valid: self") as failure:
             send(provider.port, scheme="https", host="localhost")
@@ -509,7 +503,7 @@ def test_tls_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
 
 
 def test_tls_certificate_for_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    context = _certificate(tmp_path, "elsewhere.example", None)
+    context = certificate(tmp_path, "elsewhere.example", None)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     with provider_of(counting, tls=context) as provider:
         for host in ("localhost", "127.0.0.1"):
@@ -535,7 +529,7 @@ def test_tls_with_a_server_that_says_nothing() -> None:
 
 def test_tls_connection_cut_without_goodbye(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bodies that last until the connection ends must not be cut short by somebody in the middle."""
-    context = _certificate(tmp_path, "localhost", None)
+    context = certificate(tmp_path, "localhost", None)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     with (
         provider_of(say(b"HTTP/1.1 200 OK\r\n\r\nhello"), tls=context) as provider,
@@ -650,3 +644,31 @@ def test_too_many_streams_of_one_connection_do_not_leak() -> None:
         assert provider.connections == 1
         eventually(lambda: world.relay.connections == 0)
         assert world.client.idle_connections == 1
+
+
+def test_mangled_answers_end_in_a_failure_or_an_answer() -> None:
+    """Whatever bytes come: an answer or UpstreamFailure, and never a connection left behind."""
+    dice = random.Random(11)
+    whole = b"HTTP/1.1 200 OK\r\ncontent-type: a/b\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    current = [b""]
+
+    def script(peer: Peer) -> None:
+        if peer.request() is not None:
+            peer.send(current[0])
+
+    client = UpstreamClient()
+    outcomes = {"answer": 0, "failure": 0}
+    with provider_of(script) as provider:
+        for _ in range(400):
+            data = bytearray(whole)
+            for _ in range(dice.randrange(1, 4)):
+                at = dice.randrange(len(data))
+                data[at : at + dice.randrange(3)] = dice.randbytes(dice.randrange(3))
+            current[0] = bytes(data)
+            try:
+                send(provider.port, client=client).read_all(100)
+                outcomes["answer"] += 1
+            except UpstreamFailure:
+                outcomes["failure"] += 1
+    assert min(outcomes.values()) > 20
+    client.close()
