@@ -53,7 +53,8 @@ class JSONStream:
         """See `StreamDecoder`."""
         made: list[StreamItem] = []
         if not self.ended:
-            self._take_all(self._rest(), made)
+            # What the end cut off in the middle is no answer that cannot be understood.
+            self._take_all(self._rest(), made, truncated())
             self.close(made)
         return made
 
@@ -84,7 +85,9 @@ class JSONStream:
     def _rest(self) -> list[bytes]:
         raise NotImplementedError
 
-    def _take_all(self, frames: list[bytes], made: list[StreamItem]) -> None:
+    def _take_all(
+        self, frames: list[bytes], made: list[StreamItem], unreadable: ApiError | None = None
+    ) -> None:
         for frame in frames:
             if self.ended:
                 return
@@ -93,7 +96,7 @@ class JSONStream:
             try:
                 body: Any = loads_lenient(frame)
             except ValueError:
-                self.fail(not_an_answer(self.provider), made)
+                self.fail(unreadable or not_an_answer(self.provider), made)
                 return
             self.take(obj(body), made)
 

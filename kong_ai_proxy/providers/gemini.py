@@ -48,6 +48,7 @@ from ..formats.openai.dialect import Dialect
 from ..formats.over_chat import CompletionsOverChat
 from .base import Provider
 from .compatible import missing, upstream_url, with_path
+from .mistral import PROVIDER as MISTRAL
 
 _HOST = "generativelanguage.googleapis.com"
 
@@ -109,7 +110,9 @@ class Gemini(Provider):
         if publisher.name == "anthropic":
             chat = _CLAUDE
         else:
-            chat = openai_adapter("chat", _VERTEX_OPENAI)
+            chat = openai_adapter(
+                "chat", MISTRAL.dialect if publisher.name == "mistralai" else _VERTEX_OPENAI
+            )
         return CompletionsOverChat(chat) if call.operation == "completions" else chat
 
     def observer(self, call: Call) -> Observer | None:

@@ -149,6 +149,7 @@ def test_recorded_stream_however_split(recording_id: str) -> None:
     end = data.rfind(b"stream-end" if is_v1(recording_id) else b"message-end")
     cut = read_stream(adapter, call_of(recording), [data[: end - 60]])
     assert isinstance(cut[-1], ApiError)
+    assert cut[-1].code == "upstream_stream_truncated"
     assert not any(choice["finish_reason"] for item in cut[:-1] for choice in item["choices"])
 
 

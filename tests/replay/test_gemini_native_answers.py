@@ -1,4 +1,5 @@
-"""Recorded answers of Gemini and Vertex against a reader of its own, written from the API's reference alone."""
+"""Recorded answers of Gemini and Vertex against a reader of its own, written from the API's reference alone.
+"""
 
 from __future__ import annotations
 
@@ -154,7 +155,7 @@ def test_recorded_stream_cut_off(recording_id: str) -> None:
     last = data.rfind(b'"finishReason"')
     items = read_stream(adapter, call_of(recording), [data[:last]])
     assert isinstance(items[-1], ApiError)
-    assert items[-1].status == 502
+    assert items[-1].code == "upstream_stream_truncated"
     assert not any(choice["finish_reason"] for item in items[:-1] for choice in item["choices"]), (
         "nothing may say that the answer is finished"
     )

@@ -69,6 +69,9 @@ class ContentsBuilder:
         for key in sorted(message.keys() - known):
             if message[key] is not None:
                 self._call.drop(f"messages.{key}")
+        for part in objects(message.get("content")):
+            if part.get("cache_control") is not None:
+                self._call.drop("messages.content.cache_control")
         if role in ("tool", "function"):
             self._add_result(message, role, where)
             return
@@ -97,8 +100,6 @@ class ContentsBuilder:
                 continue
             if not isinstance(part, dict):
                 raise BadRequest("a content part must be an object", param=path)
-            if part.get("cache_control") is not None:
-                self._call.drop("messages.content.cache_control")
             kind = part.get("type")
             if kind in ("text", "input_text", "output_text") or (kind is None and "text" in part):
                 parts.append({"text": text(part.get("text"))})

@@ -60,7 +60,7 @@ class ChatStream:
         items: list[StreamItem] = []
         if self._sse is not None:
             for event in self._sse.finish():
-                self._take(event.data, items)
+                self._take(event.data, items, truncated())
             if self._ended:
                 return items
         self._ended = True
@@ -100,13 +100,14 @@ class ChatStream:
             self._array = JSONArrayDecoder()
         return self._array.feed(data)
 
-    def _take(self, payload: bytes, items: list[StreamItem]) -> None:
+    def _take(self, payload: bytes, items: list[StreamItem], unreadable: ApiError | None = None) -> None:
         if self._ended or payload == b"[DONE]":
             return
         try:
             body = loads_lenient(payload)
         except ValueError:
-            self._fail(not_an_answer("Gemini"), items)
+            # What the end of the stream cut off is no answer that cannot be understood.
+            self._fail(unreadable or not_an_answer("Gemini"), items)
             return
         error = error_object(body)
         if error is not None:

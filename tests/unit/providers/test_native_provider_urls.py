@@ -94,6 +94,20 @@ def test_vertex(model: str, stream: bool, path: str, spoken: str) -> None:
     assert form("gemini", model, gemini=VERTEX) == spoken
 
 
+def test_mistral_on_vertex_speaks_mistral() -> None:
+    call = make_call("gemini", "mistral-large-2411", options={"gemini": VERTEX})
+    body = {
+        "model": "mistral-large-2411",
+        "messages": [{"role": "user", "content": "Hi"}],
+        "seed": 1,
+        "user": "u",
+    }
+    sent: Any = provider("gemini").adapter(call).request(body, call)
+    assert sent["random_seed"] == 1
+    assert "user" not in sent
+    assert call.dropped == ["user"]
+
+
 def test_claude_on_vertex_passes_through_for_its_own_clients() -> None:
     """With Vertex's body (no model, a version) and the client's betas; Gemini's models get neither."""
     gemini = provider("gemini")
