@@ -1,9 +1,10 @@
-"""What the usage filter costs per chunk of a stream, in LuaJIT (the real Lua text, a stand-in for Kong's tables).
+"""What the usage filter costs per chunk of a stream, in LuaJIT: the real text, stand-ins for Kong's tables.
 
     python benchmarks/rpc_filter.py
 
-A chunk is one SSE event of a chat stream, about 300 bytes. "off" is an answer that is no stream of ours, "on" one that
-is; the difference to the empty loop is the filter's own work. nginx's copy of a chunk into Lua is not in it.
+A chunk is one SSE event of a chat stream, about 300 bytes. "off" is an answer that is no stream of ours,
+"on" one that is; the difference to the empty loop is the filter's own work. nginx's copy of a chunk into Lua
+is not in it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from kong_ai_proxy.server import usage_filter
 
 _SETUP = """
 return function(text, streaming, chunk, count)
-  local kong = { ctx = { shared = { kong_ai = { stream = streaming and { newline = true } or nil } } }, log = {} }
+  local ours = { stream = streaming and { newline = true } or nil }
+  local kong = { ctx = { shared = { kong_ai = ours } }, log = {} }
   local ngx = { arg = {} }
   local env = setmetatable({ kong = kong, ngx = ngx }, { __index = _G })
   local run = text and assert(load(text, "body_filter", "t", env))() or function() end

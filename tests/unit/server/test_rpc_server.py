@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from typing import Any
 
 import gevent
@@ -348,3 +349,59 @@ def test_requests_sent_at_once_are_all_answered(served):
         ids += [message[1] for message in unpacker]
     assert ids == list(range(500))
     sock.close()
+
+
+def test_without_file_descriptors_accepting_pauses(served):
+    client = served.client()
+    client.grow(1)
+    gevent.sleep(0.01)
+
+    class Full:
+        def accept(self) -> Any:
+            raise OSError(errno.EMFILE, "too many open files")
+
+    class Watcher:
+        calls: list[str] = []  # noqa: RUF012
+
+        def stop(self) -> None:
+            self.calls.append("stop")
+
+        def start(self, *args: Any) -> None:
+            self.calls.append("start")
+
+    watcher = Watcher()
+    served.server._accept(Full(), watcher)  # type: ignore[arg-type]
+    assert watcher.calls == ["stop"]
+    gevent.sleep(0.6)
+    assert watcher.calls == ["stop", "start"]
+    assert served.lines("accept_failed")
+
+
+def test_instances_kong_forgot_are_dropped_in_the_end(served):
+    client = served.client()
+    old = served.instance(client, name="old")
+    used = served.instance(client, name="used")
+    served.server.instances._idle_ttl = 0.05
+    gevent.sleep(0.1)
+    client.handle_event(used, "access", Gateway())
+    served.instance(client, name="new")
+    with pytest.raises(RpcError, match="no plugin instance"):
+        client.handle_event(old, "access", Gateway())
+    client.handle_event(used, "access", Gateway())
+    assert served.server.instances.configurations == 2
+
+
+def test_a_close_that_fails_is_logged_only(served):
+    from served_support import Scripted
+
+    client = served.client()
+    instance = served.instance(client)
+
+    class Broken(list):  # type: ignore[type-arg]
+        def append(self, item: Any) -> None:
+            raise RuntimeError("no")
+
+    Scripted.closed = Broken()
+    client.close_instance(instance)
+    assert served.lines("instance_close_failed")
+    assert len(served.server.instances) == 0
