@@ -81,6 +81,7 @@ class _Plugin:
         self._wants_captures = "$(uri_captures" in dumps_text(config)
         self._wants_consumer = bool(_acl_types(self.instance) & {"consumer", "consumer_group"})
         self._wants_groups = "consumer_group" in _acl_types(self.instance)
+        self._wants_path = "path" in _acl_types(self.instance)
         self._logs_payloads = any(target.logging.log_payloads for target in self.instance.targets)
         routes = {target.route_type for target in self.instance.targets}
         self._never_buffered = self.instance.response_streaming == "always" or routes <= _UNBUFFERED_ROUTES
@@ -107,6 +108,9 @@ class _Plugin:
             ticket.consumer = _table(kong.client.get_consumer())
             if self._wants_groups:
                 ticket.consumer_groups = _group_names(kong.client.get_consumer_groups())
+        if self._wants_path:
+            path = kong.request.get_path()
+            ticket.path = path if isinstance(path, str) else None
         token = self._tickets.file(ticket)
         try:
             # Replaces whatever a client may have sent under that name.

@@ -88,6 +88,8 @@ def _in_networks(ip: str, values: tuple[str, ...]) -> bool:
         address = ip_address(ip)
     except ValueError:
         return False
+    # nginx writes an IPv4 client on an IPv6 socket as ::ffff:192.0.2.1.
+    address = getattr(address, "ipv4_mapped", None) or address
     return any(address in network for network in _networks(values))
 
 

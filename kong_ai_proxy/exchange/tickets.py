@@ -35,6 +35,8 @@ class Ticket:
     captures: Mapping[str, str] = field(default_factory=dict)
     consumer: Json | None = None
     consumer_groups: list[str] = field(default_factory=list)
+    path: str | None = None
+    """The path as the client called it; only where an access rule wants it."""
     filed: float = field(default_factory=time.monotonic)
     record: Json | None = None
     """The finished `ai.proxy` log record, once the exchange ended."""

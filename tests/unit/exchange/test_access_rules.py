@@ -34,9 +34,11 @@ def candidates(acls: dict[str, Any], **fields: Any) -> list[int] | int:
         acls=acls,
     )
     body = {"messages": MESSAGES, "model": fields.pop("model", "smart")}
-    headers = {"x-real-ip": "192.0.2.7", "x-forwarded-path": "/ai/chat", "x-team": "red"}
+    headers = {"x-real-ip": "192.0.2.7", "x-forwarded-path": "/claimed", "x-team": "red"}
     request = client_request(body, headers={**headers, **fields.pop("headers", {})})
-    ticket = Ticket(instance, filter_installed=True, buffered=False, **fields)
+    ticket = Ticket(
+        instance, filter_installed=True, buffered=False, path=fields.pop("path", "/ai/chat"), **fields
+    )
     try:
         return Exchange.open(ticket, request).plan.candidates
     except ApiError as error:
@@ -72,6 +74,7 @@ def known(**fields: Any) -> dict[str, Any]:
         (("path", None, ["/ai/*"]), True),
         (("path", None, ["/ai"]), False),
         (("path", None, ["/other"]), False),
+        (("path", None, ["/claimed"]), False),
     ],
 )
 def test_each_kind_of_condition(match: Any, hit: bool) -> None:
@@ -110,7 +113,14 @@ def test_nobody_in_particular() -> None:
 )
 def test_a_denied_path_however_it_is_written(path: str) -> None:
     acls = {"deny": [rule(("path", None, ["/ai/secret"]))]}
-    assert candidates(acls, headers={"x-forwarded-path": path + "?x=1"}) == 403
+    assert candidates(acls, path=path) == 403
+    assert candidates(acls, path=path, headers={"x-forwarded-path": "/ai/chat"}) == 403
+
+
+def test_an_ipv4_client_on_an_ipv6_socket() -> None:
+    acls = {"deny": [rule(("ip", None, ["192.0.2.0/24"]))]}
+    assert candidates(acls, headers={"x-real-ip": "::ffff:192.0.2.7"}) == 403
+    assert candidates(acls, headers={"x-real-ip": "::ffff:198.51.100.7"}) == [0, 1]
 
 
 def test_several_values_of_one_header() -> None:

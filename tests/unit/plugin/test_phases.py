@@ -333,6 +333,16 @@ def test_consumer_groups_are_asked_for_where_a_rule_wants_them(kong, groups):
     assert kong.ticket(access).consumer_groups == []
 
 
+def test_the_path_is_asked_for_where_a_rule_wants_it(kong):
+    rule = {"match": [{"type": "path", "values": ["/ai/*"]}]}
+    instance = kong.start("kong-ai-proxy-advanced", **advanced(acls={"deny": [rule]}))
+    access = kong.run(instance, "access", announced=ANNOUNCED, get_path="/ai/chat")
+    assert kong.ticket(access).path == "/ai/chat"
+    instance = kong.start("kong-ai-proxy-advanced", **advanced())
+    access = kong.run(instance, "access", announced=ANNOUNCED, get_path="/ai/chat")
+    assert kong.ticket(access).path is None
+
+
 def test_the_missing_filter_is_said_once(kong):
     instance = kong.start(**CHAT)
     for _ in range(3):
