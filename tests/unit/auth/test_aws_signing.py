@@ -342,3 +342,27 @@ def test_role_answered_with_nonsense(sts: TokenServer, body: bytes) -> None:
 )
 def test_sts_is_signed_for_the_endpoints_region(host: str, region: str) -> None:
     assert aws._sts_region(host, "ap-south-1") == region
+
+
+def test_sts_is_spoken_to_as_boto3_does(sts: TokenServer) -> None:
+    """Our few lines against boto3's client: the same request, the same reading of moto's answer."""
+    import boto3
+    from moto import mock_aws
+
+    arn, name = "arn:aws:iam::123456789012:role/llm", "gateway"
+    seen: dict[str, Any] = {}
+    with mock_aws():
+        client = boto3.client("sts", "eu-west-1", aws_access_key_id="a", aws_secret_access_key="b")
+        client.meta.events.register(
+            "before-call.sts.AssumeRole", lambda params, **_: seen.update(form=params["body"])
+        )
+        client.meta.events.register(
+            "before-parse.sts.AssumeRole", lambda response_dict, **_: seen.update(xml=response_dict["body"])
+        )
+        theirs = client.assume_role(RoleArn=arn, RoleSessionName=name)["Credentials"]
+    sts.answer = lambda asked: (200, seen["xml"])
+    request = upstream(ENDPOINT)
+    authenticate(request, call("bedrock", STATIC, options=role(sts, aws_role_session_name=name)))
+    assert sts.asked[0].form == {key: [value] for key, value in seen["form"].items()}
+    assert f"Credential={theirs['AccessKeyId']}/" in request.headers["authorization"]
+    assert request.headers["x-amz-security-token"] == theirs["SessionToken"]
