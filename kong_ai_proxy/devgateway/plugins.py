@@ -245,6 +245,16 @@ class RequestTermination(Handler):
         raise Exit(int(conf.get("status_code") or 503), body, {"Content-Type": kind})
 
 
+class Ignored(Handler):
+    """A plugin that changes nothing about a request and is not here: accepted, and said to be absent."""
+
+    priority = 0
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        log.warning("plugin %s does nothing in this development gateway", name)
+
+
 def _pre_function() -> Handler:
     try:
         from .lua import PreFunction
@@ -261,6 +271,7 @@ BUNDLED: dict[str, Callable[[], Handler]] = {
     "http-log": HttpLog,
     "request-termination": RequestTermination,
     "pre-function": _pre_function,
+    "prometheus": lambda: Ignored("prometheus"),
 }
 
 

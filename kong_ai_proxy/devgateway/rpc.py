@@ -122,13 +122,22 @@ def to_wire(method: str, value: Any) -> Any:
     return as_lua(value)
 
 
+_BORDERS = {
+    "01": 2, "010": 2, "011": 3, "0100": 2, "0101": 4, "0110": 3, "0111": 4, "1001": 4, "1011": 4, "1101": 4,
+}  # fmt: skip
+"""The length LuaJIT finds for a table with holes (0: nil), where it is not that up to the first hole."""
+
+
 def lua_args(args: Any) -> list[Any]:
-    """The arguments a PDK function really gets: Lua's `unpack` stops at the first nil of a MessagePack
-    array."""
+    """The arguments a PDK function really gets: Lua's `unpack` stops at the table's length, and that of a
+    MessagePack array with a nil in it is often where the nil is."""
     if not isinstance(args, (list, tuple)):
         return [] if args is None else [args]
     values = list(args)
-    return values[: values.index(None)] if None in values else values
+    if None not in values:
+        return values
+    pattern = "".join("0" if value is None else "1" for value in values)
+    return values[: _BORDERS.get(pattern, values.index(None))]
 
 
 @dataclass

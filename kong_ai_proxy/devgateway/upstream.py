@@ -78,9 +78,9 @@ class UpstreamConnection:
 
     def send(self, head: bytes, body: Iterable[bytes]) -> None:
         """Raises OSError."""
-        first = next(iter(body), b"") if not isinstance(body, Iterator) else next(body, b"")
-        self.socket.sendall(head + first)
-        for block in body:
+        blocks = iter(body)
+        self.socket.sendall(head + next(blocks, b""))
+        for block in blocks:
             self.socket.sendall(block)
 
     def read_head(self, method: str) -> None:
@@ -162,7 +162,7 @@ class Pool:
     def _open(self, key: tuple[str, int, str, str], timeout: float) -> UpstreamConnection:
         host, port, scheme, name = key
         try:
-            sock = socket.create_connection((host, port), timeout)
+            sock = _connect(host, port, timeout)
         except TimeoutError as error:
             raise UpstreamError(504, f"upstream timed out while connecting to {host}:{port}") from error
         except OSError as error:
@@ -189,6 +189,24 @@ class Pool:
             for connection in idle:
                 connection.close()
         self._idle.clear()
+
+
+def _connect(host: str, port: int, timeout: float) -> socket.socket:
+    """Raises OSError. Whatever ends it, no socket is left behind."""
+    problem: OSError = OSError("no address")
+    for family, kind, proto, _, address in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM):
+        sock = socket.socket(family, kind, proto)
+        try:
+            sock.settimeout(timeout)
+            sock.connect(address)
+            return sock
+        except OSError as error:
+            sock.close()
+            problem = error
+        except BaseException:
+            sock.close()
+            raise
+    raise problem
 
 
 def _tls(sock: socket.socket, name: str) -> socket.socket:

@@ -117,7 +117,8 @@ def document(relay: str, mock: str, log_path: Path) -> Json:
     """The `kong.yml` of all end-to-end tests.
 
     Each route is there twice: `/<name>` with the usage filter, `/bare/<name>` without. `/away/<name>` has a
-    service elsewhere, so that `access` must lead the request to the relay.
+    service elsewhere, so that `access` must lead the request to the relay; that of `/open/<name>` is the
+    provider.
     """
     filtered = {"name": "ai", "url": f"http://{relay}", "retries": 0, "read_timeout": 120000}
     bare = {**filtered, "name": "ai-bare"}
@@ -128,6 +129,7 @@ def document(relay: str, mock: str, log_path: Path) -> Json:
             {**filtered, "routes": _routes(mock, ""), "plugins": [usage_filter_plugin()]},
             {**bare, "routes": _routes(mock, "/bare")},
             {**away, "routes": [_route("/away", *_chat_openai(mock))]},
+            {**filtered, "name": "open", "url": mock, "routes": [_route("/open", *_chat_openai(mock))]},
         ],
         "consumers": [{"username": "alice", "keyauth_credentials": [{"key": "alice-key"}]}],
         "plugins": [{"name": "file-log", "config": {"path": str(log_path)}}],

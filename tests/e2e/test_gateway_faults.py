@@ -122,6 +122,24 @@ def test_plugin_server_dies_under_load(gateway: Gateway, mock: MockLLM) -> None:
     assert after.count(200) == 6, after
 
 
+def test_kong_fails_open_and_the_relay_does_not(gateway: Gateway, mock: MockLLM) -> None:
+    """Why services point at the relay: without its plugin server Kong sends the request on as it came."""
+    headers = {"authorization": "Bearer of-the-client"}
+    assert call(gateway.url, "/open/openai", asked("m"), headers=headers).status == 200
+    assert mock.last.headers["authorization"] == "Bearer secret-openai"
+    assert call(gateway.url, "/openai", asked("m"), headers=headers).status == 200
+    mock.reset()
+    gateway.plugin_server.kill()
+    try:
+        assert call(gateway.url, "/openai", asked("m"), headers=headers).status == 502
+        assert mock.requests == []
+        call(gateway.url, "/open/openai", asked("m"), headers=headers)
+        assert mock.last.headers["authorization"] == "Bearer of-the-client"
+    finally:
+        gateway.plugin_server.start()
+    assert call(gateway.url, "/openai", asked("m"), headers=headers).status == 200
+
+
 def test_server_says_nothing_secret(gateway: Gateway) -> None:
     said = getattr(gateway, "server_log", lambda: "")()
     assert "secret-" not in said

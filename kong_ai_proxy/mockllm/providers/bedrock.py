@@ -60,9 +60,9 @@ def respond(received: Received) -> Answer:
 
 
 _FIELDS = {
-    "messages", "system", "inferenceConfig", "toolConfig", "guardrailConfig", "outputConfig", "promptVariables",
-    "additionalModelRequestFields", "additionalModelResponseFieldPaths", "requestMetadata",
-    "performanceConfig", "serviceTier",
+    "messages", "system", "inferenceConfig", "toolConfig", "guardrailConfig", "outputConfig",
+    "promptVariables", "additionalModelRequestFields", "additionalModelResponseFieldPaths",
+    "requestMetadata", "performanceConfig", "serviceTier",
 }  # fmt: skip
 
 
