@@ -362,6 +362,18 @@ def test_response_without_a_ticket_or_record_changes_nothing(kong):
     ]
 
 
+def test_long_payloads_are_cut_before_they_go_to_kong(kong):
+    instance = kong.start(**CHAT, logging={"log_payloads": True})
+    token = kong.token(kong.run(instance, "access", get_raw_body=ASK, get_service=RELAY))
+    record = {**RECORD, "payload": {"request": "short", "response": "é" * 1_000_000}}
+    kong.tickets.settle(token, record)
+    calls = kong.run(instance, "response", get_header=token)
+    written = calls[-1][1][1]
+    assert written["payload"] == {"request": "short", "response": "é" * 262_144 + "…[cut]"}
+    assert written["usage"] == RECORD["usage"]
+    assert len(record["payload"]["response"]) == 1_000_000
+
+
 def test_a_failing_response_phase_keeps_the_answer(kong):
     instance = kong.start(**CHAT)
     token = kong.token(kong.run(instance, "access", get_raw_body=ASK, get_service=RELAY))
