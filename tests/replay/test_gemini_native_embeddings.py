@@ -42,10 +42,8 @@ def test_recorded_embeddings(recording_id: str) -> None:
     model = recording["request"]["url"].rpartition("/models/")[2].partition(":")[0]
     call = make_call("gemini", model, "embeddings", options=options)
     adapter = provider("gemini").adapter(call)
-    assert (
-        provider("gemini").url(call).path.rpartition(":")[2]
-        == re.search(r":(\w+)(\?|$)", recording["request"]["url"].partition("://")[2])[1]
-    )  # type: ignore[index]
+    verb = recording["request"]["url"].partition("?")[0].rpartition(":")[2]
+    assert provider("gemini").url(call).path.endswith(f"/models/{model}:{verb}")
     sent: Any = adapter.request(to_openai(asked), call)
     assert camel(sent) == camel(asked)
     assert not call.dropped
