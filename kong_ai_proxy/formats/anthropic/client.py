@@ -25,6 +25,8 @@ _CLAUDE_HOSTS: Final = frozenset({"anthropic", "bedrock", "gemini"})
 _TAKES_IS_ERROR: Final = frozenset({"anthropic", "bedrock", "gemini"})
 _TAKES_MEDIA_RESULTS: Final = frozenset({"anthropic", "bedrock", "gemini"})
 """Providers whose adapters can put images and files into a tool's result."""
+_TAKES_PARTS: Final = _CLAUDE_HOSTS | {"openai", "azure", "databricks", "dashscope", "xai", "vllm"}
+"""Providers that take several text parts in any message. Others (DeepSeek, local servers) may want one text."""
 _NO_TOP_K: Final = frozenset({"openai", "azure"})
 
 _SAME: Final = ("model", "max_tokens", "temperature", "top_p", "stream")
@@ -148,8 +150,7 @@ class _Request:
                 self._call.drop(f"system.{block.get('type')}")
         if not parts:
             return []
-        plain = len(parts) == 1 and parts[0].keys() == {"type", "text"}
-        return [{"role": "system", "content": parts[0]["text"] if plain else parts}]
+        return [{"role": "system", "content": self._flat(parts)}]
 
     def _messages(self, messages: Any) -> list[Json]:
         if not isinstance(messages, list) or not messages:
@@ -183,7 +184,9 @@ class _Request:
             else:
                 rest += self._part(block, where)
         if rest or not out:
-            out.append({"role": "user", "content": rest})
+            out.append(
+                {"role": "user", "content": rest if self._provider in _TAKES_PARTS else self._flat(rest)}
+            )
         return out
 
     def _tool_result(self, block: Json, where: str) -> tuple[Json, list[Json]]:
@@ -198,8 +201,7 @@ class _Request:
             if self._provider not in _TAKES_MEDIA_RESULTS:
                 media = [part for part in parts if part.get("type") != "text"]
                 parts = [part for part in parts if part.get("type") == "text"]
-            plain = len(parts) == 1 and parts[0].keys() == {"type", "text"}
-            message["content"] = parts[0]["text"] if plain else parts or ""
+            message["content"] = self._flat(parts) or ""
         else:
             message["content"] = text(content)
         if block.get("is_error") is True:
@@ -229,8 +231,7 @@ class _Request:
                 # Blocks of tools that the provider runs stay among the texts, where they stood.
                 parts += self._part(block, where)
         if parts:
-            plain = len(parts) == 1 and parts[0].keys() == {"type", "text"}
-            message["content"] = parts[0]["text"] if plain else parts
+            message["content"] = self._flat(parts)
         if calls:
             message["tool_calls"] = calls
         if thinking:
@@ -241,6 +242,16 @@ class _Request:
         if message["content"] is None and not calls:
             message["content"] = ""
         return message
+
+    def _flat(self, parts: list[Json]) -> str | list[Json]:
+        """One plain text as a text; several as one where the provider wants that."""
+        if len(parts) == 1 and parts[0].keys() == {"type", "text"}:
+            return str(parts[0]["text"])
+        if self._provider in _TAKES_PARTS or any(part["type"] != "text" for part in parts):
+            return parts
+        if any("cache_control" in part for part in parts):
+            self._call.drop("messages.content.cache_control")
+        return "\n\n".join(part["text"] for part in parts)
 
     def _content(self, content: Any, where: str) -> list[Json]:
         if not isinstance(content, list):

@@ -33,8 +33,9 @@ _NATIVE_BLOCKS = frozenset(
 class Conversation:
     """One request's messages on their way into Converse's form."""
 
-    def __init__(self, call: Call, *, cache_points: bool) -> None:
+    def __init__(self, call: Call, *, cache_points: bool, signed_thinking: bool = True) -> None:
         self._call = call
+        self._signed_thinking = signed_thinking
         self._cache_points = cache_points
         self._documents = Documents()
         self.system: list[Json] = []
@@ -112,6 +113,9 @@ class Conversation:
 
     def _reasoning(self, block: Json) -> list[Json]:
         """Thinking as it was given, byte for byte; unsigned thinking is refused and left out."""
+        if not self._signed_thinking:
+            self._call.drop("messages.thinking_blocks")
+            return []
         if block.get("type") == "redacted_thinking" and isinstance(block.get("data"), str) and block["data"]:
             data = block["data"]
             if block.get("encoding") != "base64":

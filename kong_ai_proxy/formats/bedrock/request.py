@@ -60,7 +60,11 @@ def build_request(body: Json, call: Call) -> Json:
     """The Converse body. `body` is not changed. Raises BadRequest for what Bedrock cannot do."""
     body = merged_body(body)
     model = family(call.model or text(body.get("model")))
-    talk = Conversation(call, cache_points=model.cache_points)
+    talk = Conversation(
+        call,
+        cache_points=model.cache_points,
+        signed_thinking=model.vendor in ("", "anthropic", "amazon"),
+    )
     talk.read(body.get("messages"))
     out: Json = {"messages": talk.turns}
     extra: Json = dict(obj(body.get("additionalModelRequestFields")))

@@ -403,3 +403,21 @@ def test_signed_thinking_of_a_stream() -> None:
     starts = [event["content_block"] for event in events if event["type"] == "content_block_start"]
     assert [start["type"] for start in starts] == ["thinking", "redacted_thinking", "thinking", "text"]
     assert starts[1] == hidden
+
+
+def test_texts_are_joined_for_providers_that_want_one() -> None:
+    body = {
+        "system": [
+            {"type": "text", "text": "A", "cache_control": {"type": "ephemeral"}},
+            {"type": "text", "text": "B"},
+        ],
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "C"}, {"type": "text", "text": "D"}]}
+        ],
+    }
+    out, dropped = read(body, call("deepseek", "deepseek-chat"))
+    assert [message["content"] for message in out["messages"]] == ["A\n\nB", "C\n\nD"]
+    assert dropped == ["messages.content.cache_control"]
+    out, dropped = read(body, call("databricks", "claude"))
+    assert out["messages"][0]["content"][0]["cache_control"] == {"type": "ephemeral"}
+    assert dropped == []

@@ -422,3 +422,39 @@ def test_the_observer_changes_model_and_adds_configured_options() -> None:
     assert MessagesObserver().response(body, made) == body
     assert made.usage.completion_tokens == 4
     assert MessagesObserver().response(b"not json", made) == b"not json"
+
+
+def test_streamed_thinking_survives_a_tool_loop_byte_for_byte() -> None:
+    signature = "RXErCkYIB/+é=="  # whatever it is, it is not ours to touch
+    items = run(
+        START,
+        *block(
+            0,
+            {"type": "thinking", "thinking": "", "signature": ""},
+            {"type": "thinking_delta", "thinking": "Line\n"},
+            {"type": "thinking_delta", "thinking": "  two ☂"},
+            {"type": "signature_delta", "signature": signature},
+        ),
+        *block(1, {"type": "redacted_thinking", "data": "ZGF0YQ=="}),
+        *block(2, {"type": "tool_use", "id": "t", "name": "f", "input": {}}),
+        ends("tool_use"),
+        STOP,
+    )
+    # What an OpenAI client puts into its history: deltas, added up.
+    message: dict[str, Any] = {"role": "assistant", "content": None, "thinking_blocks": [], "tool_calls": []}
+    for delta in deltas(items):
+        message["thinking_blocks"] += delta.get("thinking_blocks", [])
+        for part in delta.get("tool_calls", []):
+            if "id" in part:
+                message["tool_calls"].append(part)
+            else:
+                message["tool_calls"][-1]["function"]["arguments"] += part["function"]["arguments"]
+    ask = {"role": "user", "content": "Hi"}
+    result = {"role": "tool", "tool_call_id": "t", "content": "1"}
+    sent = ADAPTER.request({"messages": [ask, message, result]}, call())
+    assert isinstance(sent, dict)
+    assert sent["messages"][1]["content"] == [
+        {"type": "thinking", "thinking": "Line\n  two ☂", "signature": signature},
+        {"type": "redacted_thinking", "data": "ZGF0YQ=="},
+        {"type": "tool_use", "id": "t", "name": "f", "input": {}},
+    ]

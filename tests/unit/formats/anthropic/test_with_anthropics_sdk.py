@@ -1,4 +1,4 @@
-"""Anthropic's own SDK, without a network, against OpenAI, Nova on Bedrock and Claude: a two-turn tool loop."""
+"""Anthropic's own SDK, without a network, against OpenAI, Nova on Bedrock and Claude: a tool loop."""
 
 from __future__ import annotations
 

@@ -365,3 +365,10 @@ def test_families() -> None:
     assert is_claude(CLAUDE)
     assert not is_claude(NOVA)
     assert not is_claude("arn:aws:bedrock:us-east-1:1:application-inference-profile/abc")
+
+
+def test_claudes_thinking_is_not_shown_to_other_families() -> None:
+    said = {"role": "assistant", "content": "x", "thinking_blocks": [{"type": "thinking", "signature": "s"}]}
+    out, dropped = translate({"messages": [*ASK, said, *ASK]}, call(LLAMA))
+    assert out["messages"][1]["content"] == [{"text": "x"}]
+    assert dropped == ["messages.thinking_blocks"]
