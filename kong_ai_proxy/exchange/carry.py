@@ -14,7 +14,6 @@ from ..formats import client_format
 from ..formats.base import Adapter, ClientFormat, Observer
 from ..log import get_logger
 from ..providers import provider
-from .chunks import chunks_of
 from .defaults import with_defaults
 from .headers import answer_headers, provider_headers, with_client_query
 from .redact import redact
@@ -112,8 +111,6 @@ class Carrier:
         try:
             if not 200 <= status < 300:
                 return self._refused(status, headers, body)
-            if self.call.stream:
-                return self._as_stream(body, headers)
             if self._observer is not None:
                 answer = self._observer.response(body, self.call)
                 if self.call.response_id is None and _is_error_object(body):
@@ -169,12 +166,6 @@ class Carrier:
         if self._adapter is None:
             self._adapter = self._provider.adapter(self.call)
         return self._adapter
-
-    def _as_stream(self, body: bytes, headers: Headers) -> ClientResponse:
-        encoder = self._client.stream(self.call)
-        chunks = chunks_of(self._answer(body))
-        stream = b"".join([*map(encoder.encode, chunks), encoder.finish()])
-        return ClientResponse(200, self._headers(headers, encoder.content_type), stream)
 
     # ---- a streamed answer
 

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from auth_support import logged
 from exchange_support import (
     USAGE_CHUNK,
     answered,
@@ -80,6 +81,43 @@ def test_a_2xx_that_is_no_answer(body: bytes) -> None:
 
 def test_choices_null_does_no_harm() -> None:
     assert answered(proxy(), openai_answer(choices=None)).response.status == 200
+
+
+def test_a_bug_in_an_adapter_becomes_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, attempt = first_attempt(proxy("anthropic", "m"))
+    attempt.translation.request()
+    monkeypatch.setattr(
+        attempt.translation._adapter, "response", lambda body, call: {}["missing"], raising=False
+    )
+    with logged() as lines:
+        response = attempt.translation.response(200, {}, b"{}")
+    assert response.status == 502
+    assert json.loads(response.body)["error"]["code"] == "upstream_invalid_answer"
+    assert "KeyError" in lines.getvalue() and b"missing" not in response.body
+
+
+def test_a_bug_in_an_adapters_request_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, attempt = first_attempt(proxy("anthropic", "m"))
+    carrier = attempt.translation
+    monkeypatch.setattr(carrier, "_translated", lambda adapter: {}["missing"])
+    with logged() as lines, pytest.raises(ApiError) as caught:
+        carrier.request()
+    assert (caught.value.status, caught.value.code) == (400, "request_not_translated")
+    assert "KeyError" in lines.getvalue()
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "gemini"])
+def test_nesting_that_json_cannot_be_written_with(provider: str) -> None:
+    deep: Any = 1
+    for _ in range(300):
+        deep = {"items": deep}
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": deep}}}
+    body = {"messages": [{"role": "user", "content": "hi"}], "tools": [tool], "stream": True}
+    _, attempt = first_attempt(proxy(provider, "m"), client_request(body))
+    with logged(), pytest.raises(ApiError) as caught:
+        attempt.translation.request()
+    assert caught.value.status == 400
+    assert "deep" in caught.value.message
 
 
 # Errors.

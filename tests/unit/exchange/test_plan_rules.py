@@ -230,6 +230,22 @@ def test_configured_options_are_defaults() -> None:
     assert (body["temperature"], body["top_p"], body["max_tokens"]) == (1, 0.25, 50)
 
 
+def test_configured_options_are_defaults_where_the_request_is_translated() -> None:
+    instance = proxy("anthropic", "claude-sonnet-4-5", options={"temperature": 0.5, "max_tokens": 50})
+    body = sent_body(instance, CHAT)
+    assert (body["temperature"], body["max_tokens"]) == (0.5, 50)
+    body = sent_body(instance, {**CHAT, "temperature": 0.25, "max_completion_tokens": 7})
+    assert (body["temperature"], body["max_tokens"]) == (0.25, 7)
+
+
+def test_configured_dimensions_of_embeddings() -> None:
+    options = {"embeddings_dimensions": 256}
+    instance = proxy("gemini", "gemini-embedding-001", route_type="llm/v1/embeddings", options=options)
+    assert b"256" in sent(instance, client_request({"input": "text"})).body
+    asked = sent(instance, client_request({"input": "text", "dimensions": 128})).body
+    assert b"128" in asked or b"256" in asked
+
+
 @pytest.mark.parametrize("model", ["o1", "o3-mini", "gpt-5", "gpt-5-mini"])
 def test_reasoning_models_get_max_completion_tokens(model: str) -> None:
     body = sent_body(proxy(name=model, options={"max_tokens": 50}), CHAT)
