@@ -26,7 +26,7 @@ _TAKES_IS_ERROR: Final = frozenset({"anthropic", "bedrock", "gemini"})
 _TAKES_MEDIA_RESULTS: Final = frozenset({"anthropic", "bedrock", "gemini"})
 """Providers whose adapters can put images and files into a tool's result."""
 _TAKES_PARTS: Final = _CLAUDE_HOSTS | {"openai", "azure", "databricks", "dashscope", "xai", "vllm"}
-"""Providers that take several text parts in any message. Others (DeepSeek, local servers) may want one text."""
+"""Providers that take several text parts in any message. Others (DeepSeek, local servers) may want one."""
 _NO_TOP_K: Final = frozenset({"openai", "azure"})
 
 _SAME: Final = ("model", "max_tokens", "temperature", "top_p", "stream")

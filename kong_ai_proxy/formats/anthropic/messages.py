@@ -27,6 +27,8 @@ _KNOWN_ASSISTANT = frozenset(
         "cache_control", "refusal", "function_call",
     }
 )  # fmt: skip
+_KNOWN = frozenset({"role", "content", "cache_control", "tool_call_id", "is_error"})
+"""Members of all other messages."""
 _BAD_ID = re.compile(r"[^a-zA-Z0-9_-]")
 _IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 
@@ -43,6 +45,9 @@ def convert_messages(messages: Any, call: Call) -> tuple[list[Json], list[Json]]
         if not isinstance(message, dict):
             raise BadRequest(f"messages[{index}] must be an object", param=f"messages[{index}]")
         role = message.get("role")
+        for field in sorted(message.keys() - (_KNOWN_ASSISTANT if role == "assistant" else _KNOWN)):
+            if message[field] and not (role == "function" and field == "name"):
+                call.drop(f"messages.{field}")
         if role in _SYSTEM_ROLES:
             system += _with_cache(_system_blocks(message, index), message)
             continue
@@ -92,8 +97,6 @@ def _system_blocks(message: Json, index: int) -> list[Json]:
 
 
 def _user_content(message: Json, index: int, call: Call) -> str | list[Json]:
-    if message.get("name"):
-        call.drop("messages.name")
     content = message.get("content")
     if isinstance(content, str) and not message.get("cache_control"):
         return content if content.strip() else ""
@@ -101,9 +104,6 @@ def _user_content(message: Json, index: int, call: Call) -> str | list[Json]:
 
 
 def _assistant_blocks(message: Json, index: int, legacy_calls: int, call: Call) -> str | list[Json]:
-    for field in message.keys() - _KNOWN_ASSISTANT:
-        if message[field]:
-            call.drop(f"messages.{field}")
     content = message.get("content")
     blocks = _thinking_blocks(message, call)
     own = message.get("provider_specific_fields")

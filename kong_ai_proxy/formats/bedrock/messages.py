@@ -15,6 +15,8 @@ from ..pivot import arguments_object, items, modern_messages, obj, objects, text
 from .media import Documents, audio_block, media_block
 
 _SYSTEM_ROLES = frozenset({"system", "developer"})
+_KNOWN = frozenset({"role", "content", "cache_control", "tool_call_id", "is_error"})
+"""Members of all other messages."""
 _BAD_ID = re.compile(r"[^a-zA-Z0-9_.:-]")
 _KNOWN_ASSISTANT = frozenset(
     {
@@ -52,12 +54,13 @@ class Conversation:
         for index, message in enumerate(modern_messages(messages)):
             where = f"messages[{index}]"
             role = message.get("role")
+            for field in sorted(message.keys() - (_KNOWN_ASSISTANT if role == "assistant" else _KNOWN)):
+                if message[field]:
+                    self._call.drop(f"messages.{field}")
             if role in _SYSTEM_ROLES:
                 self.system += self._system(message, where)
             elif role == "user":
                 self._turn("user", self._marked(self._blocks(message.get("content"), where), message))
-                if message.get("name"):
-                    self._call.drop("messages.name")
             elif role == "assistant":
                 self._turn("assistant", self._assistant(message, where))
             elif role == "tool":
@@ -97,9 +100,6 @@ class Conversation:
         return self._marked(blocks, message)
 
     def _assistant(self, message: Json, where: str) -> list[Json]:
-        for field in message.keys() - _KNOWN_ASSISTANT:
-            if message[field]:
-                self._call.drop(f"messages.{field}")
         blocks: list[Json] = []
         for block in objects(message.get("thinking_blocks")):
             blocks += self._reasoning(block)
