@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import sys
 import time
@@ -200,6 +201,13 @@ class Logger:
     def _log(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
         if LEVELS[level] < _sink.level:
             return
+        try:
+            line = self._line(level, event, fields)
+        except Exception as problem:  # a value that cannot even be shown; the work must go on
+            line = self._line(level, event, {"unloggable": type(problem).__name__})
+        _sink.write(line)
+
+    def _line(self, level: str, event: str, fields: Mapping[str, Any]) -> str:
         now = time.time()
         head = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z",
@@ -208,7 +216,7 @@ class Logger:
             "event": secrets.redact(event),
         }
         head.update({key: _clean(key, value) for key, value in fields.items()})
-        _sink.write(json.dumps(head, default=_text))
+        return json.dumps(head, default=_text)
 
 
 def _clean(key: str, value: Any) -> Any:
@@ -223,7 +231,9 @@ def _clean(key: str, value: Any) -> Any:
         return {str(name): _clean(str(name), item) for name, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_clean("", item) for item in value]
-    if value is None or isinstance(value, (bool, int, float)):
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
         return value
     return _text(value)
 

@@ -65,11 +65,20 @@ def test_a_closed_log_stops_nothing(stream):
 
 def test_odd_values_make_a_line_still(stream):
     loop: list[Any] = []
+    loop.append(loop)
+
+    class Mute:
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
     log.get_logger("x").info(
         "a\nb", odd=object(), lone="\udce9", nan=float("nan"), set_={1}, error=ValueError("x")
     )
-    assert len(stream.getvalue().splitlines()) == 1
-    assert loop == []
+    log.get_logger("x").info("mute", odd=Mute())
+    log.get_logger("x").info("endless", odd=loop)
+    assert [line["event"] for line in lines(stream)] == ["a\nb", "mute", "endless"]
+    assert lines(stream)[1]["unloggable"] == "RuntimeError"
+    assert lines(stream)[0]["nan"] == "nan", "NaN is no JSON"
 
 
 @pytest.mark.parametrize(
