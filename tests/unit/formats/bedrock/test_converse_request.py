@@ -372,3 +372,76 @@ def test_claudes_thinking_is_not_shown_to_other_families() -> None:
     out, dropped = translate({"messages": [*ASK, said, *ASK]}, call(LLAMA))
     assert out["messages"][1]["content"] == [{"text": "x"}]
     assert dropped == ["messages.thinking_blocks"]
+
+
+def test_legacy_functions_and_allowed_tools() -> None:
+    out, dropped = translate(
+        {
+            "messages": [
+                *ASK,
+                {
+                    "role": "assistant",
+                    "content": None,
+                    "function_call": {"name": "weather", "arguments": "{}"},
+                },
+                {"role": "function", "name": "weather", "content": "sunny"},
+            ],
+            "functions": [WEATHER["function"]],
+            "function_call": {"name": "weather"},
+        }
+    )
+    use, result = out["messages"][1]["content"][0], out["messages"][2]["content"][0]
+    assert use["toolUse"]["toolUseId"] == result["toolResult"]["toolUseId"]
+    assert out["toolConfig"]["toolChoice"] == {"tool": {"name": "weather"}}
+    assert dropped == []
+    other = {"type": "function", "function": {"name": "other"}}
+    allowed = {"mode": "required", "tools": [{"type": "function", "function": {"name": "other"}}]}
+    choice = {"type": "allowed_tools", "allowed_tools": allowed}
+    out, _ = translate({"tools": [WEATHER, other], "tool_choice": choice})
+    assert [tool["toolSpec"]["name"] for tool in out["toolConfig"]["tools"]] == ["other"]
+    assert out["toolConfig"]["toolChoice"] == {"any": {}}
+
+
+def test_tools_that_have_no_counterpart() -> None:
+    native = {"toolSpec": {"name": "n", "inputSchema": {"json": {"type": "object"}}}}
+    strict = {"type": "function", "function": {"name": "s", "strict": True, "parameters": SCHEMA}}
+    bare = {"type": "function", "function": {"name": "b"}, "cache_control": {"type": "ephemeral"}}
+    out, dropped = translate({"tools": [native, {"type": "web_search"}, strict, bare]}, call(LLAMA))
+    specs = [tool["toolSpec"] for tool in out["toolConfig"]["tools"]]
+    assert [spec["name"] for spec in specs] == ["n", "s", "b"]
+    assert "strict" not in specs[1]
+    assert dropped == ["tools[1]", "tools[2].function.strict", "cache_control"]
+    out, dropped = translate({"tools": [strict], "parallel_tool_calls": False})
+    assert out["toolConfig"]["tools"][0]["toolSpec"]["strict"] is True
+    assert dropped == ["parallel_tool_calls"]
+    assert translate({"tool_choice": "required"})[1] == ["tool_choice"]
+
+
+def test_thinking_for_claude_and_others() -> None:
+    enabled = {"type": "enabled", "budget_tokens": 2000}
+    out, dropped = translate({"thinking": enabled, "temperature": 0.5})
+    assert out["additionalModelRequestFields"] == {"thinking": enabled}
+    assert dropped == ["temperature"]
+    assert translate({"thinking": enabled}, call(LLAMA))[1] == ["thinking"]
+    out, _ = translate({"thinking": enabled}, call("my-imported-model"))
+    assert out["additionalModelRequestFields"] == {"thinking": enabled}
+    out, _ = translate({"reasoning_effort": "none"}, call("us.amazon.nova-2-lite-v1:0"))
+    assert out["additionalModelRequestFields"] == {"reasoningConfig": {"type": "disabled"}}
+    # A tool loop that began without thinking cannot go on with a budget.
+    loop = [
+        *ASK,
+        {"role": "assistant", "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "a", "content": "1"},
+    ]
+    assert translate({"messages": loop, "reasoning_effort": "low"})[1] == ["reasoning_effort"]
+
+
+def test_every_unknown_member_of_a_message_is_reported() -> None:
+    messages = [
+        {"role": "system", "content": "S", "name": "n"},
+        {"role": "user", "content": "Hi", "mood": "good"},
+        {"role": "assistant", "content": "x", "annotations": [{}], "audio": None, "refusal": None},
+        *ASK,
+    ]
+    _, dropped = translate({"messages": messages})
+    assert dropped == ["messages.name", "messages.mood", "messages.annotations"]
