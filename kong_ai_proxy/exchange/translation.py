@@ -47,6 +47,6 @@ class Translation(Protocol):
         ...
 
     def stream(self, status: int, headers: Headers) -> StreamTranslation | None:
-        """For a provider's answer to a request for a stream; None for an error or where none was asked for: read
-        it whole and use `response`. Plain JSON in spite of `stream: true` is turned into a stream."""
+        """For a provider's answer to a request for a stream; None for an error or where none was asked for:
+        read it whole and use `response`. Plain JSON in spite of `stream: true` is turned into a stream."""
         ...
