@@ -12,9 +12,35 @@ from ...core.json import Json
 from ..pivot import integer, items, obj, objects, text
 
 
-def url_citations(specific: Json, said: str) -> list[Json]:
-    """Citations that have a URL. Gemini counts UTF-8 bytes of the text, OpenAI characters."""
-    positions = _Positions(said)
+class Said:
+    """Where the bytes of an answer's text are in its characters: Gemini counts UTF-8 bytes, OpenAI characters.
+
+    Text is kept only from its first piece that is not ASCII on; before that the two are the same.
+    """
+
+    def __init__(self) -> None:
+        self._plain = 0
+        self._pieces: list[str] = []
+
+    def add(self, piece: str) -> None:
+        """What has been said next."""
+        if not self._pieces and piece.isascii():
+            self._plain += len(piece)
+        else:
+            self._pieces.append(piece)
+
+    def character(self, position: int) -> int:
+        """The character that a byte of the text belongs to."""
+        if position <= self._plain or not self._pieces:
+            return position
+        if len(self._pieces) > 1:
+            self._pieces = ["".join(self._pieces)]
+        behind = self._pieces[0].encode("utf-8", "surrogatepass")[: position - self._plain]
+        return self._plain + len(behind.decode("utf-8", "ignore"))
+
+
+def url_citations(specific: Json, said: Said) -> list[Json]:
+    """Citations that have a URL."""
     found: list[Json] = []
     metadata = obj(specific.get("groundingMetadata"))
     chunks = items(metadata.get("groundingChunks"))
@@ -26,13 +52,13 @@ def url_citations(specific: Json, said: str) -> list[Json]:
                 continue
             source = _source(chunks[at])
             if source:
-                found.append(_citation(*source, segment, positions))
+                found.append(_citation(*source, segment, said))
     citations = obj(specific.get("citationMetadata"))
     # The public API calls them citationSources, Vertex citations.
     for citation in objects(citations.get("citationSources")) + objects(citations.get("citations")):
         uri = text(citation.get("uri"))
         if uri:
-            found.append(_citation(uri, text(citation.get("title")), citation, positions))
+            found.append(_citation(uri, text(citation.get("title")), citation, said))
     return found
 
 
@@ -46,24 +72,13 @@ def _source(chunk: Any) -> tuple[str, str] | None:
     return None
 
 
-def _citation(url: str, title: str, span: Json, positions: _Positions) -> Json:
+def _citation(url: str, title: str, span: Json, said: Said) -> Json:
     return {
         "type": "url_citation",
         "url_citation": {
             "url": url,
             "title": title or url,
-            "start_index": positions.character(integer(span.get("startIndex")) or 0),
-            "end_index": positions.character(integer(span.get("endIndex")) or 0),
+            "start_index": said.character(integer(span.get("startIndex")) or 0),
+            "end_index": said.character(integer(span.get("endIndex")) or 0),
         },
     }
-
-
-class _Positions:
-    def __init__(self, said: str) -> None:
-        self._bytes = None if said.isascii() else said.encode("utf-8", "surrogatepass")
-
-    def character(self, position: int) -> int:
-        """The character that a byte of the text belongs to."""
-        if self._bytes is None:
-            return position
-        return len(self._bytes[: max(position, 0)].decode("utf-8", "ignore"))

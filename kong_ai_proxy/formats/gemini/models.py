@@ -54,6 +54,15 @@ def takes_media_in_results(model: str) -> bool:
     return (3, 0) <= generation(model) < NEWEST
 
 
+def answers_json_beside_tools(model: str) -> bool:
+    """Whether JSON answers and tools go together: 3 and later.
+
+    Before, "Function calling with a response mime type: 'application/json' is unsupported"
+    (https://github.com/googleapis/python-genai/issues/867).
+    """
+    return generation(model) >= (3, 0)
+
+
 # Both tables: https://ai.google.dev/gemini-api/docs/openai#thinking, Google's own mapping.
 _LEVELS = {"minimal": "minimal", "low": "low", "medium": "medium", "high": "high", "xhigh": "high"}
 _BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576}

@@ -13,6 +13,7 @@ from ...core.errors import BadRequest
 from ...core.json import Json
 from ..pivot import integer, items, merged_body, obj, text
 from .contents import ContentsBuilder
+from .json_beside_tools import emulate_json
 from .models import takes_json_schema, thinking_for_effort
 from .schema import openapi_schema
 
@@ -74,6 +75,7 @@ def generate_content(body: Json, call: Call, vertex: bool) -> Json:
     tool_config = _tool_config(body)
     if tool_config:
         request["toolConfig"] = tool_config
+    emulate_json(body.get("response_format"), request, config, call)
     tier = _SERVICE_TIERS.get(text(body.get("service_tier")))
     if tier and not vertex:
         request["serviceTier"] = tier

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...core.call import Call
 from ...core.json import Json, dumps_text
+from ..anthropic.json_mode import JSON_TOOL
 from ..pivot import (
     completion,
     integer,
@@ -22,7 +23,7 @@ from ..pivot import (
     unix_time,
     utf8_size,
 )
-from .grounding import url_citations
+from .grounding import Said, url_citations
 from .media import image_extension
 from .usage import UsageReader
 
@@ -82,7 +83,7 @@ class Candidate:
         self._calls = 0
         self._images = 0
         self._signature = ""
-        self._said: list[str] = []
+        self._said = Said()
         self._parts: list[Json] = []
         self._specific: Json = {}
 
@@ -109,7 +110,7 @@ class Candidate:
         delta: Json = {}
         if self._signature:
             delta["extra_content"] = {"google": {"thought_signature": self._signature}}
-        found = url_citations(self._specific, "".join(self._said))
+        found = url_citations(self._specific, self._said)
         if found:
             delta["annotations"] = found
         if self.reason and self.reason not in _PLAIN:
@@ -134,8 +135,11 @@ class Candidate:
 
     def _take_part(self, part: Json, delta: Json) -> None:
         signature = text(part.get("thoughtSignature"))
-        call = part.get("functionCall")
-        said = part.get("text")
+        call: Any = part.get("functionCall")
+        said: Any = part.get("text")
+        if isinstance(call, dict) and call.get("name") == JSON_TOOL:
+            # See `json_beside_tools`: this call is the answer.
+            call, said = None, dumps_text(obj(call.get("args")))
         if isinstance(call, dict):
             self._take_call(call, signature, delta)
         elif isinstance(said, str):
@@ -144,7 +148,7 @@ class Candidate:
                 delta[key] = delta[key] + said if key in delta else said
                 self._call.output_bytes += utf8_size(said)
                 if key == "content":
-                    self._said.append(said)
+                    self._said.add(said)
             self._signature = signature or self._signature
         elif part.get("thought") is not True and self._take_media(
             obj(part.get("inlineData")), signature, delta

@@ -11,7 +11,9 @@ from native_support import assemble, flat, make_call, normalised, read_stream, t
 
 from kong_ai_proxy.core.errors import ApiError
 from kong_ai_proxy.core.usage import UsageSource
+from kong_ai_proxy.formats.anthropic.json_mode import JSON_TOOL
 from kong_ai_proxy.formats.gemini import PUBLIC_CHAT, VERTEX_CHAT
+from kong_ai_proxy.formats.gemini.grounding import Said
 
 
 def part(said: str, **more: Any) -> dict[str, Any]:
@@ -120,6 +122,15 @@ def test_tool_loop_gives_back_all_it_was_given() -> None:
     sent: Any = PUBLIC_CHAT.request({"messages": history}, call)
     assert sent["contents"][1] == {"role": "model", "parts": parts}
     assert call.dropped == []
+
+
+def test_emulated_json_answer_is_text() -> None:
+    body = answer({"functionCall": {"name": JSON_TOOL, "args": {"city": "Bern"}}, "thoughtSignature": "S"})
+    for found in (whole(body)[0], assemble(streamed(sse(body))[0])):
+        choice = found["choices"][0]
+        assert (choice["content"], choice["finish_reason"]) == ('{"city":"Bern"}', "stop")
+        assert choice["tool_calls"] == []
+        assert choice["extra"]["extra_content"]["google"]["thought_signature"] == "S"
 
 
 def test_signature_alone_at_the_end_of_a_stream() -> None:
@@ -246,6 +257,16 @@ def test_grounding_counts_bytes() -> None:
     assert extra["annotations"][-1]["url_citation"]["url"] == "https://c.test/"
     assert len(extra["annotations"]) == 3
     assert extra["provider_specific_fields"]["groundingMetadata"] == metadata
+
+
+def test_positions_over_pieces() -> None:
+    pieces = ["plain ", "text ", "é", "🙂 plain ", "ü"]
+    whole_text = "".join(pieces)
+    said = Said()
+    for piece in pieces:
+        said.add(piece)
+    for at in range(len(whole_text) + 1):
+        assert said.character(len(whole_text[:at].encode())) == at
 
 
 def test_logprobs() -> None:

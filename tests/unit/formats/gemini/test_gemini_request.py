@@ -9,6 +9,7 @@ from native_support import make_call
 
 from kong_ai_proxy.core.call import Call
 from kong_ai_proxy.core.errors import ApiError
+from kong_ai_proxy.formats.anthropic.json_mode import JSON_TOOL
 from kong_ai_proxy.formats.gemini import PUBLIC_CHAT, VERTEX_CHAT
 from kong_ai_proxy.formats.gemini.contents import UNSIGNED
 
@@ -275,6 +276,38 @@ def test_self_referring_schemas_end() -> None:
     schema["$defs"]["A"] = {"anyOf": [{"$ref": "#/$defs/A"}, {"allOf": [{"$ref": "#/$defs/A"}] * 3}] * 4}
     sent, _ = send(json_schema(schema), "gemini-1.5-pro")
     assert sent["generationConfig"]["responseSchema"]
+
+
+def test_json_beside_tools_is_emulated_where_it_is_refused() -> None:
+    """Before generation 3; the extra function's parameters are the schema, and one must be called."""
+    wanted = {**json_schema(SCHEMA), "tools": [TOOL]}
+    sent, call = send(wanted)
+    names = [one["name"] for one in sent["tools"][0]["functionDeclarations"]]
+    assert names == ["look", JSON_TOOL]
+    assert sent["tools"][0]["functionDeclarations"][1]["parametersJsonSchema"] == SCHEMA
+    assert sent["toolConfig"] == {"functionCallingConfig": {"mode": "ANY"}}
+    assert "generationConfig" not in sent
+    assert call.dropped == []
+    sent, _ = send(wanted, "gemini-3-flash-preview")
+    assert sent["generationConfig"]["responseJsonSchema"] == SCHEMA
+    assert "toolConfig" not in sent
+    sent, _ = send({**wanted, "tool_choice": "none"})
+    assert sent["generationConfig"]["responseJsonSchema"] == SCHEMA
+    assert "tools" not in sent
+    sent, _ = send({**wanted, "tool_choice": "required"})
+    assert [one["name"] for one in sent["tools"][0]["functionDeclarations"]] == ["look"]
+    assert "generationConfig" not in sent
+
+
+@pytest.mark.parametrize("schema", [None, {"type": "array"}])
+def test_json_that_no_function_can_have(schema: Any) -> None:
+    wanted = json_schema(schema) if schema else {"response_format": {"type": "json_object"}}
+    sent, call = send({**wanted, "tools": [TOOL], "messages": [{"role": "system", "content": "S"}, *HELLO]})
+    instruction = sent["systemInstruction"]["parts"][1]["text"]
+    assert "JSON" in instruction
+    assert ("array" in instruction) == bool(schema)
+    assert call.dropped == (["response_format.json_schema"] if schema else [])
+    assert "generationConfig" not in sent
 
 
 @pytest.mark.parametrize(
