@@ -13,7 +13,7 @@ from ..pivot import integer, items, obj, objects, text
 
 
 class Said:
-    """Where the bytes of an answer's text are in its characters: Gemini counts UTF-8 bytes, OpenAI characters.
+    """Where bytes of an answer's text are in its characters: Gemini counts UTF-8 bytes, OpenAI characters.
 
     Text is kept only from its first piece that is not ASCII on; before that the two are the same.
     """
