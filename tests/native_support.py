@@ -97,7 +97,7 @@ def normalised(items: list[Any]) -> list[Any]:
 
 
 def assemble(items: list[Any]) -> dict[str, Any]:
-    """What an OpenAI client makes of the chunks: one message a choice. Fails on an error item or an invalid chunk."""
+    """What an OpenAI client makes of the chunks: a message per choice. Fails on errors and invalid chunks."""
     answer: dict[str, Any] = {"choices": {}, "usage": None, "model": None, "id": None}
     for item in items:
         assert not isinstance(item, ApiError), item.message
