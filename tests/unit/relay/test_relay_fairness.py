@@ -59,7 +59,7 @@ def test_large_answers_do_not_stall_small_ones() -> None:
                 assert client.post(b"{}").status == 200
                 worst = max(worst, time.monotonic() - began)
         assert len(big.value.body) > 30_000_000
-        assert worst < 0.5
+        assert worst < 1
 
 
 def test_settling_at_few_moments(monkeypatch: pytest.MonkeyPatch) -> None:

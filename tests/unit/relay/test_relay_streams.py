@@ -138,7 +138,7 @@ def test_stream_that_takes_too_long() -> None:
         world.to(provider)
         began = time.monotonic()
         reply = world.post()
-        assert 0.1 < time.monotonic() - began < 1
+        assert 0.1 < time.monotonic() - began < 2
         assert reply.complete and b"the stream took longer than 0.15 seconds" in reply.body
         assert b"[DONE]" not in reply.body
 

@@ -153,7 +153,7 @@ def test_answer_longer_than_the_limit() -> None:
 )
 def test_read_timeout(data: bytes) -> None:
     with provider_of(say(data, close=False)) as provider:
-        with gevent.Timeout(1), pytest.raises(UpstreamFailure) as failure:
+        with gevent.Timeout(3), pytest.raises(UpstreamFailure) as failure:
             send(provider.port, QUICK).read_all(10)
         assert failure.value.kind == "timeout"
         assert provider.closed.wait(1)
@@ -166,7 +166,7 @@ def test_head_that_drips_in() -> None:
             peer.send(bytes([letter]))
             gevent.sleep(0.02)
 
-    with provider_of(script) as provider, gevent.Timeout(1), pytest.raises(UpstreamFailure) as failure:
+    with provider_of(script) as provider, gevent.Timeout(3), pytest.raises(UpstreamFailure) as failure:
         send(provider.port, QUICK)
     assert failure.value.kind == "timeout"
 
@@ -176,11 +176,11 @@ def test_read_timeout_is_between_two_reads() -> None:
         peer.request()
         peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n")
         for letter in b"abcdef":
-            gevent.sleep(0.08)
+            gevent.sleep(0.12)
             peer.send(bytes([letter]))
 
     with provider_of(script) as provider:
-        assert send(provider.port, QUICK).read_all(10) == b"abcdef"
+        assert send(provider.port, Timeouts(0.6, 0.6, 0.6)).read_all(10) == b"abcdef"
 
 
 def test_nobody_listens() -> None:
@@ -201,7 +201,7 @@ def test_connect_timeout() -> None:
         sock.setblocking(False)
         sock.connect_ex(full.getsockname())
         fillers.append(sock)
-    with gevent.Timeout(1), pytest.raises(UpstreamFailure) as failure:
+    with gevent.Timeout(3), pytest.raises(UpstreamFailure) as failure:
         send(full.getsockname()[1], QUICK)
     assert failure.value.kind == "timeout"
     for sock in [*fillers, full]:
@@ -521,7 +521,7 @@ def test_tls_with_a_server_that_has_none() -> None:
 
 def test_tls_with_a_server_that_says_nothing() -> None:
     with provider_of(lambda peer: peer.wait_closed()) as provider:
-        with gevent.Timeout(1), pytest.raises(UpstreamFailure) as failure:
+        with gevent.Timeout(3), pytest.raises(UpstreamFailure) as failure:
             send(provider.port, QUICK, scheme="https", host="127.0.0.1")
         assert failure.value.kind == "timeout"
         assert provider.closed.wait(1)
