@@ -51,6 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Start everything, show the chats, stay (unless `--once`)."""
     from ..mockllm import MockLLM
+    from .declared import ConfigError
     from .embedded import LogFile, PluginServer, build, free_port, temporary_prefix
 
     style = Style(sys.stdout)
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
                 return 1 if failed else 0
             _stay(style, url, log_file)
             gateway.stop()
-        except (OSError, RuntimeError) as error:
+        except (ConfigError, OSError, RuntimeError) as error:
             print(f"kong-ai-proxy demo: {error}", file=sys.stderr)
             return 1
         finally:

@@ -53,12 +53,19 @@ class External(Handler):
         self.plugin = plugin
         self.priority = priority
         self.phases = frozenset(phases)
+        self._resolved: dict[str, Json] = {}
+
+    def _conf(self, conf: Json) -> Json:
+        key = conf["__key__"]
+        if key not in self._resolved:
+            self._resolved[key] = _resolved(conf)
+        return self._resolved[key]
 
     def access(self, context: Context, conf: Json) -> None:
-        self.plugin.handle_event(_resolved(conf), "access", Pdk(context, self.name))
+        self.plugin.handle_event(self._conf(conf), "access", Pdk(context, self.name))
 
     def response(self, context: Context, conf: Json) -> None:
-        self.plugin.handle_event(_resolved(conf), "response", Pdk(context, self.name))
+        self.plugin.handle_event(self._conf(conf), "response", Pdk(context, self.name))
 
     def log(self, context: Context, conf: Json) -> None:
         """In a timer, when the logging plugins have written their records."""
@@ -66,7 +73,7 @@ class External(Handler):
 
         def timer() -> None:
             try:
-                self.plugin.handle_event(_resolved(conf), "log", pdk)
+                self.plugin.handle_event(self._conf(conf), "log", pdk)
             except LuaError as error:
                 log.error("log timer of %s: %s", self.name, error)
 
