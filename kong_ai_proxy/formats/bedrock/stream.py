@@ -34,6 +34,7 @@ class ConverseDecoder:
         self._tools = 0
         self._length = 0
         self._stopped = False
+        self._ending: tuple[str, Json] | None = None
         self._failed = False
 
     def feed(self, data: bytes) -> list[StreamItem]:
@@ -54,9 +55,9 @@ class ConverseDecoder:
         return items
 
     def finish(self) -> list[StreamItem]:
-        if self._failed or self._stopped:
+        if self._failed:
             return []
-        return [self._fail(truncated())]
+        return self._end({}) if self._stopped else [self._fail(truncated())]
 
     def _fail(self, error: ApiError) -> ApiError:
         self._failed = True
@@ -184,21 +185,34 @@ class ConverseDecoder:
             return []
         self._stopped = True
         reason = finish_reason(event.get("stopReason"), self._tools > 0)
-        self._call.finish_reasons = [reason]
-        own = stop_fields(event.get("stopReason"), event.get("additionalModelResponseFields"), None)
-        delta: Json = {"provider_specific_fields": own} if own else {}
-        items: list[StreamItem] = [self._chunks.delta(0, delta, reason)]
-        if self._call.response_model is None:
-            self._call.response_model = self._call.model or None
-        return items
+        call = self._call
+        call.finish_reasons = [reason]
+        if call.response_model is None:
+            call.response_model = call.model or None
+        self._ending = (reason, event)
+        return []
+
+    def _end(self, trace: Json) -> list[StreamItem]:
+        """The last chunk with a choice: it waits for `metadata`, where the guardrail says what it did."""
+        if self._ending is None:
+            return []
+        reason, event = self._ending
+        self._ending = None
+        own = stop_fields(
+            event.get("stopReason"), event.get("additionalModelResponseFields"), trace.get("guardrail")
+        )
+        return [self._chunks.delta(0, {"provider_specific_fields": own} if own else {}, reason)]
 
     def _metadata(self, event: Json) -> list[StreamItem]:
-        call = self._call
+        trace = obj(event.get("trace"))
+        if routed := text(obj(trace.get("promptRouter")).get("invokedModelId")):
+            self._call.response_model = routed
+        items = self._end(trace)
         usage = read_usage(event.get("usage"), event.get("serviceTier"))
-        if usage.source is UsageSource.NONE:
-            return []
-        call.usage = usage
-        return [self._chunks.usage(usage)]
+        if usage.source is not UsageSource.NONE:
+            self._call.usage = usage
+            items.append(self._chunks.usage(usage))
+        return items
 
 
 class _Block:

@@ -213,7 +213,7 @@ def test_usage_and_its_absence() -> None:
 
 
 def test_a_guardrail_says_so() -> None:
-    trace = {"guardrail": {"actionReason": "blocked"}}
+    trace = {"guardrail": {"actionReason": "blocked"}, "promptRouter": {"invokedModelId": "arn:routed"}}
     whole = {
         "output": {"message": {"content": [{"text": "Sorry."}]}},
         "stopReason": "guardrail_intervened",
@@ -226,6 +226,15 @@ def test_a_guardrail_says_so() -> None:
         "stop_reason": "guardrail_intervened",
         "trace": {"actionReason": "blocked"},
     }
+    metadata = frame("metadata", {"usage": USAGE, "trace": trace})
+    made = call()
+    items = run(
+        BEGIN, delta(0, {"text": "Sorry."}), stop(0), ends("guardrail_intervened"), metadata, made=made
+    )
+    assert made.response_model == "arn:routed"
+    assert items[-2]["choices"][0]["finish_reason"] == "content_filter"
+    own = choice["message"]["provider_specific_fields"]
+    assert deltas(items)[-1]["provider_specific_fields"] == own
 
 
 def test_citations() -> None:
