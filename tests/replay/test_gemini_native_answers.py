@@ -1,5 +1,4 @@
-"""Recorded answers of Gemini and Vertex against a reader of its own, written from the API's reference alone.
-"""
+"""Recorded answers of Gemini and Vertex against a reader of its own, written from the API's reference alone."""
 
 from __future__ import annotations
 
@@ -159,3 +158,49 @@ def test_recorded_stream_cut_off(recording_id: str) -> None:
     assert not any(choice["finish_reason"] for item in items[:-1] for choice in item["choices"]), (
         "nothing may say that the answer is finished"
     )
+
+
+@recorded("gemini/native-generate", "vertex/native-generate")
+def test_recorded_answer_goes_back_as_it_came(recording_id: str) -> None:
+    """The next request's model turn: calls with their arguments and signatures, text, parts of Google's own."""
+    recording = load_recording(recording_id)
+    if recording["response"]["status"] != 200 or not elements(recording)[0].get("candidates"):
+        return
+    adapter, call = adapter_of(recording_id), call_of(recording)
+    if recording["stream"] is None:
+        message = adapter.response(recording["response"]["body"], call)["choices"][0]["message"]
+    else:
+        choice = assemble(read_stream(adapter, call, [wire_bytes(recording)]))["choices"][0]
+        calls = [
+            {
+                "id": one["id"],
+                "type": "function",
+                "function": {"name": one["name"], "arguments": one["arguments"]},
+                **({"extra_content": one["extra_content"]} if "extra_content" in one else {}),
+            }
+            for one in choice["tool_calls"]
+        ]
+        message = {"role": "assistant", "content": choice["content"], "tool_calls": calls, **choice["extra"]}
+    sent = adapter.request({"messages": [{"role": "user", "content": "x"}, message]}, call)
+    parts = sent["contents"][1]["parts"] if len(sent["contents"]) > 1 else []
+    came = [
+        part
+        for element in elements(recording)
+        for candidate in element.get("candidates") or []
+        for part in (candidate.get("content") or {}).get("parts") or []
+        if not part.get("thought")
+    ]
+    for kind in ("executableCode", "codeExecutionResult"):
+        assert [part for part in parts if kind in part] == [part for part in came if kind in part]
+    expected = [_call(part) for part in came if "functionCall" in part]
+    assert [_call(part) for part in parts if "functionCall" in part] == expected
+    assert "".join(part.get("text", "") for part in parts) == "".join(part.get("text", "") for part in came)
+    signed = [part["thoughtSignature"] for part in came if "text" in part and part.get("thoughtSignature")]
+    assert [
+        part["thoughtSignature"] for part in parts if "text" in part and "thoughtSignature" in part
+    ] == signed
+
+
+def _call(part: dict[str, Any]) -> Any:
+    call = part["functionCall"]
+    return call["name"], call.get("args") or {}, part.get("thoughtSignature")
