@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ..config.models import Options, Target
 from .http import ClientRequest, Headers
+from .native import NativeCall
 from .usage import Usage
 
 
@@ -32,8 +33,12 @@ class Call:
     """The client asked for usage on its stream (`stream_options.include_usage`)."""
     legacy_functions: bool = False
     """The client spoke OpenAI's deprecated `functions`: its answer must say `function_call`."""
+    native: NativeCall | None = None
+    """What the path asked for, where the client speaks a provider's native format."""
     created: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds, for answers that carry no time of their own."""
+    max_frame: int = 16 * 1024 * 1024
+    """Bytes of the largest single event of the provider's stream that is accepted."""
 
     answer_headers: Headers = field(default_factory=dict)
     """The provider's answer's headers, set before an adapter reads the answer: some (Bedrock's embeddings)

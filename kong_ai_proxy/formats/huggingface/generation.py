@@ -116,7 +116,7 @@ class TextGeneration:
         return parameters
 
     def response(self, body: Any, call: Call) -> Json:
-        found = _generations(body)
+        found = generations(body)
         if not found:
             message = error_message(obj(body))
             raise ApiError(502, message, code="upstream_error") if message else not_an_answer("Hugging Face")
@@ -124,7 +124,7 @@ class TextGeneration:
         if self._chat:
             texts = [model_answer(said, call.model) for said in texts]
         call.output_bytes += sum(utf8_size(said) for said in texts)
-        call.usage = _usage(found)
+        call.usage = details_usage(found)
         usage = obj(obj(body).get("usage"))
         if usage:
             call.usage = Usage.from_openai(usage)
@@ -177,7 +177,7 @@ class _Stream(SSEStream):
 
     def _end(self, details: Json, made: list[StreamItem]) -> None:
         self.ended = True
-        self.call.usage = _usage([{"details": {"generated_tokens": self._tokens, **details}}])
+        self.call.usage = details_usage([{"details": {"generated_tokens": self._tokens, **details}}])
         reason = FINISH_REASONS.get(text(details.get("finish_reason")), "stop")
         self.call.finish_reasons = [reason]
         made.append(self._chunk("", reason))
@@ -192,7 +192,7 @@ class _Stream(SSEStream):
         return {**self.chunks.delta(0, {}), "object": "text_completion", "choices": [choice]}
 
 
-def _generations(body: Any) -> list[Json]:
+def generations(body: Any) -> list[Json]:
     """The generations in an answer: a list, one object, or a list under `data` (raw Llama servers)."""
     if isinstance(body, dict):
         body = body["data"] if isinstance(body.get("data"), list) else [body]
@@ -202,7 +202,7 @@ def _generations(body: Any) -> list[Json]:
     return [one for one in found if isinstance(one.get("generated_text"), str)]
 
 
-def _usage(found: list[Json]) -> Usage:
+def details_usage(found: list[Json]) -> Usage:
     """From `details`. Where the prompt's length is not told, the counts stay marked as incomplete (NONE)."""
     usage = Usage()
     for one in found:
