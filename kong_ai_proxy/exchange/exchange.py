@@ -148,6 +148,7 @@ class Exchange:
             client_format=instance.llm_format,
             stream=plan.stream,
             include_usage=plan.include_usage,
+            max_frame=instance.extensions.max_frame_size,
         )
         try:
             carrier = Carrier(

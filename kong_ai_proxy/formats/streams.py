@@ -107,7 +107,7 @@ class SSEStream(JSONStream):
 
     def __init__(self, call: Call) -> None:
         super().__init__(call)
-        self._decoder = SSEDecoder()
+        self._decoder = SSEDecoder(call.max_frame)
 
     def _frames(self, data: bytes) -> list[bytes]:
         return [event.data for event in self._decoder.feed(data)]
@@ -121,7 +121,7 @@ class NDJSONStream(JSONStream):
 
     def __init__(self, call: Call) -> None:
         super().__init__(call)
-        self._decoder = NDJSONDecoder()
+        self._decoder = NDJSONDecoder(call.max_frame)
 
     def _frames(self, data: bytes) -> list[bytes]:
         return self._decoder.feed(data)

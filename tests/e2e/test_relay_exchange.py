@@ -270,7 +270,9 @@ def test_configured_time_limit_of_a_stream() -> None:
             assert "took longer than 0.15 seconds" in events[-1]["error"]["message"]
 
 
-def test_event_without_end_is_a_clear_error() -> None:
+@pytest.mark.parametrize("limit", [None, 100_000])
+@pytest.mark.parametrize("llm_format", ["openai", "anthropic"])
+def test_event_without_end_is_a_clear_error(limit: int | None, llm_format: str) -> None:
     def endless(peer: Peer, head: bytes, body: bytes) -> None:
         peer.stream_head()
         peer.chunk(event(START) + event(BLOCK) + delta("Hello"))
@@ -282,12 +284,17 @@ def test_event_without_end_is_a_clear_error() -> None:
         except OSError:
             peer.provider.closed.set()
 
-    with provider_of(every(endless)) as provider, real(PROXY, target(provider)) as world:
-        reply = world.post(STREAM)
-        assert reply.complete
-        events = events_of(reply.body)
-        assert "exceeds 16777216 bytes" in events[-1]["error"]["message"]
-        assert provider.closed.wait(1)
+    with provider_of(every(endless)) as provider:
+        config = target(provider, llm_format=llm_format)
+        if limit is not None:
+            config["kong_ai_proxy"] = {"max_frame_size": limit}
+        with real(PROXY, config) as world:
+            body = STREAM.replace(b"{", b'{"max_tokens":99,', 1)
+            reply = world.post(body if llm_format == "anthropic" else STREAM)
+            assert reply.complete
+            events = events_of(reply.body)
+            assert f"exceeds {limit or 16777216} bytes" in events[-1]["error"]["message"]
+            assert provider.closed.wait(1)
 
 
 def test_usage_line_without_the_filter(capsys: pytest.CaptureFixture[str]) -> None:

@@ -134,7 +134,7 @@ class MessagesStreamObserver:
     """A stream of server-sent events on its way, byte for byte."""
 
     def __init__(self, call: Call) -> None:
-        self._buffer = AlignedBuffer()
+        self._buffer = AlignedBuffer(call.max_frame)
         self._reader = MessagesReader(call)
         self.failed: ApiError | None = None
         """The error that the provider ended its stream with; the client has it already."""

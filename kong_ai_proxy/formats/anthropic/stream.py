@@ -33,7 +33,7 @@ class MessagesDecoder:
     """One stream of server-sent events. See `formats.base.StreamDecoder`."""
 
     def __init__(self, call: Call) -> None:
-        self._sse = SSEDecoder()
+        self._sse = SSEDecoder(call.max_frame)
         self._events = MessagesEvents(call)
 
     def feed(self, data: bytes) -> list[StreamItem]:

@@ -49,7 +49,7 @@ class InvokeMessagesDecoder:
     """See `formats.base.StreamDecoder`."""
 
     def __init__(self, call: Call) -> None:
-        self._frames = _EventFrames()
+        self._frames = _EventFrames(call.max_frame)
         self._events = MessagesEvents(call)
 
     def feed(self, data: bytes) -> list[StreamItem]:
@@ -83,7 +83,7 @@ class InvokeMessagesStreamObserver:
     """Takes the events out of AWS's frames and gives them on as server-sent events, byte for byte."""
 
     def __init__(self, call: Call) -> None:
-        self._frames = _EventFrames()
+        self._frames = _EventFrames(call.max_frame)
         self._reader = MessagesReader(call)
         self.failed: ApiError | None = None
         """The error that the provider ended its stream with; the client has it already."""
@@ -116,8 +116,8 @@ class InvokeMessagesStreamObserver:
 class _EventFrames:
     """The JSON events inside the frames, with their bytes, and the error that ends them."""
 
-    def __init__(self) -> None:
-        self._decoder = EventStreamDecoder()
+    def __init__(self, max_frame: int) -> None:
+        self._decoder = EventStreamDecoder(max_frame)
 
     def feed(self, data: bytes) -> tuple[list[tuple[bytes, Json]], ApiError | None]:
         try:

@@ -28,7 +28,7 @@ class ConverseDecoder:
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._frames = EventStreamDecoder()
+        self._frames = EventStreamDecoder(call.max_frame)
         self._chunks = Chunks(call)
         self._blocks: dict[int, _Block] = {}
         self._tools = 0

@@ -95,9 +95,9 @@ class ChatStream:
             if not start:
                 return []
             if start not in b"[{":
-                self._sse = SSEDecoder()
+                self._sse = SSEDecoder(self._call.max_frame)
                 return [event.data for event in self._sse.feed(data)]
-            self._array = JSONArrayDecoder()
+            self._array = JSONArrayDecoder(self._call.max_frame)
         return self._array.feed(data)
 
     def _take(self, payload: bytes, items: list[StreamItem], unreadable: ApiError | None = None) -> None:

@@ -63,7 +63,7 @@ class OpenAIStreamObserver:
     def __init__(self, call: Call, dialect: Dialect) -> None:
         self._call = call
         self._dialect = dialect
-        self._buffer = AlignedBuffer()
+        self._buffer = AlignedBuffer(call.max_frame)
         self._open: set[int] = set()
         self._finished: set[int] = set()
         self._done = False

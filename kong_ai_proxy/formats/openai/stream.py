@@ -48,7 +48,7 @@ class OpenAIStream:
         self._dialect = dialect
         self._kind = kind
         self._chat = kind == "chat.completion.chunk"
-        self._sse = SSEDecoder()
+        self._sse = SSEDecoder(call.max_frame)
         self._choices: dict[int, _Choice] = {}
         self._id = ""
         self._model = ""
