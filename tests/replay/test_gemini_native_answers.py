@@ -1,4 +1,4 @@
-"""Recorded answers of Gemini and Vertex against a reader of its own, written from the API's reference alone."""
+"""Recorded answers of Gemini and Vertex against a reader of its own, written from the reference alone."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_recorded_stream_cut_off(recording_id: str) -> None:
 
 @recorded("gemini/native-generate", "vertex/native-generate")
 def test_recorded_answer_goes_back_as_it_came(recording_id: str) -> None:
-    """The next request's model turn: calls with their arguments and signatures, text, parts of Google's own."""
+    """The next request's model turn: calls with arguments and signatures, text, parts of Google's own."""
     recording = load_recording(recording_id)
     if recording["response"]["status"] != 200 or not elements(recording)[0].get("candidates"):
         return
