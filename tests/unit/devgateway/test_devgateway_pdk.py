@@ -184,6 +184,28 @@ def test_changing_the_request() -> None:
     assert made.request.body() == b"new"
 
 
+def test_query_arguments_are_set_in_order() -> None:
+    made = context()
+    call(made, "kong.service.request.set_query", {"b": "x y", "a": [1, "é"], "flag": True, "off": False})
+    assert made.args == "a=%C3%A9&a=1&b=x%20y&flag"
+    call(made, "kong.service.request.clear_query_arg", "a")
+    assert made.args == "b=x%20y&flag"
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "expected"),
+    [
+        ("application/json; charset=utf-8", b'{"a": [1, null], "b": null}', {"a": [1, None]}),
+        ("application/json", b"{", None),
+        ("application/json", b"5", None),
+        ("application/x-www-form-urlencoded", b"a=1&b=x+y", {"a": "1", "b": "x y"}),
+        ("text/plain", b"{}", None),
+    ],
+)
+def test_parsed_body(kind: str, body: bytes, expected: Any) -> None:
+    assert call(context(body, content_type=kind), "kong.request.get_body") == expected
+
+
 def test_exit_leaves_the_phase() -> None:
     with pytest.raises(Exit) as left:
         call(context(), "kong.response.exit", 400, {"message": "no"}, {"x": "1"})
