@@ -62,7 +62,7 @@ class Reading:
     """What the parser has seen of the current answer."""
 
     __slots__ = (
-        "_fields", "complete", "extra", "headers", "keep_alive", "parser", "pieces", "started", "status",
+        "_fields", "complete", "extra", "headers", "keep_alive", "parser", "pieces", "status",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -75,7 +75,6 @@ class Reading:
         self._fields: list[tuple[bytes, bytes]] = []
         self.headers: Headers = {}
         self.pieces: list[bytes] = []
-        self.started = False
         self.complete = False
         self.keep_alive = False
         self.extra = False
