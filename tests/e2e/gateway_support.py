@@ -222,8 +222,10 @@ def targets(mock: str) -> dict[str, Json]:
         "/databricks/v1/chat/completions",
         databricks={"workspace_instance_id": "e2e"},
     )
+    natives = {"native-anthropic": {**chats["anthropic"], "llm_format": "anthropic"}}
     return {
         **chats,
+        **natives,
         "embeddings": target(mock, "openai", None, "/v1/embeddings", "llm/v1/embeddings"),
         "cohere-embeddings": target(mock, "cohere", None, "/v2/embed", "llm/v1/embeddings"),
         "ollama-embeddings": target(mock, "ollama", None, "", "llm/v1/embeddings"),
