@@ -26,11 +26,15 @@ COOLED_MAX: Final = 24 * 3600.0
 class Sharing(Protocol):
     """Tells other nodes what happened to a target. Must return at once and never raise."""
 
+    def watch(self, guarded: Guarded) -> None:
+        """Keep these targets' states as all nodes know them, as long as the object is in use."""
+        ...
+
     def failed(self, state: TargetState) -> None: ...
 
     def recovered(self, state: TargetState) -> None: ...
 
-    def cooled(self, state: TargetState, seconds: float) -> None: ...
+    def cooled(self, state: TargetState) -> None: ...
 
 
 class Guarded:
@@ -49,12 +53,14 @@ class Guarded:
         """`max_fails` 0: no circuit breaker. `fail_timeout` in seconds."""
         self.algorithm = algorithm
         self.states = list(states)
-        self._max_fails = max_fails
-        self._fail_timeout = fail_timeout
+        self.max_fails = max_fails
+        self.fail_timeout = fail_timeout
         self._sharing = sharing
         self._clock = clock
         self._trying: dict[int, int] = {}
         """Target → attempts of ours under way that try an unhealthy one out."""
+        if sharing:
+            sharing.watch(self)
 
     def pick(self, candidates: list[int], tried: list[int], asked: Asked) -> int | None:
         """Raises ApiError where no candidate may be asked at all, at the first attempt."""
@@ -103,11 +109,11 @@ class Guarded:
             return False
         if not self._unhealthy(state):
             return True
-        due = now - state.failed_at >= self._fail_timeout
+        due = now - state.failed_at >= self.fail_timeout
         return due and not state.probes and now - state.reserved_at >= _RESERVED_SECONDS
 
     def _unhealthy(self, state: TargetState) -> bool:
-        return 0 < self._max_fails <= state.fails
+        return 0 < self.max_fails <= state.fails
 
     def _end_trial(self, target: int, state: TargetState) -> None:
         # Attempts are not told apart: with trials under way, whichever ends first ends one of them.
@@ -120,7 +126,7 @@ class Guarded:
     def _failed(self, state: TargetState, outcome: Outcome, now: float) -> None:
         state.fails += 1
         state.failed_at = now
-        if self._sharing and self._max_fails:
+        if self._sharing and self.max_fails:
             self._sharing.failed(state)
         seconds = outcome.retry_after_s
         if seconds is not None and seconds > 0 and math.isfinite(seconds):
@@ -129,15 +135,15 @@ class Guarded:
                 state.cooled_until = now + seconds
                 state.cooled_by = outcome.status or 429
                 if self._sharing:
-                    self._sharing.cooled(state, seconds)
+                    self._sharing.cooled(state)
 
     def _succeeded(self, state: TargetState, began: float, now: float) -> None:
-        if not state.fails or now - state.failed_at < self._fail_timeout:
+        if not state.fails or now - state.failed_at < self.fail_timeout:
             return
         if began < state.failed_at:
             return  # it says nothing about the time since
         state.fails = 0
-        if self._sharing and self._max_fails:
+        if self._sharing and self.max_fails:
             self._sharing.recovered(state)
 
     def _nobody(self, candidates: list[int], now: float) -> ApiError:
@@ -146,7 +152,7 @@ class Guarded:
             state = self.states[index]
             wait = max(0.0, state.cooled_until - now)
             if self._unhealthy(state):
-                wait = max(wait, self._fail_timeout - (now - state.failed_at))
+                wait = max(wait, self.fail_timeout - (now - state.failed_at))
             waits.append(wait)
         headers = {"retry-after": str(max(1, math.ceil(min(waits))))}
         # Where each is unhealthy it is 500, as Kong documents; who only waits is told so.

@@ -8,6 +8,7 @@ from typing import Final
 from ..balancer.base import Balancer
 from ..balancer.build import balancer_for
 from ..balancer.fixed import FixedTarget
+from ..balancer.shared import sharing_by
 from ..config.models import Acls, AdvancedConfig, Extensions, LlmFormat, Target
 from ..config.parse import parse
 from ..core.json import Json
@@ -89,5 +90,6 @@ class Instance:
         )
         self.retries = balancer.retries
         self.failover_criteria = frozenset(balancer.failover_criteria)
-        self.balancer = balancer_for(config, self.plugin_id)
+        redis = config.kong_ai_proxy.redis
+        self.balancer = balancer_for(config, self.plugin_id, sharing=sharing_by(redis) if redis else None)
         self.acls = config.acls

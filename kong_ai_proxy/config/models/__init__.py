@@ -15,7 +15,7 @@ from .base import (
     RouteType,
     TokensCountStrategy,
 )
-from .plugins import AdvancedConfig, Extensions, ProxyConfig
+from .plugins import AdvancedConfig, AdvancedExtensions, Extensions, ProxyConfig
 from .semantic import (
     Embeddings,
     EmbeddingsAzureOptions,
@@ -47,7 +47,8 @@ from .target import (
 )
 
 __all__ = [
-    "AclMatch", "AclRule", "Acls", "AdvancedConfig", "AdvancedGenaiCategory", "Algorithm", "Auth", "Balancer",
+    "AclMatch", "AclRule", "Acls", "AdvancedConfig", "AdvancedExtensions", "AdvancedGenaiCategory",
+    "Algorithm", "Auth", "Balancer",
     "BedrockOptions", "CacheWriteCost", "CohereOptions", "ContextWindowFactor", "DashscopeOptions",
     "DatabricksOptions", "Embeddings", "EmbeddingsAzureOptions", "EmbeddingsGeminiOptions", "EmbeddingsModel",
     "EmbeddingsOptions", "EmbeddingsProviderName", "Extensions", "FailoverCriterion", "GeminiOptions",

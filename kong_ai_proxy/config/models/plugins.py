@@ -16,7 +16,7 @@ from .base import (
     Record,
     RouteType,
 )
-from .semantic import Embeddings, VectorDb
+from .semantic import Embeddings, Redis, VectorDb
 from .target import Auth, Logging, Model, Target
 
 
@@ -27,6 +27,15 @@ class Extensions(Record):
     """Longest time a stream may run before it is ended with an error, in ms. Unset: no limit."""
     max_frame_size: Annotated[int, Field(ge=1024, le=2147483647)] = 16777216
     """Largest single event of a provider's stream that is accepted, in bytes."""
+
+
+class AdvancedExtensions(Extensions):
+    """`kong_ai_proxy` of kong-ai-proxy-advanced: settings of our own, which Kong's plugins do not have."""
+
+    redis: Redis | None = None
+    """Redis by which all nodes share which targets are unhealthy. Unset: each node finds out by itself."""
+    budget_failover: bool = False
+    """Leave a target whose account has no budget left for another one, for as long as its provider says."""
 
 
 class Shared(Record):
@@ -75,6 +84,8 @@ class AdvancedConfig(Shared):
     """The embeddings model that semantic balancing asks."""
     genai_category: AdvancedGenaiCategory = "text/generation"
     """Kind of work done here, for Kong's own statistics."""
+    kong_ai_proxy: AdvancedExtensions = Field(default_factory=AdvancedExtensions)
+    """Settings of kong-ai-proxy's own, which Kong's plugins do not have. Leave out for Kong's behaviour."""
     targets: list[Target]
     """The models among which requests are balanced."""
     vectordb: VectorDb | None = None

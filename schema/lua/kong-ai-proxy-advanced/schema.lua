@@ -686,6 +686,13 @@ return {
               type = "record",
               fields = {
                 {
+                  budget_failover = {
+                    type = "boolean",
+                    default = false,
+                    description = "Leave a target whose account has no budget left for another one, for as long as its provider says.",
+                  },
+                },
+                {
                   max_frame_size = {
                     type = "integer",
                     between = { 1024, 2147483647 },
@@ -698,6 +705,312 @@ return {
                     type = "integer",
                     between = { 1, 2147483646 },
                     description = "Longest time a stream may run before it is ended with an error, in ms. Unset: no limit.",
+                  },
+                },
+                {
+                  redis = {
+                    type = "record",
+                    fields = {
+                      {
+                        cloud_authentication = {
+                          type = "record",
+                          fields = {
+                            {
+                              auth_provider = {
+                                type = "string",
+                                one_of = { "aws", "azure", "gcp" },
+                                referenceable = true,
+                                description = "Which cloud's identities are used.",
+                              },
+                            },
+                            {
+                              aws_access_key_id = {
+                                type = "string",
+                                referenceable = true,
+                                encrypted = true,
+                                description = "Access key id for ElastiCache.",
+                              },
+                            },
+                            {
+                              aws_assume_role_arn = {
+                                type = "string",
+                                referenceable = true,
+                                encrypted = true,
+                                description = "Role to assume for the token.",
+                              },
+                            },
+                            {
+                              aws_cache_name = {
+                                type = "string",
+                                referenceable = true,
+                                description = "Name of the ElastiCache cluster.",
+                              },
+                            },
+                            {
+                              aws_is_serverless = {
+                                type = "boolean",
+                                default = true,
+                                description = "The cluster is a serverless one.",
+                              },
+                            },
+                            {
+                              aws_region = {
+                                type = "string",
+                                referenceable = true,
+                                description = "Region of the cluster.",
+                              },
+                            },
+                            {
+                              aws_role_session_name = {
+                                type = "string",
+                                referenceable = true,
+                                encrypted = true,
+                                description = "Session name for the assumed role.",
+                              },
+                            },
+                            {
+                              aws_secret_access_key = {
+                                type = "string",
+                                referenceable = true,
+                                encrypted = true,
+                                description = "Secret key that belongs to aws_access_key_id.",
+                              },
+                            },
+                            {
+                              azure_client_id = {
+                                type = "string",
+                                referenceable = true,
+                                encrypted = true,
+                                description = "Client id for Azure's Redis.",
+                              },
+                            },
+                            {
+                              azure_client_secret = {
+                                type = "string",
+                                referenceable = true,
+                                encrypted = true,
+                                description = "Client secret for Azure's Redis.",
+                              },
+                            },
+                            {
+                              azure_tenant_id = {
+                                type = "string",
+                                referenceable = true,
+                                encrypted = true,
+                                description = "Entra tenant for Azure's Redis.",
+                              },
+                            },
+                            {
+                              gcp_service_account_json = {
+                                type = "string",
+                                referenceable = true,
+                                encrypted = true,
+                                description = "Service account's key file as JSON text, for Google's Redis.",
+                              },
+                            },
+                          },
+                          required = false,
+                          description = "Login with a cloud's identities instead of a password.",
+                        },
+                      },
+                      {
+                        cluster_max_redirections = {
+                          type = "integer",
+                          default = 5,
+                          description = "How many redirections of a cluster to follow.",
+                        },
+                      },
+                      {
+                        cluster_nodes = {
+                          type = "array",
+                          elements = {
+                            type = "record",
+                            fields = {
+                              {
+                                ip = {
+                                  type = "string",
+                                  default = "127.0.0.1",
+                                  description = "Host name or address of the node.",
+                                },
+                              },
+                              {
+                                port = {
+                                  type = "integer",
+                                  between = { 0, 65535 },
+                                  default = 6379,
+                                  description = "Port of the node.",
+                                },
+                              },
+                            },
+                          },
+                          len_min = 1,
+                          description = "Nodes of a Redis cluster; setting it means there is one.",
+                        },
+                      },
+                      {
+                        connect_timeout = {
+                          type = "integer",
+                          between = { 0, 2147483646 },
+                          default = 2000,
+                          description = "Time for a connection to stand, in ms.",
+                        },
+                      },
+                      {
+                        connection_is_proxied = {
+                          type = "boolean",
+                          default = false,
+                          description = "The address is that of a proxy such as Envoy.",
+                        },
+                      },
+                      {
+                        database = {
+                          type = "integer",
+                          default = 0,
+                          description = "Number of the database.",
+                        },
+                      },
+                      {
+                        host = {
+                          type = "string",
+                          referenceable = true,
+                          default = "127.0.0.1",
+                          description = "Host name or address of the server.",
+                        },
+                      },
+                      {
+                        keepalive_backlog = {
+                          type = "integer",
+                          between = { 0, 2147483646 },
+                          description = "How many requests may wait for a connection when the pool is used up.",
+                        },
+                      },
+                      {
+                        keepalive_pool_size = {
+                          type = "integer",
+                          between = { 1, 2147483646 },
+                          default = 256,
+                          description = "How many connections are kept open.",
+                        },
+                      },
+                      {
+                        password = {
+                          type = "string",
+                          referenceable = true,
+                          encrypted = true,
+                          description = "Password of the server. Unset: no AUTH is sent.",
+                        },
+                      },
+                      {
+                        port = {
+                          type = "integer",
+                          between = { 0, 65535 },
+                          referenceable = true,
+                          default = 6379,
+                          description = "Port of the server.",
+                        },
+                      },
+                      {
+                        read_timeout = {
+                          type = "integer",
+                          between = { 0, 2147483646 },
+                          default = 2000,
+                          description = "Time for an answer, in ms.",
+                        },
+                      },
+                      {
+                        send_timeout = {
+                          type = "integer",
+                          between = { 0, 2147483646 },
+                          default = 2000,
+                          description = "Time for sending a command, in ms.",
+                        },
+                      },
+                      {
+                        sentinel_master = {
+                          type = "string",
+                          description = "Name of the master that the sentinels watch.",
+                        },
+                      },
+                      {
+                        sentinel_nodes = {
+                          type = "array",
+                          elements = {
+                            type = "record",
+                            fields = {
+                              {
+                                host = {
+                                  type = "string",
+                                  default = "127.0.0.1",
+                                  description = "Host name or address of the sentinel.",
+                                },
+                              },
+                              {
+                                port = {
+                                  type = "integer",
+                                  between = { 0, 65535 },
+                                  default = 6379,
+                                  description = "Port of the sentinel.",
+                                },
+                              },
+                            },
+                          },
+                          len_min = 1,
+                          description = "The sentinels; setting it means there are some.",
+                        },
+                      },
+                      {
+                        sentinel_password = {
+                          type = "string",
+                          referenceable = true,
+                          encrypted = true,
+                          description = "Password of the sentinels.",
+                        },
+                      },
+                      {
+                        sentinel_role = {
+                          type = "string",
+                          one_of = { "any", "master", "slave" },
+                          description = "Which role the sentinels are asked for.",
+                        },
+                      },
+                      {
+                        sentinel_username = {
+                          type = "string",
+                          referenceable = true,
+                          description = "User name at the sentinels.",
+                        },
+                      },
+                      {
+                        server_name = {
+                          type = "string",
+                          referenceable = true,
+                          description = "Name for TLS server name indication.",
+                        },
+                      },
+                      {
+                        ssl = {
+                          type = "boolean",
+                          default = false,
+                          description = "Use TLS towards the server.",
+                        },
+                      },
+                      {
+                        ssl_verify = {
+                          type = "boolean",
+                          default = true,
+                          description = "Verify the server's certificate.",
+                        },
+                      },
+                      {
+                        username = {
+                          type = "string",
+                          referenceable = true,
+                          description = "User name at the server (Redis 6 and up).",
+                        },
+                      },
+                    },
+                    required = false,
+                    description = "Redis by which all nodes share which targets are unhealthy. Unset: each node finds out by itself.",
                   },
                 },
               },

@@ -105,6 +105,6 @@ def test_arrays_are_as_long_as_kongs(plugin: str) -> None:
     ours = {
         path: spec.min_length
         for path, spec in walk(PLUGINS[plugin])
-        if spec.kind == "array" and spec.min_length is not None
+        if spec.kind == "array" and spec.min_length is not None and not path.startswith(_OURS)
     }
     assert ours == kongs
