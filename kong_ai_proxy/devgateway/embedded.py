@@ -85,17 +85,8 @@ class PluginServer:
 
     def start(self, timeout: float = 20.0) -> None:
         """Start and wait for the sockets and the relay. Raises RuntimeError with what it said."""
-        code = "import sys; from kong_ai_proxy.cli import main; sys.exit(main())"
-        command = [
-            sys.executable,
-            "-c",
-            code,
-            "serve",
-            "--kong-prefix",
-            str(self.prefix),
-            "--relay",
-            self.relay,
-        ]
+        command = [sys.executable, "-m", "kong_ai_proxy.devgateway.child", "serve"]
+        command += ["--kong-prefix", str(self.prefix), "--relay", self.relay]
         self._process = subprocess.Popen(
             [*command, *self._arguments],
             stdin=subprocess.DEVNULL,
