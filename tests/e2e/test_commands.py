@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -15,7 +14,7 @@ import pytest
 import yaml
 from http_support import call
 
-from kong_ai_proxy.devgateway.embedded import free_port
+from kong_ai_proxy.devgateway.embedded import LogFile, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-c", "import sys; from kong_ai_proxy.cli import main; sys.exit(main())"]
@@ -111,7 +110,7 @@ def test_dev(tmp_path: Path) -> None:
             f"http://127.0.0.1:{port}", "/chat", {"messages": [{"role": "user", "content": "Hello"}]}
         )
         assert answer.json["choices"][0]["message"]["content"] == "You said: Hello"
-        record = json.loads(records.read_text())
+        record = LogFile(records).wait(1)[0]
         assert record["ai"]["proxy"]["usage"]["total_tokens"] > 0
     finally:
         process.send_signal(signal.SIGTERM)
