@@ -224,7 +224,7 @@ class LogFile:
             data = file.read()
         whole = data.rfind(b"\n") + 1
         self._offset += whole
-        return [json.loads(line) for line in data[:whole].splitlines()]
+        return [json.loads(line.decode("utf-8", "replace")) for line in data[:whole].splitlines()]
 
     def wait(self, count: int = 1, timeout: float = 5.0) -> list[Json]:
         """The next records, at least `count`. Raises TimeoutError."""

@@ -170,6 +170,8 @@ class RpcServer:
         self.events = Events() if events is None else events
         self.max_message = max_message
         self.connections: set[Connection] = set()
+        self.round_trips = 0
+        """Messages of phases handled so far: each is a round trip that a request waits for."""
         self._listeners: list[tuple[socket.socket, Any]] = []
         self._stopping = False
         self._methods: dict[str, Callable[[Any], Any]] = {
@@ -228,8 +230,10 @@ class RpcServer:
         argument = args[0] if isinstance(args, list) and args else None
         try:
             if method == "plugin.HandleEvent":
+                self.round_trips += 1
                 self._handle_event(connection, msgid, argument)
             elif isinstance(method, str) and method.startswith("plugin.Step"):
+                self.round_trips += 1
                 self.events.step(connection, msgid, argument, failed=method == "plugin.StepError")
             elif method in self._methods:
                 gevent.spawn(self._answer, connection, msgid, method, argument)
@@ -297,6 +301,7 @@ class RpcServer:
         return {
             "Pid": os.getpid(),
             "Events": len(self.events),
+            "RoundTrips": self.round_trips,
             "Connections": len(self.connections),
             "Instances": [
                 {"Name": running.plugin.name, "Id": running.id, "StartTime": running.started}
