@@ -231,7 +231,10 @@ class FakeAttempt:
         self.exchange.events.append(("failed", kind))
         return True
 
-    def rejected(self, status: int, headers: Headers) -> bool:
+    def reads_refusal(self, status: int) -> bool:
+        return False
+
+    def rejected(self, status: int, headers: Headers, refusal: bytes | None = None) -> bool:
         if status >= 500:
             self.exchange.events.append(("rejected", status))
             return bool(self.exchange.urls)

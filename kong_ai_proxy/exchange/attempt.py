@@ -15,6 +15,7 @@ from ..core.call import Call
 from ..core.http import Headers
 from ..core.json import Json
 from ..core.usage import UsageSource
+from .budget import STATUSES, seconds_without_budget
 from .carry import Carrier
 from .instance import Timeouts
 
@@ -65,9 +66,21 @@ class Attempt:
         """No answer came. True if the exchange tries another target (by criteria, retries, method)."""
         return self._over(kind, None)
 
-    def rejected(self, status: int, headers: Headers) -> bool:
-        """An answer with this status came. True if it is to be thrown away and another target tried."""
+    def reads_refusal(self, status: int) -> bool:
+        """Whether `rejected` wants the body of an answer with this status."""
+        extensions = self._exchange.instance.extensions
+        return status in STATUSES and getattr(extensions, "budget_failover", False) is True
+
+    def rejected(self, status: int, headers: Headers, refusal: bytes | None = None) -> bool:
+        """An answer with this status came. True if it is to be thrown away and another target tried.
+
+        `refusal`: its body, where `reads_refusal` wanted it.
+        """
         self.status = status
+        if refusal is not None and not self.settled:
+            seconds = seconds_without_budget(status, refusal, retry_after(headers))
+            if seconds is not None:
+                return self._without_budget(seconds)
         criterion = _CRITERIA.get(status) or f"http_{status}"
         if criterion not in self._exchange.instance.failover_criteria:
             return False
@@ -133,6 +146,16 @@ class Attempt:
         # The answer goes to the client: `ended` settles, and the target has failed nevertheless.
         self._failed_by_status = counts
         self._retry_after = retry_after
+        return False
+
+    def _without_budget(self, seconds: float) -> bool:
+        """Nothing was done for the request: it may be repeated whatever its method and the criteria."""
+        self.timing.latency = self._elapsed_ms()
+        if self._exchange.choose_next(after=self, answered=True):
+            self._settle(ok=False, retry_after=seconds)
+            return True
+        self._failed_by_status = True
+        self._retry_after = seconds
         return False
 
     def _abandon(self) -> None:

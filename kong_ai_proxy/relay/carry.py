@@ -131,13 +131,15 @@ class Journey:
         """Raises ApiError, or _Another where another target may be tried."""
         answer = self._ask(attempt)
         try:
-            if attempt.rejected(answer.status, answer.headers) and self._may_repeat():
+            status, headers = answer.status, answer.headers
+            refusal = answer.read_all(self._limits.answer) if attempt.reads_refusal(status) else None
+            if attempt.rejected(status, headers, refusal) and self._may_repeat():
                 answer.discard()
                 self._attempt = None
-                raise _Another(ApiError(502, f"{attempt.call.provider} answered with {answer.status}"))
-            stream = attempt.translation.stream(answer.status, answer.headers)
+                raise _Another(ApiError(502, f"{attempt.call.provider} answered with {status}"))
+            stream = attempt.translation.stream(status, headers) if refusal is None else None
             if stream is None:
-                return self._whole(attempt, answer)
+                return self._whole(attempt, answer, refusal)
             early = self._stream(attempt, answer, stream)
         except UpstreamFailure as failure:
             self._failed(failure.kind, _error_of(failure, attempt.call))
@@ -180,8 +182,10 @@ class Journey:
         upload = self._request.upload
         return upload is None or not upload.started
 
-    def _whole(self, attempt: Attempt, answer: Answer) -> ClientResponse:
-        body = answer.read_all(self._limits.answer)
+    def _whole(self, attempt: Attempt, answer: Answer, body: bytes | None) -> ClientResponse:
+        """`body`: where it was read already."""
+        if body is None:
+            body = answer.read_all(self._limits.answer)
         response = attempt.translation.response(answer.status, answer.headers, body)
         attempt.first_output()
         self._end()
