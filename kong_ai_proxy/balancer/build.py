@@ -12,6 +12,7 @@ from .connections import LeastConnections
 from .guard import Guarded, Sharing
 from .hashing import ConsistentHashing
 from .latency import LowestLatency
+from .semantic import Semantic
 from .states import STATES, States, TargetState, target_names
 from .usage import LowestUsage
 from .weighted import Priority, RoundRobin
@@ -58,9 +59,25 @@ def algorithm_for(
             return LeastConnections(states, weights)
         case "lowest-latency":
             return LowestLatency(states, settings.latency_strategy, clock, rng)
+        case "semantic":
+            descriptions = [target.description for target in config.targets]
+            return Semantic(descriptions, weights, _threshold(config))
         case "lowest-usage" if settings.tokens_count_strategy != "llm-accuracy":
             return LowestUsage(states, weights, settings.tokens_count_strategy, clock)
         case _:
             # llm-accuracy: ai-llm-as-judge gives its scores to Kong's log, where no balancer can read them.
             # Without a score Kong's balancer has nothing to go by but the weights either.
             return RoundRobin(weights)
+
+
+_REDIS_THRESHOLD = 0.2
+"""Kong's documented default with Redis."""
+
+
+def _threshold(config: AdvancedConfig) -> float | None:
+    """The largest distance that is a match; without a vector store the nearest target always is one."""
+    if config.vectordb is None:
+        return None
+    if config.vectordb.threshold is not None:
+        return config.vectordb.threshold
+    return _REDIS_THRESHOLD if config.vectordb.strategy == "redis" else None

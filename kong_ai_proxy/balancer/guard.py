@@ -159,7 +159,7 @@ class Guarded:
         waiting = [self.states[index] for index in candidates if not self._unhealthy(self.states[index])]
         if not waiting:
             return ApiError(500, "all targets are unhealthy", code="no_healthy_target", headers=headers)
-        if any(state.cooled_by in (402, 429) for state in waiting):
+        if any(state.cooled_by < 500 for state in waiting):
             return ApiError(
                 429, "all targets are at their limits", code="rate_limit_exceeded", headers=headers
             )

@@ -3,8 +3,8 @@
 Asked only where `kong_ai_proxy.budget_failover` is on.
 
 - OpenAI answers 429 with type `insufficient_quota` and a code that says which limit it was
-  (https://learn.microsoft.com/microsoft-cloud/dev/dev-proxy/concepts/openai-insufficient-quota), for images 400
-  with code `billing_hard_limit_reached` (https://github.com/dfinke/PowerShellAI/issues/127).
+  (https://learn.microsoft.com/microsoft-cloud/dev/dev-proxy/concepts/openai-insufficient-quota), for images
+  400 with code `billing_hard_limit_reached` (https://github.com/dfinke/PowerShellAI/issues/127).
 - Anthropic answers 400 `invalid_request_error` that only its text tells from a bad request
   (https://github.com/anthropics/anthropic-sdk-typescript/issues/618).
 - Gemini answers 429 `RESOURCE_EXHAUSTED`, how long in `google.rpc.RetryInfo`

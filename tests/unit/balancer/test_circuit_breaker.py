@@ -212,7 +212,7 @@ def test_a_target_is_left_alone_for_as_long_as_it_asks() -> None:
     assert up(balancer, clock) == [0, 1]
 
 
-@pytest.mark.parametrize(("status", "expected"), [(429, 429), (402, 429), (503, 503)])
+@pytest.mark.parametrize(("status", "expected"), [(429, 429), (402, 429), (400, 429), (503, 503)])
 def test_all_ask_to_be_left_alone(status: int, expected: int) -> None:
     clock = Clock()
     balancer = breaker(clock, max_fails=0)
