@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from .accounting.encoding import CUT
+from .balancer.semantic import Semantic
 from .core.json import Json, JSONDecodeError, dumps_text, loads
 from .exchange.instance import ADVANCED, PROXY, Instance
 from .exchange.tickets import TICKET_HEADER, Ticket, TicketStore
-from .log import get_logger
+from .log import configured_secrets, get_logger, secrets
 from .server.address import RelayAddress
-from .server.pdk import Kong
+from .server.pdk import Kong, PdkError
 
 log = get_logger("plugin")
 
@@ -53,7 +54,7 @@ _UNBUFFERED_ROUTES = frozenset(
 """Their answers are binary, endless or of any size: Kong must not gather them."""
 
 _STREAM_PATH = re.compile(r":streamGenerateContent|:streamRawPredict|/converse-stream|/generate_stream|"
-                          r"-with-response-stream")  # fmt: skip
+                          r"-with-response-stream|/retrieveAndGenerateStream")  # fmt: skip
 """Native formats that ask for a stream by the path (native-formats of Gemini, Vertex, Bedrock, Hugging Face).
 """
 _PATH_DECIDES = frozenset({"gemini", "bedrock"})
@@ -95,9 +96,12 @@ class _Plugin:
         self._service: Any = None
         self._service_seen = float("-inf")
         self._missing_said = False
+        self._match_by_meaning()
 
     def access(self, kong: Kong) -> None:
         """File a ticket and send the request to the relay with it."""
+        for reference in self.instance.rotation.due():
+            self._renew(kong, reference)
         announced = kong.ctx.shared.get(ANNOUNCED)
         if not isinstance(announced, dict):
             announced = None
@@ -147,6 +151,27 @@ class _Plugin:
         token = kong.request.get_header(TICKET_HEADER)
         if isinstance(token, str) and self._tickets.redeem(token) is not None:
             log.info("ticket_not_redeemed", plugin=self.name, plugin_id=self.instance.plugin_id)
+
+    def _match_by_meaning(self) -> None:
+        """Give semantic balancing what it does I/O with; the descriptions are embedded in the background."""
+        config, balancer = self.instance.semantic, self.instance.balancer
+        algorithm = getattr(balancer, "algorithm", None)
+        if config is not None and isinstance(algorithm, Semantic):
+            from .semantic import attach
+
+            attach(algorithm, config)
+
+    def _renew(self, kong: Kong, reference: str) -> None:
+        """Have Kong resolve a vault reference whose secret a provider refused."""
+        try:
+            value = kong.vault.get(reference)
+        except PdkError as error:
+            log.warning("vault_reference_not_resolved", plugin_id=self.instance.plugin_id, reason=str(error))
+            return
+        if isinstance(value, str) and value:
+            secrets.add(configured_secrets({"secret": value}))
+            if self.instance.rotation.renew(reference, value):
+                log.info("credential_renewed", plugin_id=self.instance.plugin_id, reference=reference)
 
     def _streams(self, kong: Kong) -> bool:
         """Whether the answer will be a stream (or may not be gathered for another reason)."""

@@ -227,6 +227,9 @@ class FakeAttempt:
         self.exchange.events.append(("connected", ip))
         assert elapsed >= 0
 
+    def doubt_credential(self) -> None:
+        self.exchange.events.append(("credential doubted",))
+
     def failed(self, kind: str) -> bool:
         self.exchange.events.append(("failed", kind))
         return True

@@ -12,12 +12,14 @@ from ..accounting.estimate import estimate
 from ..accounting.record import Timing, attempt_usage, tried_target
 from ..balancer.base import Outcome
 from ..core.call import Call
+from ..core.errors import ApiError
 from ..core.http import Headers
 from ..core.json import Json
 from ..core.usage import UsageSource
 from .budget import STATUSES, seconds_without_budget
 from .carry import Carrier
 from .instance import Timeouts
+from .rotation import REFUSED
 
 if TYPE_CHECKING:
     from .exchange import Exchange
@@ -31,6 +33,8 @@ https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_next_upstream.""
 _CRITERIA: Final = {529: "http_503"}
 """Statuses without a criterion of their own. 529 is how Anthropic says that it is overloaded:
 https://docs.claude.com/en/api/errors."""
+_OUR_LIMITS: Final = frozenset({"upstream_stream_too_long"})
+"""Codes of streams that ended for a limit of ours."""
 
 
 class Attempt:
@@ -77,14 +81,20 @@ class Attempt:
         `refusal`: its body, where `reads_refusal` wanted it.
         """
         self.status = status
+        if status in REFUSED:
+            self.doubt_credential()
         if refusal is not None and not self.settled:
             seconds = seconds_without_budget(status, refusal, retry_after(headers))
             if seconds is not None:
                 return self._without_budget(seconds)
-        criterion = _CRITERIA.get(status) or f"http_{status}"
+        criterion = _criterion(status)
         if criterion not in self._exchange.instance.failover_criteria:
             return False
         return self._over(criterion, retry_after(headers))
+
+    def doubt_credential(self) -> None:
+        """The target's credential was refused or could not be had: it may have been rotated."""
+        self._exchange.instance.rotation.doubt(self.call.target)
 
     def first_output(self) -> None:
         """The first byte of the answer's body goes to the client now."""
@@ -102,11 +112,12 @@ class Attempt:
         if self.timing.first_token is None and not partial:
             self.timing.first_token = self.timing.latency
         running = self.translation.running
+        broken = running.failed if running is not None else None
         if running is not None:
-            partial = partial or running.failed is not None
+            partial = partial or broken is not None
             running.settle()
         self._count(partial)
-        self._settle(ok=True, partial=partial)
+        self._settle(ok=broken is None or not self._counts(broken), partial=partial)
 
     def give_up(self) -> None:
         """The exchange ends without an answer of this target; it is not to blame."""
@@ -158,6 +169,14 @@ class Attempt:
         self._retry_after = seconds
         return False
 
+    def _counts(self, broken: ApiError) -> bool:
+        """Whether a stream that broke off is the target's failure: by the criterion of its status, or, where
+        the provider failed or just stopped, as any error is."""
+        if broken.code in _OUR_LIMITS:
+            return False
+        criteria = self._exchange.instance.failover_criteria
+        return _criterion(broken.status) in criteria or (broken.status >= 500 and "error" in criteria)
+
     def _abandon(self) -> None:
         """An answer is thrown away: note the tokens it cost, if any."""
         running = self.translation.running
@@ -181,6 +200,8 @@ class Attempt:
         if self.status is not None and not 200 <= self.status < 300:
             return
         call = self.call
+        if call.native is not None and not call.native.api.metered:
+            return
         if call.usage.source is UsageSource.NONE:
             if not self._sent or self.translation.refused is not None:
                 return
@@ -212,6 +233,10 @@ class Attempt:
 
     def _elapsed_ms(self) -> float:
         return (self._clock() - self._began) * 1000
+
+
+def _criterion(status: int) -> str:
+    return _CRITERIA.get(status) or f"http_{status}"
 
 
 def retry_after(headers: Headers, now: Callable[[], float] = time.time) -> float | None:

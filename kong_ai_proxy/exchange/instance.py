@@ -12,6 +12,7 @@ from ..balancer.shared import sharing_by
 from ..config.models import Acls, AdvancedConfig, Extensions, LlmFormat, Target
 from ..config.parse import parse
 from ..core.json import Json
+from .rotation import Rotation
 
 PROXY: Final = "kong-ai-proxy"
 ADVANCED: Final = "kong-ai-proxy-advanced"
@@ -59,6 +60,13 @@ class Instance:
 
     extensions: Extensions = field(default_factory=Extensions)
     """Settings of our own: limits of streams."""
+    semantic: AdvancedConfig | None = None
+    """The configuration, where the balancer goes by meaning and must be given its embeddings."""
+    rotation: Rotation = field(init=False)
+    """Which vault references to resolve anew."""
+
+    def __post_init__(self) -> None:
+        self.rotation = Rotation(self.targets)
 
     @classmethod
     def from_config(cls, plugin: str, config: Json) -> Instance:
@@ -93,3 +101,5 @@ class Instance:
         redis = config.kong_ai_proxy.redis
         self.balancer = balancer_for(config, self.plugin_id, sharing=sharing_by(redis) if redis else None)
         self.acls = config.acls
+        if balancer.algorithm == "semantic":
+            self.semantic = config

@@ -159,6 +159,7 @@ class Journey:
         try:
             self._parts.authenticate(upstream, call)
         except ApiError as error:
+            attempt.doubt_credential()
             self._failed("error", error)
         try:
             return self._parts.client.send(upstream, attempt.timeouts, attempt.connected)

@@ -355,6 +355,36 @@ def test_a_stream_that_fails_is_partial() -> None:
     assert exchange.record()["usage"]["source"] == "partial"
 
 
+@pytest.mark.parametrize(
+    ("error", "blamed"),
+    [
+        (ApiError(502, "cut off"), True),
+        (ApiError(529, "overloaded"), True),
+        (ApiError(504, "no more"), True),
+        (ApiError(429, "slow down"), False),
+        (ApiError(400, "content filter"), False),
+        (ApiError(504, "too long for us", code="upstream_stream_too_long"), False),
+    ],
+)
+def test_the_balancer_hears_of_a_stream_its_target_broke_off(error: ApiError, blamed: bool) -> None:
+    instance = proxy()
+    instance.balancer = recorder = Recorder()
+    _, attempt, stream = stream_of(instance, chunk({"content": "Hel"}))
+    stream.abort(error)
+    attempt.ended(partial=True)
+    [(_, outcome)] = recorder.outcomes
+    assert outcome.ok is not blamed
+    assert outcome.partial
+
+
+def test_a_client_that_leaves_is_not_its_targets_failure() -> None:
+    instance = proxy()
+    instance.balancer = recorder = Recorder()
+    _, attempt, _ = stream_of(instance, chunk({"content": "Hel"}))
+    attempt.ended(partial=True)
+    assert recorder.outcomes[0][1].ok
+
+
 def test_errors_have_no_usage() -> None:
     done = answered(proxy(), {"error": {"message": "no"}}, status=400)
     record = done.exchange.record()

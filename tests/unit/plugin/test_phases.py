@@ -436,3 +436,40 @@ def test_who_asks_for_a_stream(body, asks):
     from kong_ai_proxy.plugin import asks_for_stream
 
     assert asks_for_stream(body) is asks
+
+
+def test_a_refused_credential_is_resolved_anew_by_the_next_request(kong):
+    reference = "{vault://aws/key}"
+    auth = {**CHAT["auth"], "$refs": {"header_value": reference}}
+    instance = kong.start(**{**CHAT, "auth": auth})
+    target = kong.ticket(kong.run(instance, "access", announced=ANNOUNCED)).instance.targets[0]
+    ticket = kong.ticket(kong.run(instance, "access", announced=ANNOUNCED))
+    ticket.instance.rotation.doubt(target)
+
+    def vault(method, args):
+        calls.append((method, args))
+        return "Bearer rotated-secret" if method == "kong.vault.get" else ANNOUNCED
+
+    calls: list[tuple[str, list[Any]]] = []
+    kong.client.handle_event(instance, "access", vault)
+    assert calls[0] == ("kong.vault.get", [reference])
+    assert len(calls) == 4, "one round trip more than without"
+    assert target.auth.header_value == "Bearer rotated-secret"
+    log.get_logger("test").info("said", text="a rotated-secret")
+    assert "rotated-secret" not in kong.log.getvalue()
+    assert len(kong.run(instance, "access", announced=ANNOUNCED)) == 3
+
+
+def test_a_vault_that_fails_does_not_stop_the_request(kong):
+    auth = {"header_name": "a", "header_value": "old-value", "$refs": {"header_value": "{vault://aws/key}"}}
+    instance = kong.start(**{**CHAT, "auth": auth})
+    target = kong.ticket(kong.run(instance, "access", announced=ANNOUNCED)).instance.targets[0]
+    ticket = kong.ticket(kong.run(instance, "access", announced=ANNOUNCED))
+    ticket.instance.rotation.doubt(target)
+
+    step = kong.client.call("plugin.HandleEvent", {"InstanceId": instance, "EventName": "access"})
+    assert step["Data"]["Method"] == "kong.vault.get"
+    failure = {"EventId": step["EventId"], "Data": "could not get value from external vault"}
+    step = kong.client.call("plugin.StepError", failure)
+    assert step["Data"]["Method"] == "kong.ctx.shared.get", "it goes on"
+    assert target.auth.header_value == "old-value"
