@@ -39,7 +39,8 @@ class NativeCall:
     model: str = ""
     """The model that the path names, decoded; "" where it names none."""
     rest: str = ""
-    """What follows the API's own path (ids, actions): percent-encoded, begins with "/", leads nowhere else."""
+    """What follows the API's own path (ids, actions): percent-encoded, begins with "/", leads nowhere
+    else."""
     version: str = ""
     """The API's version in the path ("v1beta"); "" where there is none."""
     kind: str = ""

@@ -83,7 +83,9 @@ class Carrier:
     def _passed_through(self, observer: Observer) -> bytes:
         body, raw = self._body, self.call.request.body
         changed = not self._as_sent
-        if self.call.stream and body.get("stream") is not True:
+        native = self.call.native
+        in_path = native is not None and native.api.model == "path"
+        if self.call.stream and not in_path and body.get("stream") is not True:
             body = {**body, "stream": True}
             changed = True
         return observer.request(dumps(body) if changed else raw, body, self.call)

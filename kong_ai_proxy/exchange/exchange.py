@@ -32,6 +32,7 @@ from .access import restrict
 from .attempt import Attempt, FailureKind
 from .carry import JSON_TYPE, Carrier
 from .instance import Instance, Timeouts
+from .native_carry import NativeCarrier
 from .plan import Plan, make_plan
 from .tickets import Ticket
 
@@ -146,12 +147,14 @@ class Exchange:
             operation=plan.operation(index),
             request=plan.request,
             client_format=instance.llm_format,
+            native=plan.native,
             stream=plan.stream,
             include_usage=plan.include_usage,
             max_frame=instance.extensions.max_frame_size,
         )
         try:
-            carrier = Carrier(
+            kind = Carrier if plan.native is None or plan.native.api.translated else NativeCarrier
+            carrier = kind(
                 call,
                 plan.body,
                 as_sent=plan.body_as_sent,

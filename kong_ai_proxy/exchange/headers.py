@@ -80,6 +80,8 @@ def with_client_query(url: Url, call: Call) -> Url:
     if not query:
         return url
     own = {_name(pair) for pair in url.query.split("&")} if url.query else set()
+    if call.client_format == "gemini" and call.native is not None and call.native.api.translated:
+        own.add("alt")  # how the stream is framed: the provider's URL says it, or it has no meaning there
     auth_parameter = (call.target.auth.param_name or "").lower()
     kept = []
     for pair in query.split("&"):

@@ -271,6 +271,29 @@ def body_model(body: Json, native: NativeCall) -> str:
     return value
 
 
+def batch_models(body: Json) -> list[str]:
+    """The models that the requests of Anthropic's message batches name."""
+    found: dict[str, None] = {}
+    requests = body.get("requests")
+    for request in requests if isinstance(requests, list) else ():
+        params = request.get("params") if isinstance(request, dict) else None
+        model = params.get("model") if isinstance(params, dict) else None
+        if isinstance(model, str):
+            found[model] = None
+    return list(found)
+
+
+def with_batch_model(body: Json, model: str) -> Json:
+    """The batch with another model in every request."""
+    requests = [
+        {**request, "params": {**request["params"], "model": model}}
+        if isinstance(request, dict) and isinstance(request.get("params"), dict)
+        else request
+        for request in body["requests"]
+    ]
+    return {**body, "requests": requests}
+
+
 def with_body_model(body: Json, native: NativeCall, model: str) -> Json:
     """The body with another model where it names one."""
     *path, last = native.api.member

@@ -14,8 +14,11 @@ from ..config.models import Target
 from ..core.errors import ApiError, BadRequest
 from ..core.http import ClientRequest
 from ..core.json import Json, JSONDecodeError, loads
+from ..core.native import NativeCall
 from ..core.operations import OPERATIONS
+from ..providers.native import serves
 from .instance import Instance
+from .native import batch_models, body_model, recognise
 from .resolve import Resolved, resolve_target
 
 BAD_JSON: Final = "content-type header does not match request body, or bad JSON formatting"
@@ -39,6 +42,8 @@ _PROMPT: Final = {
     ("openai", "completions"): "prompt",
     ("openai", "embeddings"): "input",
     ("anthropic", "chat"): "messages",
+    ("bedrock", "chat"): "messages",
+    ("gemini", "chat"): "contents",
 }
 """(client format, operation) → the body's member that holds the prompt."""
 _MODEL_OPTIONAL: Final = frozenset({"azure"})
@@ -65,14 +70,23 @@ class Plan:
     """Indexes of the targets that may serve it, in configured order."""
     resolved: dict[int, Resolved]
     """What templates in the candidates' model came out as."""
+    native: NativeCall | None = None
+    """What the path asks for, where clients speak a native format."""
 
     def operation(self, index: int) -> str:
+        if self.native is not None:
+            return self.native.api.operation
         return OPERATIONS[self.instance.targets[index].route_type]
 
 
 def make_plan(instance: Instance, request: ClientRequest) -> Plan:
     """Read and check a request. Raises ApiError for the client."""
-    operations = _operations(instance)
+    native = recognise(instance.llm_format, request)
+    if native is not None and not native.api.translated:
+        return native_plan(instance, request, native)
+    operations = (
+        _operations(instance) if native is None else [native.api.operation] * len(instance.targets)
+    )
     body, as_sent = _read_body(request, operations[0])
     if len(set(operations)) > 1:
         targets = _by_shape(instance, operations, body)
@@ -80,10 +94,80 @@ def make_plan(instance: Instance, request: ClientRequest) -> Plan:
         targets = list(range(len(operations)))
     operation = operations[targets[0]]
     _check_prompt(instance.llm_format, operation, body)
-    model = _model(body)
-    stream, include_usage = _streaming(instance, operation, body)
+    if native is None or native.api.model == "body":
+        model = _model(body)
+        stream, include_usage = _streaming(instance, operation, body)
+    else:
+        model = native.model
+        stream = include_usage = native.stream
+        _check_streaming(instance, stream)
     candidates, resolved = _candidates(instance, targets, model, request)
-    return Plan(instance, request, body, as_sent, model, stream, include_usage, candidates, resolved)
+    return Plan(instance, request, body, as_sent, model, stream, include_usage, candidates, resolved, native)
+
+
+def native_plan(instance: Instance, request: ClientRequest, native: NativeCall) -> Plan:
+    """For APIs that only their own provider serves: the request goes on as it is, but for the model."""
+    targets = [
+        index
+        for index, target in enumerate(instance.targets)
+        if serves(target.model.provider, instance.llm_format) or native.api.operation == "count_tokens"
+    ]
+    if not targets:
+        provider = instance.targets[0].model.provider
+        raise BadRequest(f"provider {provider} has no {native.api.name}", code="unsupported_native_api")
+    body = _native_body(request, native)
+    model = native.model
+    if native.api.model == "body":
+        model = model or body_model(body, native)
+    stream = native.stream or (native.api.metered and body.get("stream") is True)
+    _check_streaming(instance, stream)
+    if native.api.model == "none" or (native.api.model == "body" and not body):
+        resolved = _resolve(instance.targets, targets, request)
+        candidates = [index for index in targets if index in resolved]
+    else:
+        candidates, resolved = _native_candidates(instance, targets, model, request)
+    plan = Plan(instance, request, body, True, model, stream, stream, candidates, resolved, native)
+    check_batch(plan)
+    return plan
+
+
+def _native_candidates(
+    instance: Instance, targets: list[int], model: str, request: ClientRequest
+) -> tuple[list[int], dict[int, Resolved]]:
+    """As `_candidates`; a model may also be named by its ARN or resource name, whose end is the name."""
+    try:
+        return _candidates(instance, targets, model, request)
+    except BadRequest:
+        short = model.rpartition("/")[2]
+        if short == model:
+            raise
+        return _candidates(instance, targets, short, request)
+
+
+def check_batch(plan: Plan) -> None:
+    """Each request of a batch names its model: only the candidates that serve them all stay."""
+    for model in batch_models(plan.body):
+        serving, _ = _native_candidates(plan.instance, plan.candidates, model, plan.request)
+        plan.candidates = [index for index in plan.candidates if index in serving]
+    if not plan.candidates:
+        raise BadRequest(OWN_MODEL + "one model for the whole batch", param="requests")
+
+
+def _native_body(request: ClientRequest, native: NativeCall) -> Json:
+    """The body, where it is JSON; {} where it is none and need not be."""
+    if request.upload is not None or not request.body:
+        return {}
+    if not _is_json(request.headers.get("content-type", "application/json")):
+        if native.api.model != "none":
+            raise BadRequest(f"{native.api.name} is asked with Content-Type: application/json")
+        return {}
+    try:
+        body = loads(request.body)
+    except (JSONDecodeError, RecursionError):
+        raise BadRequest(BAD_JSON) from None
+    if not isinstance(body, dict):
+        raise BadRequest("request body must be a JSON object")
+    return body
 
 
 def _operations(instance: Instance) -> list[str]:
@@ -147,12 +231,15 @@ def _check_prompt(llm_format: str, operation: str, body: Json) -> None:
     if member is None:
         return
     prompt = body.get(member)
-    if member == "messages":
+    if member in ("messages", "contents"):
+        if prompt is None and "promptVariables" in body:
+            return  # a prompt that is stored at Bedrock
         if not isinstance(prompt, list) or not prompt:
             raise BadRequest(NO_PROMPT, param=member)
         for position, message in enumerate(prompt):
             if not isinstance(message, dict):
-                raise BadRequest(f"messages[{position}] must be a JSON object", param=f"messages[{position}]")
+                where = f"{member}[{position}]"
+                raise BadRequest(f"{where} must be a JSON object", param=where)
     elif not isinstance(prompt, (str, list)) or not prompt:
         raise BadRequest(NO_PROMPT, param=member)
 
@@ -176,10 +263,14 @@ def _streaming(instance: Instance, operation: str, body: Json) -> tuple[bool, bo
     options = body.get("stream_options")
     if options is not None and not isinstance(options, dict):
         raise BadRequest("stream_options must be a JSON object", param="stream_options")
-    if stream and instance.response_streaming == "deny":
-        raise BadRequest(NO_STREAM, param="stream")
+    _check_streaming(instance, bool(stream))
     streamed = bool(stream) or instance.response_streaming == "always"
     return streamed, streamed and isinstance(options, dict) and options.get("include_usage") is True
+
+
+def _check_streaming(instance: Instance, stream: bool) -> None:
+    if stream and instance.response_streaming == "deny":
+        raise BadRequest(NO_STREAM, param="stream")
 
 
 def _candidates(

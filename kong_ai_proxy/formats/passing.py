@@ -100,7 +100,7 @@ class PassedEvents(_Passed):
 
     def __init__(self, reader: Reader) -> None:
         super().__init__(reader)
-        self._buffer = AlignedBuffer()
+        self._buffer = AlignedBuffer(reader.call.max_frame)
 
     def feed(self, data: bytes) -> bytes:
         """See `StreamObserver`. What follows an error is not sent on."""
@@ -138,7 +138,7 @@ class PassedLines(_Passed):
 
     def __init__(self, reader: Reader) -> None:
         super().__init__(reader)
-        self._lines = NDJSONDecoder()
+        self._lines = NDJSONDecoder(reader.call.max_frame)
 
     def feed(self, data: bytes) -> bytes:
         try:
@@ -166,7 +166,7 @@ class PassedArray(_Passed):
 
     def __init__(self, reader: Reader) -> None:
         super().__init__(reader)
-        self._array = JSONArrayDecoder()
+        self._array = JSONArrayDecoder(reader.call.max_frame)
 
     @property
     def complete(self) -> bool:
@@ -196,7 +196,7 @@ class PassedFrames(_Passed):
 
     def __init__(self, reader: Reader) -> None:
         super().__init__(reader)
-        self._decoder = EventStreamDecoder()
+        self._decoder = EventStreamDecoder(reader.call.max_frame)
         self._held = b""
 
     @property

@@ -19,11 +19,12 @@ from ..formats.bedrock.adapter import ConverseAdapter
 from ..formats.bedrock.embeddings import EmbeddingsAdapter
 from ..formats.bedrock.invoke import InvokeMessagesAdapter, InvokeMessagesObserver
 from ..formats.bedrock.models import is_claude
+from ..formats.bedrock.observer import CONVERSE_OBSERVER
 from ..formats.over_chat import CompletionsOverChat
 from .base import Provider
 from .compatible import missing, path_segment, upstream_url, with_path
 
-_SUFFIXES: Final = (
+SUFFIXES: Final = (
     ("cn-", "amazonaws.com.cn"),
     ("us-iso-", "c2s.ic.gov"),
     ("us-isob-", "sc2s.sgov.gov"),
@@ -56,6 +57,8 @@ class Bedrock(Provider):
         return _MESSAGES if _speaks_messages(call) else _CONVERSE
 
     def observer(self, call: Call) -> Observer | None:
+        if call.client_format == "bedrock":
+            return CONVERSE_OBSERVER
         return _MESSAGES_OBSERVER if _speaks_messages(call) else None
 
     def url(self, call: Call) -> Url:
@@ -77,7 +80,7 @@ class Bedrock(Provider):
         if call.options.upstream_url:
             return upstream_url(call.options.upstream_url)
         region = region_of(call)
-        suffix = next((name for prefix, name in _SUFFIXES if region.startswith(prefix)), "amazonaws.com")
+        suffix = next((name for prefix, name in SUFFIXES if region.startswith(prefix)), "amazonaws.com")
         return Url("https", f"bedrock-runtime.{region}.{suffix}", 443, "/")
 
 

@@ -30,6 +30,7 @@ from ..config.models import GeminiOptions
 from ..core.call import Call
 from ..core.errors import BadRequest
 from ..core.http import Headers, Url
+from ..core.native import NativeCall
 from ..formats.anthropic.adapter import MessagesAdapter
 from ..formats.anthropic.flavor import VERTEX as CLAUDE_ON_VERTEX
 from ..formats.anthropic.observer import MessagesObserver
@@ -43,6 +44,7 @@ from ..formats.gemini import (
     VERTEX_SINGLE_EMBEDDING,
     embeds_one,
 )
+from ..formats.gemini.observer import PUBLIC_OBSERVER, VERTEX_OBSERVER
 from ..formats.openai.adapter import openai_adapter
 from ..formats.openai.dialect import Dialect
 from ..formats.over_chat import CompletionsOverChat
@@ -50,7 +52,7 @@ from .base import Provider
 from .compatible import missing, upstream_url, with_path
 from .mistral import PROVIDER as MISTRAL
 
-_HOST = "generativelanguage.googleapis.com"
+HOST = "generativelanguage.googleapis.com"
 
 Kind = Literal["google", "raw", "openai"]
 
@@ -96,7 +98,7 @@ class Gemini(Provider):
     cloud: ClassVar[Literal["aws", "gcp", "azure"] | None] = "gcp"
 
     def adapter(self, call: Call) -> Adapter:
-        vertex = _vertex(call)
+        vertex = vertex_options(call)
         if call.operation == "embeddings":
             if vertex is None:
                 return PUBLIC_EMBEDDINGS
@@ -116,14 +118,16 @@ class Gemini(Provider):
         return CompletionsOverChat(chat) if call.operation == "completions" else chat
 
     def observer(self, call: Call) -> Observer | None:
-        vertex = _vertex(call)
+        vertex = vertex_options(call)
+        if call.client_format == "gemini":
+            return PUBLIC_OBSERVER if vertex is None else VERTEX_OBSERVER
         if vertex is None or call.operation != "chat":
             return None
         return _CLAUDE_OBSERVER if _model(call, vertex)[0].name == "anthropic" else None
 
     def headers(self, call: Call) -> Headers:
         """Claude's betas, for Claude alone, as far as Vertex knows them."""
-        vertex = _vertex(call)
+        vertex = vertex_options(call)
         if vertex is None or _model(call, vertex)[0].name != "anthropic":
             return {}
         flags = betas(call, CLAUDE_ON_VERTEX)
@@ -131,13 +135,13 @@ class Gemini(Provider):
 
     def url(self, call: Call) -> Url:
         options = call.options
-        vertex = _vertex(call)
+        vertex = vertex_options(call)
         configured = upstream_url(options.upstream_url) if options.upstream_url else None
         if configured is not None and configured.path != "/":
-            return _for_stream(configured, call.stream)
+            return _for_stream(configured, call)
         if options.upstream_path:
-            host = _HOST if vertex is None else _endpoint(vertex)
-            url = _for_stream(with_path(Url("https", host, 443, "/"), options.upstream_path), call.stream)
+            host = HOST if vertex is None else endpoint(vertex)
+            url = _for_stream(with_path(Url("https", host, 443, "/"), options.upstream_path), call)
         else:
             url = _public_url(call) if vertex is None else _vertex_url(call, vertex)
         if configured is None:
@@ -149,14 +153,16 @@ _STREAMED = {"generateContent": "streamGenerateContent", "rawPredict": "streamRa
 _WHOLE = {streamed: whole for whole, streamed in _STREAMED.items()}
 
 
-def _for_stream(url: Url, stream: bool) -> Url:
+def _for_stream(url: Url, call: Call) -> Url:
     """A configured URL with the method that streams, or does not, as the client asks."""
     path, colon, verb = url.path.rpartition(":")
     if not colon:
         return url
-    verb = (_STREAMED if stream else _WHOLE).get(verb, verb)
+    verb = (_STREAMED if call.stream else _WHOLE).get(verb, verb)
     query = url.query
-    if verb == "streamGenerateContent" and "alt=" not in query:
+    if _wants_array(call):
+        query = "&".join(pair for pair in query.split("&") if pair != "alt=sse")
+    elif verb == "streamGenerateContent" and "alt=" not in query:
         query = f"{query}&alt=sse" if query else "alt=sse"
     elif verb == "generateContent":
         query = "&".join(pair for pair in query.split("&") if pair != "alt=sse")
@@ -166,10 +172,11 @@ def _for_stream(url: Url, stream: bool) -> Url:
 def _public_url(call: Call) -> Url:
     model = call.model.removeprefix("models/")
     kind = "tunedModels" if model.startswith("tunedModels/") else "models"
-    return _url(_HOST, f"/v1beta/{kind}/{_segment(model.removeprefix('tunedModels/'))}", _verb(call, False))
+    name = model_segment(model.removeprefix("tunedModels/"))
+    return _url(HOST, f"/{api_version(call.native, vertex=False)}/{kind}/{name}", _verb(call, False))
 
 
-def _vertex(call: Call) -> GeminiOptions | None:
+def vertex_options(call: Call) -> GeminiOptions | None:
     """Vertex's options, where any is set; else the public API is meant."""
     options = call.options.gemini
     if options is None:
@@ -183,22 +190,22 @@ def _vertex_url(call: Call, options: GeminiOptions) -> Url:
         if not getattr(options, field):
             raise missing(f"gemini.{field}", "gemini on Vertex")
     project, location = (quote(name or "", safe="") for name in (options.project_id, options.location_id))
-    place = f"/v1/projects/{project}/locations/{location}"
-    host = _endpoint(options)
+    place = f"/{api_version(call.native, vertex=True)}/projects/{project}/locations/{location}"
+    host = endpoint(options)
     publisher, model = _model(call, options)
     if publisher.kind == "openai":
-        endpoint = quote(options.endpoint_id or "openapi", safe="")
-        return Url("https", host, 443, f"{place}/endpoints/{endpoint}/chat/completions")
+        name = quote(options.endpoint_id or "openapi", safe="")
+        return Url("https", host, 443, f"{place}/endpoints/{name}/chat/completions")
     if publisher.kind == "raw":
         verb = "streamRawPredict" if call.stream else "rawPredict"
     else:
         verb = _verb(call, True)
     if options.endpoint_id:
         return _url(host, f"{place}/endpoints/{quote(options.endpoint_id, safe='')}", verb)
-    return _url(host, f"{place}/publishers/{publisher.name}/models/{_segment(model)}", verb)
+    return _url(host, f"{place}/publishers/{publisher.name}/models/{model_segment(model)}", verb)
 
 
-def _endpoint(options: GeminiOptions) -> str:
+def endpoint(options: GeminiOptions) -> str:
     """The regional host. `api_endpoint` is a host name; people write a URL there too."""
     given = (options.api_endpoint or "").strip()
     if given:
@@ -224,12 +231,30 @@ def _model(call: Call, options: GeminiOptions) -> tuple[_Publisher, str]:
     return _PUBLISHERS.get(given) or _Publisher(given, "openai"), rest
 
 
+_PUBLIC_VERSIONS = frozenset({"v1", "v1beta", "v1alpha"})
+_VERTEX_VERSIONS = frozenset({"v1", "v1beta1"})
+
+
+def api_version(native: NativeCall | None, *, vertex: bool) -> str:
+    """The API's version in a path: that of a client who speaks Gemini, where it exists on this side."""
+    if native is not None and native.version in (_VERTEX_VERSIONS if vertex else _PUBLIC_VERSIONS):
+        return native.version
+    return "v1" if vertex else "v1beta"
+
+
+def _wants_array(call: Call) -> bool:
+    """The client speaks Gemini and wants its stream as one JSON array, as it comes without `alt=sse`."""
+    return call.native is not None and call.native.json_array
+
+
 def _verb(call: Call, vertex: bool) -> str:
     if call.operation == "embeddings":
         if not vertex:
             return "batchEmbedContents"
         return "embedContent" if embeds_one(call.model) else "predict"
-    return "streamGenerateContent?alt=sse" if call.stream else "generateContent"
+    if not call.stream:
+        return "generateContent"
+    return "streamGenerateContent" if _wants_array(call) else "streamGenerateContent?alt=sse"
 
 
 def _url(host: str, path: str, verb: str) -> Url:
@@ -237,7 +262,7 @@ def _url(host: str, path: str, verb: str) -> Url:
     return Url("https", host, 443, f"{path}:{verb}", query)
 
 
-def _segment(model: str) -> str:
+def model_segment(model: str) -> str:
     """A model's name as part of a path. Whoever may name the model must not leave the path with it."""
     if not model or model in (".", "..") or "/" in model:
         raise BadRequest("Gemini needs the name of a model", param="model")

@@ -1,0 +1,190 @@
+"""One attempt at a provider's native API: bytes through, the model and the credentials exchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from ..core.errors import ApiError
+from ..core.http import ClientResponse, Headers, UpstreamRequest
+from ..core.json import Json, dumps
+from ..formats.base import StreamObserver
+from ..formats.bedrock.client_stream import exception_frame
+from ..formats.native import observer_for
+from ..formats.passing import PassingObserver
+from ..log import get_logger
+from ..providers.native import FORWARDED, native_url
+from .carry import JSON_TYPE, Carrier
+from .headers import USER_AGENT, may_forward, with_client_query
+from .native import batch_models, with_batch_model, with_body_model
+from .redact import redact
+from .streams import PassedStream, Stream
+
+log = get_logger("exchange")
+
+_EVENTS: Final = "text/event-stream"
+_FRAMES: Final = "application/vnd.amazon.eventstream"
+_LINES: Final = frozenset({"application/stream+json", "application/x-ndjson"})
+
+
+class NativeCarrier(Carrier):
+    """A `Translation` (see there) for APIs that only their own provider serves."""
+
+    def request(self) -> UpstreamRequest:
+        """The provider's request. Raises ApiError where this provider cannot be asked that."""
+        call, request = self.call, self.call.request
+        url = with_client_query(native_url(call), call)
+        headers = self._request_headers()
+        body = self._native_body()
+        self.upstream = UpstreamRequest(request.method, url, dict(headers), body, request.upload)
+        return UpstreamRequest(request.method, url, headers, body, request.upload)
+
+    def response(self, status: int, headers: Headers, body: bytes) -> ClientResponse:
+        """See `Translation.response`. Never raises."""
+        self.received = body
+        call = self.call
+        call.answer_headers = headers
+        content_type = headers.get("content-type", JSON_TYPE)
+        try:
+            if 300 <= status < 400:
+                return self._refused(status, headers, body)
+            if status >= 400:
+                return ClientResponse(
+                    status, self._headers(headers, content_type), redact(body, call.target.auth)
+                )
+            self._reader().response(body, call)
+        except ApiError as error:
+            return self.error(error, headers)
+        except Exception:
+            # The answer is the client's all the same; the traceback is ours to read.
+            log.exception("an answer could not be read", provider=call.provider)
+        return ClientResponse(status, self._headers(headers, content_type), body)
+
+    def stream(self, status: int, headers: Headers) -> Stream | None:
+        """See `Translation.stream`."""
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if status != 200:
+            return None
+        call, reader = self.call, self._reader()
+        observer: StreamObserver
+        if kind == _EVENTS:
+            observer = PassingObserver.stream(reader, call)
+        elif kind == _FRAMES:
+            observer = reader.frames(call)
+        elif kind in _LINES:
+            observer = reader.lines(call)
+        elif call.native is not None and call.native.json_array and kind == JSON_TYPE:
+            observer = reader.array(call)
+        else:
+            return None
+        call.answer_headers = headers
+        running = PassedStream(observer, _Broken(headers["content-type"], self._client.error), call)
+        running.headers = self._headers(headers, running.content_type)
+        del running.headers["content-type"]
+        if call.target.logging.log_payloads:
+            running.captured = bytearray()
+        running.on_start = self._let_go
+        self.running = running
+        return running
+
+    def _reader(self) -> PassingObserver:
+        assert self.call.native is not None
+        return observer_for(self.call.client_format, self.call.native)
+
+    def _request_headers(self) -> Headers:
+        call = self.call
+        sent = call.request.headers
+        headers: Headers = {
+            "accept": sent.get("accept", "*/*"),
+            "accept-encoding": "identity",
+            "user-agent": USER_AGENT,
+        }
+        if call.request.body or call.request.upload is not None:
+            headers["content-type"] = sent.get("content-type", JSON_TYPE)
+        for name, value in self._provider.headers(call).items():
+            if name != "accept":
+                headers[name] = value
+        for name in FORWARDED.get(call.client_format, ()):
+            if name in sent and may_forward(name):
+                headers[name] = sent[name]
+        return headers
+
+    def _native_body(self) -> bytes:
+        """The client's bytes, or its body with the model that this target has for it."""
+        call, body, native = self.call, self._body, self.call.native
+        assert native is not None
+        if not body or not call.model:
+            return call.request.body
+        changed = body
+        named = batch_models(body)
+        if named and named != [call.model]:
+            changed = with_batch_model(body, call.model)
+        elif native.api.model == "body":
+            changed = self._with_model(body)
+        elif native.api.model == "path" and call.client_format == "gemini":
+            changed = _with_gemini_model(body, native.model, call.model)
+        return call.request.body if changed == body else dumps(changed)
+
+    def _with_model(self, body: Json) -> Json:
+        call, native = self.call, self.call.native
+        assert native is not None
+        value: object = body
+        for name in native.api.member:
+            value = value.get(name) if isinstance(value, dict) else None
+        if isinstance(value, str) and (value == call.model or value.endswith(f"/{call.model}")):
+            return body  # the model's ARN or resource name
+        if value is None and call.client_format != "cohere" and native.api.name != "count_tokens":
+            return body
+        return with_body_model(body, native, _resource(call.model, native.api.member[-1], call.options))
+
+
+def _resource(model: str, member: str, options: object) -> str:
+    """The model as a member wants it: Bedrock's `modelArn` is an ARN."""
+    if member != "modelArn" or model.startswith("arn:"):
+        return model
+    region = getattr(getattr(options, "bedrock", None), "aws_region", None) or ""
+    return f"arn:aws:bedrock:{region}::foundation-model/{model}"
+
+
+def _with_gemini_model(body: Json, asked: str, model: str) -> Json:
+    """Bodies repeat the model of the path: in `model`, in each request of a batch, in what is counted."""
+    if asked == model:
+        return body
+    name = f"models/{model.removeprefix('models/')}"
+    changed = dict(body)
+    if "model" in changed:
+        changed["model"] = name
+    inner = changed.get("generateContentRequest")
+    if isinstance(inner, dict) and "model" in inner:
+        changed["generateContentRequest"] = {**inner, "model": name}
+    requests = changed.get("requests")
+    if isinstance(requests, list):
+        changed["requests"] = [
+            {**one, "model": name} if isinstance(one, dict) and "model" in one else one for one in requests
+        ]
+    return changed
+
+
+class _Broken:
+    """How a stream that passed through is broken off: by an error in its own framing."""
+
+    def __init__(self, content_type: str, error: Callable[[ApiError], Json]) -> None:
+        self.content_type = content_type
+        self._error = error
+
+    def encode(self, chunk: Json) -> bytes:
+        return b""
+
+    def finish(self) -> bytes:
+        return b""
+
+    def error(self, error: ApiError) -> bytes:
+        kind = self.content_type.partition(";")[0].strip().lower()
+        if kind == _FRAMES:
+            return exception_frame(error)
+        data = dumps(self._error(error))
+        if kind in _LINES:
+            return b"\n%b\n" % data
+        if kind == _EVENTS:
+            return b"event: error\ndata: %b\n\n" % data
+        return b",\r\n%b]" % data

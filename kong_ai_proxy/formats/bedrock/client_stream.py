@@ -1,0 +1,206 @@
+"""OpenAI chunks as a ConverseStream: AWS frames with their checksums.
+
+Order of events: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStreamOutput.html.
+Blocks come one after the other: fragments of a second tool call that arrive before the first is whole wait.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ...core.call import Call
+from ...core.errors import ApiError
+from ...core.json import Json, JSONDecodeError, dumps, loads
+from ...wire.eventstream import encode_frame
+from ..pivot import integer, obj, objects, text
+from .client_answer import exception_name, metrics, redacted, stop_reason, usage_of
+
+_IN_STREAMS: Final = frozenset(
+    {
+        "internalServerException", "modelStreamErrorException", "serviceUnavailableException",
+        "throttlingException", "validationException",
+    }
+)  # fmt: skip
+"""What a ConverseStream can end with; everything else is a modelStreamErrorException."""
+
+
+class ConverseEncoder:
+    """See `formats.base.StreamEncoder`."""
+
+    content_type = "application/vnd.amazon.eventstream"
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._out: list[bytes] = []
+        self._started = False
+        self._index = -1
+        self._open = ""
+        """What block is open: "text", "reasoning", "tool" or none."""
+        self._tools: dict[int, _Tool] = {}
+        self._current: _Tool | None = None
+        self._finish: Any = None
+        self._own: Json = {}
+        self._usage: Any = None
+
+    def encode(self, chunk: Json) -> bytes:
+        self._start()
+        if isinstance(chunk.get("usage"), dict):
+            self._usage = chunk["usage"]
+        for choice in objects(chunk.get("choices"))[:1]:
+            self._delta(obj(choice.get("delta")))
+            if choice.get("finish_reason") is not None:
+                self._finish = choice["finish_reason"]
+        return self._taken()
+
+    def finish(self) -> bytes:
+        self._start()
+        self._send_tools(ended=True)
+        self._close()
+        stop: Json = {"stopReason": stop_reason(self._finish, self._own)}
+        if self._own.get("additionalModelResponseFields"):
+            stop["additionalModelResponseFields"] = self._own["additionalModelResponseFields"]
+        self._event("messageStop", stop)
+        usage = usage_of(self._call, self._usage)
+        self._event("metadata", {"usage": usage, "metrics": metrics(self._call)})
+        return self._taken()
+
+    def error(self, error: ApiError) -> bytes:
+        return exception_frame(error)
+
+    def _taken(self) -> bytes:
+        out = b"".join(self._out)
+        self._out.clear()
+        return out
+
+    def _event(self, name: str, event: Json) -> None:
+        headers = {":event-type": name, ":content-type": "application/json", ":message-type": "event"}
+        self._out.append(encode_frame(headers, dumps(event)))
+
+    def _start(self) -> None:
+        if not self._started:
+            self._started = True
+            self._event("messageStart", {"role": "assistant"})
+
+    def _delta(self, delta: Json) -> None:
+        if words := text(delta.get("reasoning_content")):
+            self._switch("reasoning")
+            self._block_delta({"reasoningContent": {"text": words}})
+        for block in objects(delta.get("thinking_blocks")):
+            self._thinking(block)
+        self._own.update(obj(delta.get("provider_specific_fields")))
+        if words := text(delta.get("content")) or text(delta.get("refusal")):
+            self._switch("text")
+            self._block_delta({"text": words})
+        for fragment in objects(delta.get("tool_calls")):
+            self._fragment(fragment)
+
+    def _thinking(self, block: Json) -> None:
+        """A thinking block that is now complete: its text was streamed, its signature was not."""
+        if block.get("type") == "redacted_thinking":
+            self._close()
+            self._switch("reasoning")
+            self._block_delta({"reasoningContent": {"redactedContent": redacted(block)}})
+        else:
+            if self._open != "reasoning":
+                self._switch("reasoning")
+                if words := text(block.get("thinking")):
+                    self._block_delta({"reasoningContent": {"text": words}})
+            if signature := text(block.get("signature")):
+                self._block_delta({"reasoningContent": {"signature": signature}})
+        self._close()
+
+    def _switch(self, kind: str) -> None:
+        """Text and reasoning blocks have no start event: their first delta begins them."""
+        if self._open != kind:
+            self._send_tools(ended=True)
+            self._close()
+            self._index += 1
+            self._open = kind
+
+    def _block_delta(self, delta: Json) -> None:
+        self._event("contentBlockDelta", {"contentBlockIndex": self._index, "delta": delta})
+
+    def _close(self) -> None:
+        if self._open:
+            if self._current is not None:
+                self._current.closed = True
+                self._current = None
+            self._open = ""
+            self._event("contentBlockStop", {"contentBlockIndex": self._index})
+
+    # ---- tool calls
+
+    def _fragment(self, fragment: Json) -> None:
+        index = integer(fragment.get("index"))
+        if index is None:
+            index = max(self._tools, default=-1) + (1 if fragment.get("id") else 0)
+        tool = self._tools.setdefault(max(index, 0), _Tool())
+        function = obj(fragment.get("function"))
+        tool.id = tool.id or text(fragment.get("id"))
+        tool.name = tool.name or text(function.get("name"))
+        arguments = function.get("arguments")
+        if isinstance(arguments, dict):
+            arguments = dumps(arguments).decode()
+        if isinstance(arguments, str) and arguments:
+            tool.waiting.append(arguments)
+        self._send_tools(ended=False)
+
+    def _send_tools(self, *, ended: bool) -> None:
+        """Stream the first unfinished call; go on to the next once its arguments are whole JSON."""
+        for _, tool in sorted(self._tools.items()):
+            if tool.closed:
+                continue
+            if self._current is not tool:
+                waits = self._current is not None and not self._current.whole()
+                if not ended and (waits or not tool.name):
+                    return
+                self._begin(tool)
+            if tool.waiting:
+                words = "".join(tool.waiting)
+                tool.waiting.clear()
+                tool.sent += words
+                self._block_delta({"toolUse": {"input": words}})
+            if ended:
+                self._close()
+
+    def _begin(self, tool: _Tool) -> None:
+        self._close()
+        self._index += 1
+        self._open = "tool"
+        self._current = tool
+        use = {"toolUseId": tool.id or self._call.new_id("tooluse_"), "name": tool.name}
+        self._event("contentBlockStart", {"contentBlockIndex": self._index, "start": {"toolUse": use}})
+
+
+class _Tool:
+    """One tool call on its way."""
+
+    __slots__ = ("closed", "id", "name", "sent", "waiting")
+
+    def __init__(self) -> None:
+        self.id = ""
+        self.name = ""
+        self.waiting: list[str] = []
+        self.sent = ""
+        self.closed = False
+
+    def whole(self) -> bool:
+        """Its arguments are complete JSON. One without any may still get some."""
+        try:
+            loads(self.sent)
+        except JSONDecodeError:
+            return False
+        return True
+
+
+def exception_frame(error: ApiError) -> bytes:
+    """The frame that ends a stream with an error."""
+    name = exception_name(error)
+    name = name[0].lower() + name[1:]
+    if name not in _IN_STREAMS:
+        name = "modelStreamErrorException"
+    body: Json = {"message": error.message}
+    if name == "modelStreamErrorException":
+        body["originalStatusCode"] = error.status
+    headers = {":exception-type": name, ":content-type": "application/json", ":message-type": "exception"}
+    return encode_frame(headers, dumps(body))
