@@ -12,7 +12,7 @@ from kong_ai_proxy.balancer.states import STATES
 
 # Test support modules (recordings_support, …) are imported by name.
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE / "golden")]
+sys.path[:0] = [str(HERE), str(HERE / "golden"), str(HERE / "unit" / "semantic")]
 
 
 @pytest.fixture(autouse=True)

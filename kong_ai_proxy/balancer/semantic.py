@@ -1,8 +1,8 @@
 """Semantic balancing: the target whose description is nearest to what the request says.
 
-Rules (Kong's, https://developer.konghq.com/ai-gateway/semantic-similarity/ and the load balancing page): targets with
-the same description share its requests by weight; what is further away than the threshold from all descriptions goes
-to the targets described as CATCHALL; without those there is an error.
+Rules (Kong's, https://developer.konghq.com/ai-gateway/semantic-similarity/ and the load balancing page):
+targets with the same description share its requests by weight; what is further away than the threshold from
+all descriptions goes to the targets described as CATCHALL; without those there is an error.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class Matcher(Protocol):
     """Knows how far a request is from each description. May wait for an embeddings provider."""
 
     def distances(self, text: str) -> list[float]:
-        """From the text to each of the descriptions the matcher was made for, in their order. Raises ApiError."""
+        """From the text to each of the descriptions the matcher was made for, in their order. Raises
+        ApiError."""
         ...
 
 
@@ -50,7 +51,8 @@ class Semantic:
         """Set by whoever can do I/O, before the first request."""
 
     def pick(self, candidates: list[int], tried: list[int], asked: Asked) -> int | None:
-        """Raises ApiError where nothing matches, or the request's meaning cannot be had, at the first attempt."""
+        """Raises ApiError where nothing matches, or the request's meaning cannot be had, at the first
+        attempt."""
         for group in self._ranking(asked):
             untried = [index for index in group if index in candidates and index not in tried]
             if untried:
