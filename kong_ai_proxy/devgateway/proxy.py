@@ -93,10 +93,8 @@ class Proxy:
 
     def _host(self) -> str:
         host = self._context.variables["upstream_host"]
-        if host and (self._context.route or {}).get("preserve_host"):
-            return host
-        if host and self._context.target is None:
-            return host  # set by a plugin's set_header("host")
+        if host:
+            return host  # preserved, or set by a plugin: set_target gives the host without its port
         scheme, port = self._context.variables["upstream_scheme"], self._service.port
         default = 443 if scheme == "https" else 80
         return self._service.host if port == default else f"{self._service.host}:{port}"

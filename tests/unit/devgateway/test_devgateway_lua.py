@@ -173,6 +173,13 @@ def test_pcall_catches_what_kong_throws(run: Run) -> None:
     assert headers["x-ok"] == "false"
 
 
+def test_set_target_leads_elsewhere_with_the_bare_host(run: Run, service: MockLLM) -> None:
+    with MockLLM(handler=lambda received: Answer(204)) as other:
+        assert run(access=f"kong.service.set_target('127.0.0.1', {other.port})")[0] == 204
+        assert other.last.headers["host"] == "127.0.0.1"
+    assert service.requests == []
+
+
 def test_shared_dictionary(run: Run) -> None:
     _, headers, _ = run(
         access="""
