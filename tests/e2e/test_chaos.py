@@ -406,7 +406,8 @@ def agree(journal: Journal, watched: Watched) -> None:
     """The balancer was told of every request a provider saw, and how it went."""
     works = [work for each in journal.works.values() for work in attempts(each)]
     assert Counter(work.target for work in works) == watched.started_at
-    failed = Counter(work.target for work in works if work.end == FAILED)
+    # A stream that breaks off is the target's failure too, though nothing else is tried.
+    failed = Counter(work.target for work in works if work.end != GOOD)
     assert failed == Counter(target for target, outcome in watched.outcomes if not outcome.ok)
     for state in watched.inner.states:
         assert (state.in_flight, state.probes) == (0, 0)
