@@ -15,7 +15,9 @@ from typing import Any, ClassVar
 
 from .accounting.encoding import CUT
 from .balancer.semantic import Semantic
+from .core.errors import ApiError
 from .core.json import Json, JSONDecodeError, dumps_text, loads
+from .exchange.exchange import error_in
 from .exchange.instance import ADVANCED, PROXY, Instance
 from .exchange.tickets import TICKET_HEADER, Ticket, TicketStore
 from .log import configured_secrets, get_logger, secrets
@@ -160,6 +162,10 @@ class _Plugin:
             from .semantic import attach
 
             attach(algorithm, config)
+
+    def error_body(self, error: ApiError) -> str:
+        """As this instance's clients know errors, for what goes wrong in a phase."""
+        return error_in(self.instance.llm_format, error).body.decode()
 
     def _renew(self, kong: Kong, reference: str) -> None:
         """Have Kong resolve a vault reference whose secret a provider refused."""

@@ -171,9 +171,13 @@ class Exchange:
 def error_response(ticket: Ticket | None, error: ApiError) -> ClientResponse:
     """An error before there is an exchange, in the client format of the ticket's instance (OpenAI's
     without)."""
-    name = ticket.instance.llm_format if ticket is not None else "openai"
+    return error_in(ticket.instance.llm_format if ticket is not None else "openai", error)
+
+
+def error_in(llm_format: str, error: ApiError) -> ClientResponse:
+    """An error as clients of a format know it; OpenAI's where it is not known."""
     try:
-        form = client_format(name)
+        form = client_format(llm_format)
     except LookupError:
         form = client_format("openai")
     return _error(form, error)

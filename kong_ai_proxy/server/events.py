@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import gevent
 from greenlet import GreenletExit
 
+from ..core.errors import ApiError
 from ..core.json import dumps_text
 from ..log import get_logger
 from .pdk import HandlerGreenlet, Kong, PdkError, kong
@@ -36,16 +37,19 @@ _BODY_METHODS = frozenset({"kong.request.get_raw_body", "kong.request.get_body"}
 
 _SWEEP = 5.0
 
-FAILURE = {
-    "error": {
-        "message": "The AI proxy plugin failed on this request. Its log has the details.",
-        "type": "server_error",
-        "param": None,
-        "code": "plugin_error",
-    }
-}
+FAILURE = ApiError(
+    500, "The AI proxy plugin failed on this request. Its log has the details.", code="plugin_error"
+)
 
 Handler = Callable[[Kong], Any]
+ErrorBody = Callable[[ApiError], str]
+"""The JSON text that an instance's clients know errors by."""
+
+
+def openai_error(error: ApiError) -> str:
+    """For instances that say nothing about their clients."""
+    told = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
+    return dumps_text({"error": told})
 
 
 class EventEnded(BaseException):
@@ -67,14 +71,23 @@ class Event:
     """One phase of one request."""
 
     __slots__ = (
-        "_events", "_greenlet", "_handler", "_msgid", "_peer",
+        "_error_body", "_events", "_greenlet", "_handler", "_msgid", "_peer",
         "ended", "id", "name", "phase", "touched", "waits_for",
     )  # fmt: skip
 
     def __init__(
-        self, events: Events, event_id: int, name: str, phase: str, handler: Handler, peer: Peer, msgid: int
+        self,
+        events: Events,
+        event_id: int,
+        name: str,
+        phase: str,
+        handler: Handler,
+        peer: Peer,
+        msgid: int,
+        error_body: ErrorBody,
     ) -> None:
         self._events = events
+        self._error_body = error_body
         self.id = event_id
         self.name = name
         self.phase = phase
@@ -154,7 +167,7 @@ class Event:
             headers: dict[str, Any] = {"content-type": "application/json"}
             if self.phase == "response":
                 headers["content-encoding"] = []  # of the answer that is replaced
-            data = {"Method": "kong.response.exit", "Args": [500, dumps_text(FAILURE), headers]}
+            data = {"Method": "kong.response.exit", "Args": [500, self._error_body(FAILURE), headers]}
         self._peer.reply(self._msgid, {"EventId": self.id, "Data": data})
 
 
@@ -172,10 +185,19 @@ class Events:
     def __len__(self) -> int:
         return len(self._running)
 
-    def start(self, name: str, phase: str, handler: Handler, peer: Peer, msgid: int) -> None:
+    def start(
+        self,
+        name: str,
+        phase: str,
+        handler: Handler,
+        peer: Peer,
+        msgid: int,
+        error_body: ErrorBody = openai_error,
+    ) -> None:
         """Begin a phase; what Kong gets is the handler's first PDK call, or "ret"."""
         self._last_id += 1
-        event = self._running[self._last_id] = Event(self, self._last_id, name, phase, handler, peer, msgid)
+        event = Event(self, self._last_id, name, phase, handler, peer, msgid, error_body)
+        self._running[event.id] = event
         event.start()
 
     def step(self, peer: Peer, msgid: int, data: Any, *, failed: bool) -> None:

@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import log as logs
+from ..core.errors import ApiError
 from ..core.json import Json, JSONDecodeError, loads
+from .events import openai_error
 
 log = logs.get_logger("server")
 
@@ -71,6 +73,15 @@ class Running:
             raise ServerError(f"plugin {self.plugin.name} has no phase {phase!r}")
         self.used = time.monotonic()
         return getattr(self.shared.object, phase)  # type: ignore[no-any-return]
+
+    def error_body(self, error: ApiError) -> str:
+        """The error as JSON text, in the form this instance's clients know where it tells (`error_body`)."""
+        try:
+            told = getattr(self.shared.object, "error_body", openai_error)
+            return str(told(error))
+        except Exception:
+            log.exception("error_not_formatted", plugin=self.plugin.name)
+            return openai_error(error)
 
 
 class Instances:

@@ -13,12 +13,14 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import gevent
 import gevent.event
 import msgpack
 
+from ..core.errors import ApiError
 from ..log import get_logger
 from .events import EXIT_PHASES, Events
 from .instances import Instances, Plugin, ServerError
@@ -35,10 +37,7 @@ _BACKLOG = 4096
 _READ, _WRITE = 1, 2
 _WOULD_BLOCK = (BlockingIOError, InterruptedError)
 
-_SHUTTING_DOWN = (
-    '{"error":{"message":"The AI proxy is shutting down; try again.","type":"server_error",'
-    '"param":null,"code":"shutting_down"}}'
-)
+_SHUTTING_DOWN = ApiError(503, "The AI proxy is shutting down; try again.", code="shutting_down")
 
 
 class _Message:
@@ -268,8 +267,10 @@ class RpcServer:
         running = self.instances.get(event.get("InstanceId"))
         handler = running.handler(phase if isinstance(phase, str) else "")
         if self._stopping and phase in EXIT_PHASES and phase != "response":
-            handler = _refuse
-        self.events.start(running.plugin.name, str(phase), handler, connection, msgid)
+            handler = partial(_refuse, running.error_body(_SHUTTING_DOWN))
+        self.events.start(
+            running.plugin.name, str(phase), handler, connection, msgid, running.error_body
+        )
 
     def _answer(self, connection: Connection, msgid: int, method: str, argument: Any) -> None:
         try:
@@ -310,6 +311,6 @@ class RpcServer:
         }
 
 
-def _refuse(kong: Any) -> None:
+def _refuse(body: str, kong: Any) -> None:
     headers = {"content-type": "application/json", "retry-after": "1"}
-    kong.response.exit(503, _SHUTTING_DOWN, headers)
+    kong.response.exit(503, body, headers)

@@ -473,3 +473,20 @@ def test_a_vault_that_fails_does_not_stop_the_request(kong):
     step = kong.client.call("plugin.StepError", failure)
     assert step["Data"]["Method"] == "kong.ctx.shared.get", "it goes on"
     assert target.auth.header_value == "old-value"
+
+
+@pytest.mark.parametrize(
+    ("provider", "llm_format", "place"),
+    [("openai", "openai", "code"), ("anthropic", "anthropic", "type"), ("gemini", "gemini", "status")],
+)
+def test_a_failing_phase_answers_in_the_clients_format(kong, monkeypatch, provider, llm_format, place):
+    model = {"provider": provider, "name": "m"}
+    instance = kong.start(**{**CHAT, "model": model, "llm_format": llm_format})
+    monkeypatch.setattr(kong.tickets, "file", None)
+    step = kong.client.call("plugin.HandleEvent", {"InstanceId": instance, "EventName": "access"})
+    while step["Data"] != "ret" and step["Data"]["Method"] != "kong.response.exit":
+        step = kong.client.call("plugin.Step", {"EventId": step["EventId"], "Data": ANNOUNCED})
+    status, body, headers = step["Data"]["Args"]
+    assert (status, headers) == (500, {"content-type": "application/json"})
+    assert json.loads(body)["error"][place]
+    assert "Its log has the details" in json.loads(body)["error"]["message"]
