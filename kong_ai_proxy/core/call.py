@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from ..config.models import Options, Target
 from .http import ClientRequest, Headers
 from .native import NativeCall
+from .rest import RestCall
 from .usage import Usage
 
 
@@ -35,6 +36,8 @@ class Call:
     """The client spoke OpenAI's deprecated `functions`: its answer must say `function_call`."""
     native: NativeCall | None = None
     """What the path asked for, where the client speaks a provider's native format."""
+    rest: RestCall | None = None
+    """Which of OpenAI's REST APIs is asked, where the request passes through to it."""
     created: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds, for answers that carry no time of their own."""
     max_frame: int = 16 * 1024 * 1024

@@ -96,6 +96,28 @@ class Attempt:
         """The target's credential was refused or could not be had: it may have been rotated."""
         self._exchange.instance.rotation.doubt(self.call.target)
 
+    def out(self, result: Exception | int) -> bool:
+        """Another target was asked for the same answer, and still is. True if this attempt came to nothing, by
+        its failure or an answer's status, and is settled."""
+        criteria = self._exchange.instance.failover_criteria
+        if isinstance(result, int):
+            self.status = result
+            if _criterion(result) not in criteria:
+                return False
+        self.timing.latency = self._elapsed_ms()
+        kind = getattr(result, "kind", "error")
+        self._settle(ok=not (isinstance(result, int) or kind in criteria))
+        return True
+
+    def cancelled(self) -> None:
+        """Another target was faster, or nobody waits any longer: what it cost is noted, nobody is to blame."""
+        if self.settled:
+            return
+        self.timing.latency = self._elapsed_ms()
+        self._count(partial=True)
+        self._cost_tokens = self.call.usage.source is not UsageSource.NONE and self.call.usage.total > 0
+        self._settle(ok=True, partial=True)
+
     def first_output(self) -> None:
         """The first byte of the answer's body goes to the client now."""
         if self.timing.first_token is None:
@@ -203,7 +225,7 @@ class Attempt:
         if call.native is not None and not call.native.api.metered:
             return
         if call.usage.source is UsageSource.NONE:
-            if not self._sent or self.translation.refused is not None:
+            if not self._sent or self.translation.refused is not None or not self.translation.metered:
                 return
             estimate(self._exchange.plan.body, self.translation.received, call, partial=partial)
         elif partial and call.finish_reasons:

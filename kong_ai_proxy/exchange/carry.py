@@ -31,6 +31,9 @@ _HEADER_MAX: Final = 1024
 class Carrier:
     """A `Translation` (see there) for routes whose body is JSON both ways."""
 
+    metered = True
+    """Usage is estimated where the provider reports none."""
+
     def __init__(
         self,
         call: Call,

@@ -34,6 +34,8 @@ from .carry import JSON_TYPE, Carrier
 from .instance import Instance, Timeouts
 from .native_carry import NativeCarrier
 from .plan import Plan, make_plan
+from .rest_carry import rest_carrier
+from .rest_plan import RestPlan, plan_rest
 from .tickets import Ticket
 
 __all__ = ["Attempt", "Exchange", "FailureKind", "Timeouts", "error_response"]
@@ -65,7 +67,7 @@ class Exchange:
         if ticket.captures and not request.captures:
             request.captures = ticket.captures
         _client(ticket.instance)
-        plan = make_plan(ticket.instance, request)
+        plan = plan_rest(ticket.instance, request) or make_plan(ticket.instance, request)
         restrict(plan, ticket)
         return cls(plan, ticket)
 
@@ -78,8 +80,9 @@ class Exchange:
             index = self.instance.balancer.pick(self.plan.candidates, [], self._asked)
             if index is None:
                 raise ApiError(500, "no target is available", code="no_target_available")
-        if index is None:
-            return None
+        return None if index is None else self._begin(index)
+
+    def _begin(self, index: int) -> Attempt:
         attempt = self._attempt(index)
         self.attempts.append(attempt)
         self._tried.append(index)
@@ -96,6 +99,23 @@ class Exchange:
         left = [index for index in self.plan.candidates if index not in self._answered]
         self._next = self.instance.balancer.pick(left, self._tried, self._asked) if left else None
         return self._next is not None
+
+    def hedge(self) -> Attempt | None:
+        """A second target's attempt, while the first one's goes on; None if there is none, or enough requests
+        were asked twice."""
+        hedging = self.instance.hedging
+        left = [index for index in self.plan.candidates if index not in self._tried]
+        if hedging is None or not left or len(self.attempts) > self.instance.retries:
+            return None
+        index = self.instance.balancer.pick(left, self._tried, self._asked)
+        if index is None or not hedging.spend():
+            return None
+        return self._begin(index)
+
+    def won(self, attempt: Attempt) -> None:
+        """This attempt goes on, of several: it is the last one from now on."""
+        self.attempts.remove(attempt)
+        self.attempts.append(attempt)
 
     def refuse(self, error: ApiError) -> ClientResponse:
         """The error as the client's format has it. Ends the exchange: nothing else is tried."""
@@ -153,6 +173,11 @@ class Exchange:
             max_frame=instance.extensions.max_frame_size,
         )
         try:
+            if isinstance(plan, RestPlan):
+                carrier = rest_carrier(
+                    call, plan, model_header=instance.model_name_header, on_start=self._let_go
+                )
+                return Attempt(self, index, call, carrier, self._clock)
             kind = Carrier if plan.native is None or plan.native.api.translated else NativeCarrier
             carrier = kind(
                 call,

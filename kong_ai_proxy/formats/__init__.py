@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _CLIENT_FORMATS = {
     "openai": ".openai.client",
+    "responses": ".responses.client",
     "anthropic": ".anthropic.client",
     "bedrock": ".bedrock.client",
     "cohere": ".cohere.client",

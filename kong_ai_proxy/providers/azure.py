@@ -31,6 +31,7 @@ from .compatible import (
     upstream_url,
     with_path,
 )
+from .openai import ASSISTANTS_BETA
 
 _HOST_LABEL: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})")
 _UNVERSIONED: Final = "/openai/v1/"
@@ -39,15 +40,32 @@ _V1_VERSIONS: Final = frozenset({"preview", "v1", "latest"})
 https://learn.microsoft.com/azure/ai-services/openai/api-version-lifecycle."""
 
 
+_REST: Final[Mapping[str, str]] = {
+    "responses": "/openai/v1/responses",
+    "assistants": "/openai/assistants",
+    "files": "/openai/files",
+    "batches": "/openai/batches",
+    "audio.speech": "/audio/speech",
+    "audio.transcriptions": "/audio/transcriptions",
+    "audio.translations": "/audio/translations",
+    "image.generations": "/images/generations",
+    "image.edits": "/images/edits",
+    "video.generations": "/openai/v1/videos",
+}
+"""What passes through. Audio and images belong to a deployment, the rest to the instance: the reference, and
+https://learn.microsoft.com/azure/ai-foundry/openai/concepts/video-generation."""
+
+
 class Azure(CompatibleProvider):
     name = "azure"
-    operations = frozenset({"chat", "completions", "embeddings"})
+    operations = frozenset({"chat", "completions", "embeddings", *_REST})
     cloud = "azure"
     forward_headers = frozenset({"openai-beta", "x-ms-client-request-id", "anthropic-beta"})
     paths: ClassVar[Mapping[str, str]] = {
         "chat": "/chat/completions",
         "completions": "/completions",
         "embeddings": "/embeddings",
+        **_REST,
     }
     dialect = replace(OPENAI, name="azure")
     passes_through = True
@@ -59,12 +77,18 @@ class Azure(CompatibleProvider):
         return ANTHROPIC.observer(call) if _is_claude(call) else super().observer(call)
 
     def headers(self, call: Call) -> Headers:
+        if call.operation == "assistants" and "openai-beta" not in call.request.headers:
+            return {"openai-beta": ASSISTANTS_BETA}
         return ANTHROPIC.headers(call) if _is_claude(call) else {}
+
+    def body_model(self, call: Call) -> str:
+        """Azure's own name of a model is its deployment's."""
+        return call.options.azure_deployment_id or call.model
 
     def url(self, call: Call) -> Url:
         options = call.options
         if options.upstream_url:
-            url = upstream_url(options.upstream_url)
+            url = self.collected(upstream_url(options.upstream_url), call)
             if _is_claude(call):
                 return url
         else:
@@ -73,6 +97,7 @@ class Azure(CompatibleProvider):
                 # As in Kong, `upstream_path` is what follows the deployment.
                 path = f"/openai/deployments/{self._deployment(call)}/{path.lstrip('/')}"
             url = with_path(Url.parse(f"https://{self._instance(call)}.openai.azure.com"), path)
+            url = self.collected(url, call)
         return self._versioned(url, call)
 
     def _instance(self, call: Call) -> str:

@@ -43,6 +43,10 @@ class Provider:
         naming the configuration field that is missing."""
         raise NotImplementedError
 
+    def body_model(self, call: Call) -> str:
+        """The model's name in the body of a request that passes through. "" if there is none."""
+        return call.model
+
     def headers(self, call: Call) -> Headers:
         """Headers of the provider's own (versions, betas), besides content-type, accept and credentials."""
         return {}

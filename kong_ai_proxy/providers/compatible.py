@@ -42,10 +42,24 @@ class CompatibleProvider(Provider):
     def url(self, call: Call) -> Url:
         options = call.options
         if options.upstream_url:
-            return upstream_url(options.upstream_url)
+            return self.collected(upstream_url(options.upstream_url), call)
         url = Url.parse(self.base(call))
         url.path = options.upstream_path or self.paths[call.operation]
-        return with_path(url, url.path)
+        return self.collected(with_path(url, url.path), call)
+
+    def collected(self, url: Url, call: Call) -> Url:
+        """A collection's address (".../files"), and behind it what a REST request is for ("/file-1/content").
+
+        Where the address is a server's alone, with the collection's path.
+        """
+        rest = call.rest
+        if rest is None or not rest.resource:
+            return url
+        path = url.path.rstrip("/") or self.paths[call.operation]
+        head, _, last = path.rpartition("/")
+        if last != rest.resource and last == self.paths[call.operation].rpartition("/")[2]:
+            path = f"{head}/{rest.resource}"
+        return Url(url.scheme, url.host, url.port, path + rest.rest, url.query)
 
     def base(self, call: Call) -> str:
         """Scheme and host. Raises ApiError where configuration that names them is missing."""

@@ -14,9 +14,13 @@ from .compatible import CompatibleProvider
 
 class XAI(CompatibleProvider):
     name = "xai"
-    operations = frozenset({"chat"})
+    operations = frozenset({"chat", "responses", "image.generations"})
     base_url = "https://api.x.ai"
-    paths: ClassVar[Mapping[str, str]] = {"chat": "/v1/chat/completions"}
+    paths: ClassVar[Mapping[str, str]] = {
+        "chat": "/v1/chat/completions",
+        "responses": "/v1/responses",
+        "image.generations": "/v1/images/generations",
+    }
     dialect = Dialect(
         "xai",
         known=frozenset({"reasoning_content"}),

@@ -1,0 +1,171 @@
+"""What answers of OpenAI's REST APIs tell of usage, models and their own end. The bytes pass through.
+
+Sources: https://platform.openai.com/docs/api-reference/responses-streaming, .../assistants-streaming/events,
+.../audio/transcript-text-done-event, .../audio/speech-audio-done-event, .../images-streaming, .../batch; and
+the recordings openai/{responses,assistants,audio,image}*-stream.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ...core.call import Call
+from ...core.errors import ApiError
+from ...core.json import Json, dumps, loads_lenient
+from ...core.rest import RestApi
+from ...core.usage import Usage, UsageSource
+from ...wire.ndjson import LineTooLarge, NDJSONDecoder
+from ..passing import Reader
+from ..pivot import integer, obj, text, utf8_size
+from .client import CLIENT
+from .dialect import OPENAI
+from .usage import note_usage
+
+_TERMINAL: Final = frozenset(
+    {"response.completed", "response.incomplete", "response.failed", "response.cancelled", "error"}
+)
+_TOKENS: Final = frozenset({"input_tokens", "output_tokens", "prompt_tokens", "completion_tokens"})
+_INCOMPLETE: Final = {"max_output_tokens": "length", "content_filter": "content_filter"}
+_BATCH_ENDS: Final = (b'"custom_id"', b'"response"')
+
+
+class RestReader(Reader):
+    """Reads an answer, or its events."""
+
+    def __init__(self, call: Call, api: RestApi) -> None:
+        super().__init__(call)
+        self._api = api
+        self._ended = call.operation != "responses"
+        self.sequence = -1
+        """Of the last event that had a number."""
+
+    def whole(self, body: Any) -> None:
+        if isinstance(body, dict):
+            self._note(body)
+
+    def event(self, body: Any) -> None:
+        if not isinstance(body, dict):
+            return
+        kind = text(body.get("type"))
+        number = integer(body.get("sequence_number"))
+        if number is not None:
+            self.sequence = number
+        delta = body.get("delta")
+        if isinstance(delta, str):
+            self.call.output_bytes += utf8_size(delta)
+        response = body.get("response")
+        if isinstance(response, dict):
+            self._note(response)
+        elif body.get("object") != "thread.run.step":
+            # A run's steps report what is part of the run's own usage.
+            self._note(body)
+        if kind in _TERMINAL:
+            self._ended = True
+
+    @property
+    def complete(self) -> bool:
+        return self._ended
+
+    def _note(self, body: Json) -> None:
+        call = self.call
+        call.response_id = text(body.get("id")) or call.response_id
+        call.response_model = text(body.get("model")) or call.response_model
+        if self._api.metered:
+            usage = body.get("usage")
+            if isinstance(usage, dict) and _TOKENS & usage.keys():
+                note_usage(usage, call, OPENAI)
+            tier = body.get("service_tier")
+            if isinstance(tier, str) and tier not in ("auto", ""):
+                call.usage.service_tier = tier
+        reason = _reason(body)
+        if reason:
+            call.finish_reasons = [reason]
+
+
+def _reason(body: Json) -> str:
+    status = body.get("status")
+    if status == "completed":
+        return "stop"
+    if status == "incomplete":
+        return _INCOMPLETE.get(text(obj(body.get("incomplete_details")).get("reason")), "stop")
+    return ""
+
+
+class ErrorEvents:
+    """Says in a stream of one of these APIs that it broke."""
+
+    def __init__(self, reader: RestReader, content_type: str) -> None:
+        self.content_type = content_type
+        self._reader = reader
+
+    def encode(self, chunk: Json) -> bytes:
+        return b""
+
+    def finish(self) -> bytes:
+        return b""
+
+    def error(self, error: ApiError) -> bytes:
+        """https://platform.openai.com/docs/api-reference/responses-streaming/error; elsewhere the error
+        object as an event's data, which OpenAI's SDKs raise."""
+        if self._reader.call.operation != "responses":
+            return b"data: %b\n\n" % dumps(CLIENT.error(error))
+        event = {
+            "type": "error",
+            "code": error.code,
+            "message": error.message,
+            "param": error.param,
+            "sequence_number": self._reader.sequence + 1,
+        }
+        return b"event: error\ndata: %b\n\n" % dumps(event)
+
+
+class BatchOutput:
+    """Sums up what a batch's requests used, from its output file as it passes.
+
+    Each line is `{"custom_id", "response": {"body": {…, "usage"}}}`:
+    https://platform.openai.com/docs/api-reference/batch/request-output. A file whose first line is none of
+    that kind is not read on.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._lines: NDJSONDecoder | None = NDJSONDecoder(call.max_frame)
+
+    def feed(self, data: bytes) -> None:
+        if self._lines is not None:
+            try:
+                self._take(self._lines.feed(data))
+            except LineTooLarge as error:
+                self._take(error.lines)
+                self._lines = None
+
+    def finish(self) -> None:
+        if self._lines is not None:
+            self._take(self._lines.finish())
+            self._lines = None
+
+    def _take(self, lines: list[bytes]) -> None:
+        for line in lines:
+            if not all(mark in line for mark in _BATCH_ENDS):
+                self._lines = None
+                return
+            try:
+                result = loads_lenient(line)
+            except ValueError:
+                continue
+            body = obj(obj(obj(result).get("response")).get("body"))
+            usage = body.get("usage")
+            if isinstance(usage, dict) and _TOKENS & usage.keys():
+                self._call.response_model = text(body.get("model")) or self._call.response_model
+                _add(self._call.usage, Usage.from_openai(usage))
+
+
+def _add(total: Usage, more: Usage) -> None:
+    total.total_tokens = total.total + more.total
+    total.prompt_tokens += more.prompt_tokens
+    total.completion_tokens += more.completion_tokens
+    for name in ("cached_tokens", "reasoning_tokens"):
+        value = getattr(more, name)
+        if value is not None:
+            setattr(total, name, (getattr(total, name) or 0) + value)
+    total.source = UsageSource.REPORTED

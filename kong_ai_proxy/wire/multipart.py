@@ -1,0 +1,240 @@
+"""Multipart forms without I/O: read piece by piece, and one field of them edited on the way.
+
+Source: https://www.rfc-editor.org/rfc/rfc7578 and https://www.rfc-editor.org/rfc/rfc2046#section-5.1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from enum import Enum
+from typing import Final, NamedTuple
+
+HEAD_MAX: Final = 16 * 1024
+"""Bytes of one part's headers."""
+FIELD_MAX: Final = 4 * 1024
+"""Bytes of a field that is read."""
+
+_BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,199}[0-9A-Za-z'()+_,./:=?-]")
+"""RFC 2046 allows 70 characters; some clients take more."""
+_PARAMETER: Final = re.compile(r""";\s*([^\s;="]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)""")
+
+
+class BadForm(ValueError):
+    """What came is no multipart form, or one that could be read in two ways."""
+
+
+class Kind(Enum):
+    """What a token is."""
+
+    BEFORE = "before"
+    """What precedes the first part."""
+    HEAD = "head"
+    """A part's delimiter and headers."""
+    DATA = "data"
+    CLOSE = "close"
+    """The closing delimiter and what follows it."""
+
+
+class Token(NamedTuple):
+    """A stretch of the form. All tokens' `raw` in a row are the form."""
+
+    kind: Kind
+    raw: bytes
+    name: str = ""
+    """Of a HEAD: the field's name."""
+    file: bool = False
+    """Of a HEAD: the part is a file."""
+
+
+def boundary_of(content_type: str) -> bytes:
+    """The boundary that a `multipart/form-data` content type names. Raises BadForm."""
+    kind, _, rest = content_type.partition(";")
+    if kind.strip().lower() != "multipart/form-data":
+        raise BadForm("the content type is not multipart/form-data")
+    found = _parameters(f";{rest}").get("boundary")
+    if not found or not _BOUNDARY.fullmatch(found):
+        raise BadForm("the content type names no valid boundary")
+    return found.encode()
+
+
+class MultipartReader:
+    """Bytes in, tokens out; the same form however it is split."""
+
+    def __init__(self, boundary: bytes) -> None:
+        self._delimiter = b"\r\n--" + boundary
+        # The first delimiter needs no line end before it.
+        self._held = b"\r\n"
+        self._surplus = 2
+        self._in_part = False
+        self._closed = False
+
+    def feed(self, data: bytes) -> list[Token]:
+        """What `data` completes. Raises BadForm."""
+        if self._closed:
+            return [Token(Kind.CLOSE, data)] if data else []
+        tokens: list[Token] = []
+        buffer = self._held + data
+        at = 0
+        while not self._closed:
+            found = buffer.find(self._delimiter, at)
+            if found < 0:
+                keep = max(at, len(buffer) - len(self._delimiter) + 1)
+                self._content(buffer[at:keep], tokens)
+                at = keep
+                break
+            self._content(buffer[at:found], tokens)
+            at = found
+            end = self._delimited(buffer, found, tokens)
+            if end < 0:
+                break
+            at = end
+        self._held = buffer[at:]
+        return tokens
+
+    def finish(self) -> None:
+        """The form has ended. Raises BadForm where it is cut off."""
+        if not self._closed:
+            raise BadForm("the form is cut off")
+
+    def _delimited(self, buffer: bytes, found: int, tokens: list[Token]) -> int:
+        """Where what begins at a delimiter ends; -1 while that cannot be told."""
+        after = found + len(self._delimiter)
+        next_two = buffer[after : after + 2]
+        if len(next_two) < 2:
+            return -1
+        if next_two == b"--":
+            tokens.append(self._token(Kind.CLOSE, buffer[found:]))
+            self._closed = True
+            return len(buffer)
+        line_end = buffer.find(b"\r\n", after)
+        if line_end < 0 or buffer[after:line_end].strip(b" \t"):
+            if line_end < 0 and len(buffer) - after <= HEAD_MAX and not buffer[after:].strip(b" \t\r"):
+                return -1
+            # A longer line that begins like the delimiter.
+            self._content(buffer[found:after], tokens)
+            return after
+        end = buffer.find(b"\r\n\r\n", line_end)
+        if end < 0:
+            if len(buffer) - after > HEAD_MAX:
+                raise BadForm("the headers of a part are too long")
+            return -1
+        name, file = _disposition(buffer[line_end:end])
+        raw = self._token(Kind.HEAD, buffer[found : end + 4]).raw
+        tokens.append(Token(Kind.HEAD, raw, name, file))
+        self._in_part = True
+        return end + 4
+
+    def _content(self, raw: bytes, tokens: list[Token]) -> None:
+        token = self._token(Kind.DATA if self._in_part else Kind.BEFORE, raw)
+        if token.raw:
+            tokens.append(token)
+
+    def _token(self, kind: Kind, raw: bytes) -> Token:
+        if self._surplus and raw:
+            cut = min(self._surplus, len(raw))
+            self._surplus -= cut
+            raw = raw[cut:]
+        return Token(kind, raw)
+
+
+class FieldEditor:
+    """Lets a form through and edits one text field of it: pieces in, pieces out."""
+
+    def __init__(self, boundary: bytes, field: str, decide: Callable[[str | None], str | None]) -> None:
+        """`decide` is told the field's value, None where the form lacks it, and gives the one it is to have,
+        None for none. What it raises comes out of `feed`."""
+        self._reader = MultipartReader(boundary)
+        self._boundary = boundary
+        self._field = field
+        self._decide = decide
+        self._value: list[bytes] | None = None
+        self._seen = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Raises BadForm."""
+        return b"".join(self._edited(token) for token in self._reader.feed(data))
+
+    def finish(self) -> None:
+        """Raises BadForm where the form is cut off."""
+        self._reader.finish()
+
+    def _edited(self, token: Token) -> bytes:
+        if token.kind is Kind.DATA and self._value is not None:
+            self._value.append(token.raw)
+            if sum(map(len, self._value)) > FIELD_MAX:
+                raise BadForm(f"field {self._field} is too long")
+            return b""
+        out = b""
+        if self._value is not None:
+            out = (self._decide(_text(b"".join(self._value))) or "").encode()
+            self._value = None
+        if token.kind is Kind.HEAD and token.name == self._field:
+            if self._seen:
+                raise BadForm(f"field {self._field} is there twice")
+            if token.file:
+                raise BadForm(f"field {self._field} is a file")
+            self._seen = True
+            self._value = []
+        elif token.kind is Kind.CLOSE and not self._seen:
+            self._seen = True
+            added = self._decide(None)
+            if added is not None:
+                out += b'\r\n--%b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b' % (
+                    self._boundary, self._field.encode(), added.encode()
+                )  # fmt: skip
+        return out + token.raw
+
+
+def text_fields(data: bytes, boundary: bytes, wanted: frozenset[str]) -> dict[str, str]:
+    """Those text fields that are whole within a form's beginning. Raises BadForm; also for one that is there
+    twice."""
+    fields: dict[str, str] = {}
+    name = ""
+    value: list[bytes] | None = None
+    for token in MultipartReader(boundary).feed(data):
+        if token.kind is Kind.DATA:
+            if value is not None:
+                value.append(token.raw)
+            continue
+        if value is not None and sum(map(len, value)) <= FIELD_MAX:
+            if name in fields:
+                raise BadForm(f"field {name} is there twice")
+            fields[name] = _text(b"".join(value))
+        name = token.name
+        value = [] if token.kind is Kind.HEAD and not token.file and name in wanted else None
+    return fields
+
+
+def _disposition(head: bytes) -> tuple[str, bool]:
+    """A part's field name, and whether it is a file."""
+    for line in head.split(b"\r\n"):
+        header, _, value = line.partition(b":")
+        if header.strip().lower() != b"content-disposition":
+            continue
+        parameters = _parameters(value.decode("utf-8", "replace"))
+        name = parameters.get("name")
+        if name is None:
+            break
+        return name, "filename" in parameters or "filename*" in parameters
+    raise BadForm("a part has no name")
+
+
+def _parameters(text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in _PARAMETER.findall(text):
+        name = name.lower()
+        if name in found:
+            raise BadForm(f"parameter {name} is there twice")
+        value = value.strip()
+        if value.startswith('"'):
+            value = re.sub(r"\\(.)", r"\1", value[1:-1]) if name != "filename" else value[1:-1]
+        found[name] = value
+    return found
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise BadForm("a field is not UTF-8") from None
