@@ -16,8 +16,10 @@ class Upload(Protocol):
 
     length: int | None
     """Bytes, where the client said so."""
-    started: bool
-    """Something was read: the request cannot be sent a second time."""
+    @property
+    def started(self) -> bool:
+        """Something was read: the request cannot be sent a second time."""
+        ...
 
     def __iter__(self) -> Iterator[bytes]: ...
 

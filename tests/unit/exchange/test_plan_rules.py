@@ -280,13 +280,6 @@ def test_extra_body_must_be_an_object() -> None:
 # What this version has not.
 
 
-@pytest.mark.parametrize("route_type", ["realtime/v1/realtime"])
-def test_route_types_to_come(route_type: str) -> None:
-    error = refused(proxy(route_type=route_type), client_request(CHAT))
-    assert (error.status, error.code) == (501, "unsupported_route_type")
-    assert route_type in error.message
-
-
 @pytest.mark.parametrize("llm_format", ["gemini", "bedrock", "cohere", "huggingface"])
 def test_client_formats_to_come(llm_format: str) -> None:
     instance = proxy(llm_format, "m", llm_format=llm_format)
