@@ -26,6 +26,8 @@ _WHOLE_MAX: Final = 16 * 1024 * 1024
 class Stream(ABC):
     """A `StreamTranslation` (see there)."""
 
+    binary = False
+
     def __init__(self, encoder: StreamEncoder, call: Call) -> None:
         self.content_type = encoder.content_type
         self.headers: Headers = {}

@@ -16,6 +16,8 @@ class StreamTranslation(Protocol):
     headers: Headers
     """Further headers for the client (request ids, rate limits, `x-kong-llm-model`), allow-listed as those
     of a whole answer."""
+    binary: bool
+    """It has no form in which the client could be told of an error."""
     failed: ApiError | None
     """Set once the stream broke (error event, truncation); the bytes that say so were already given out."""
 

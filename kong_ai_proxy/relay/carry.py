@@ -20,7 +20,7 @@ from ..exchange.exchange import Attempt, Exchange, FailureKind
 from ..exchange.tickets import TICKET_HEADER, Ticket, TicketStore
 from ..exchange.translation import StreamTranslation
 from ..log import get_logger
-from .downstream import BodyTooLarge, Downstream, Limits
+from .downstream import BodyTooLarge, ClientGone, Downstream, Limits
 from .upstream import Answer, UpstreamClient, UpstreamFailure
 
 USAGE_HEADER: Final = "x-kong-ai-usage"
@@ -31,6 +31,9 @@ _SSE: Final = "text/event-stream"
 _LAST_EVENTS: Final = (b"data: [DONE]", b"event: message_stop")
 _LAST_EVENT_MAX: Final = 128
 """Bytes; longer than any of them with what stands in it."""
+_RESPONSES_EVENT: Final = b"event: response."
+_LAST_RESPONSES_EVENTS: Final = (b"completed\n", b"incomplete\n", b"failed\n")
+"""The Responses API's last event holds the whole answer, so it may be of any length."""
 _LINGER: Final = 0.1
 """Seconds to wait for the end of an answer whose last event has come."""
 
@@ -208,6 +211,9 @@ class Journey:
             head = self._stream_head(attempt, stream)
         self._end(partial=stream.failed is not None)
         rest += self._comment(stream)
+        if stream.binary and stream.failed is not None:
+            # No event can say that it broke: the connection ends before the body does.
+            raise ClientGone
         if down.chunked:
             rest = b"%x\r\n%b\r\n0\r\n\r\n" % (len(rest), rest) if rest else b"0\r\n\r\n"
         down.send(head + rest)
@@ -363,5 +369,9 @@ def _last_event(out: bytes) -> int:
     for event in _LAST_EVENTS:
         at = out.rfind(event, from_)
         if at == 0 or (at > 0 and out[at - 1] == 0x0A):
+            return at
+    at = out.rfind(_RESPONSES_EVENT)
+    if at >= 0 and out.startswith(_LAST_RESPONSES_EVENTS, at + len(_RESPONSES_EVENT)):
+        if at == 0 or out[at - 1] == 0x0A:
             return at
     return -1
