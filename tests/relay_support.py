@@ -160,6 +160,8 @@ def every(handle: Callable[[Peer, bytes, bytes], None]) -> Script:
 class PassStream:
     """Bytes as they come; complete when the last event is `data: [DONE]`."""
 
+    binary = False
+
     def __init__(self, content_type: str) -> None:
         self.content_type = content_type
         self.headers: Headers = {"x-request-id": "r1"}
