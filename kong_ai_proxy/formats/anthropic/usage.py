@@ -14,6 +14,15 @@ from ...core.json import Json
 from ...core.usage import Usage, UsageSource
 
 _TTLS = {"ephemeral_5m_input_tokens": "5m", "ephemeral_1h_input_tokens": "1h"}
+_TIERS_SERVED = {
+    "standard": "standard",
+    "priority": "priority",
+    "batch": "batch",
+    # OpenAI's and Bedrock's word for it.
+    "default": "standard",
+}
+"""Any provider's tier → what Anthropic's `usage.service_tier` can say; others are left out:
+https://platform.claude.com/docs/en/api/service-tiers."""
 
 
 def read_usage(usage: object) -> Usage:
@@ -93,8 +102,8 @@ def write_usage(usage: Usage) -> Json:
         result["cache_creation"] = {name: usage.cache_write_by_ttl.get(ttl, 0) for name, ttl in _TTLS.items()}
     if usage.reasoning_tokens is not None:
         result["output_tokens_details"] = {"thinking_tokens": usage.reasoning_tokens}
-    if usage.service_tier is not None:
-        result["service_tier"] = usage.service_tier
+    if usage.service_tier in _TIERS_SERVED:
+        result["service_tier"] = _TIERS_SERVED[usage.service_tier]
     return result
 
 

@@ -7,13 +7,14 @@ from collections.abc import Callable
 
 from ..answers import Answer
 from ..server import Received
-from . import anthropic, bedrock, cohere, gemini, huggingface, ollama, openai
+from . import anthropic, bedrock, cohere, gemini, huggingface, invoke, ollama, openai
 
 _ROUTES: list[tuple[re.Pattern[str], Callable[[Received], Answer]]] = [
     (re.compile(r"/v1/messages$"), anthropic.respond),
     (gemini.PATH, gemini.respond),
     (bedrock.PATH, bedrock.respond),
-    (re.compile(r"/v2/(chat|embed)$"), cohere.respond),
+    (invoke.PATH, invoke.respond),
+    (re.compile(r"/v2/(chat|embed)$|/v1/generate$"), cohere.respond),
     (re.compile(r"/api/(chat|generate|embed)$"), ollama.respond),
     (huggingface.PATH, huggingface.respond),
 ]

@@ -1,4 +1,4 @@
-"""Cohere's chat (v2) and embeddings.
+"""Cohere's chat (v2), embeddings, and text generation (v1).
 
 Wire format: https://docs.cohere.com/v2/reference/chat, https://docs.cohere.com/v2/reference/chat-stream,
 https://docs.cohere.com/v2/reference/embed, and the recordings `cohere/native-chat-v2*`,
@@ -25,7 +25,7 @@ def error(status: int, message: str) -> Answer:
 
 
 def respond(received: Received) -> Answer:
-    """The answer to `/v2/chat` and `/v2/embed`."""
+    """The answer to `/v2/chat`, `/v2/embed` and `/v1/generate`."""
     if not received.headers.get("authorization", "").lower().startswith("bearer "):
         return error(401, "no api key supplied")
     body = received.json
@@ -37,6 +37,8 @@ def respond(received: Received) -> Answer:
         return error(400, "model is required")
     if received.path.endswith("/embed"):
         return knobs.apply(_embed(body))
+    if received.path.endswith("/generate"):
+        return knobs.apply(_generate(body, model))
     if not body.get("messages"):
         return error(400, "invalid request: messages cannot be empty")
     reply = think(read_chat(body, model))
@@ -135,6 +137,31 @@ def _events(reply: Reply) -> list[Step]:
     end = {"finish_reason": _FINISH[reply.finish], "usage": _usage(reply)}
     steps += [_event("message-end", delta=end), b"data: [DONE]\n\n"]
     return steps
+
+
+def _generate(body: Json, model: str) -> Answer:
+    """https://docs.cohere.com/v1/reference/generate; a stream is one JSON object a line."""
+    if not isinstance(body.get("prompt"), str):
+        return error(400, "invalid request: prompt is required")
+    said = str(body["prompt"])
+    reply = think(Ask(model=model, texts=[said], last_user=said, max_tokens=body.get("max_tokens")))
+    meta = {"api_version": {"version": "1"}, "billed_units": _usage(reply)["billed_units"]}
+    reason = _FINISH[reply.finish]
+    whole: Json = {
+        "id": "mock-id",
+        "generations": [{"id": "mock-g", "text": reply.text, "finish_reason": reason}],
+        "prompt": said,
+        "meta": meta,
+    }
+    if not body.get("stream"):
+        return Answer.json(whole)
+    events: list[Json] = [
+        {"event_type": "text-generation", "text": piece, "is_finished": False} for piece in reply.pieces
+    ]
+    events.append(
+        {"event_type": "stream-end", "is_finished": True, "finish_reason": reason, "response": whole}
+    )
+    return Answer.stream([dumps(event) + b"\n" for event in events], "application/stream+json")
 
 
 def _embed(body: Json) -> Answer:

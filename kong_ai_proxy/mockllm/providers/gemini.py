@@ -17,7 +17,8 @@ from ..server import Received
 from .openai import vector
 
 PATH = re.compile(
-    r"/models/(?P<model>[^:]+):(?P<verb>generateContent|streamGenerateContent|embedContent|batchEmbedContents)$"
+    r"/models/(?P<model>[^:]+):"
+    r"(?P<verb>generateContent|streamGenerateContent|embedContent|batchEmbedContents|predict)$"
 )
 _FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "tool_calls": "STOP"}
 _STATUS = {
@@ -47,6 +48,8 @@ def respond(received: Received) -> Answer:
         return knobs.apply(error(knobs.status, f"mock error {knobs.status}"))
     if verb == "embedContent":
         return knobs.apply(Answer.json({"embedding": {"values": _embedding(body)}}))
+    if verb == "predict":
+        return knobs.apply(_predict(body))
     if verb == "batchEmbedContents":
         values = [{"values": _embedding(request)} for request in body.get("requests") or []]
         return knobs.apply(Answer.json({"embeddings": values}))
@@ -64,6 +67,20 @@ def respond(received: Received) -> Answer:
         return knobs.apply(Answer.stream(steps, "text/event-stream"))
     array: list[Step] = [b"%b%b" % (b"[" if i == 0 else b",\r\n", dumps(c)) for i, c in enumerate(chunks)]
     return knobs.apply(Answer.stream([*array, b"]"], "application/json; charset=UTF-8"))
+
+
+def _predict(body: Json) -> Answer:
+    """Vertex's text embeddings:
+    https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/text-embeddings-api."""
+    size = int((body.get("parameters") or {}).get("outputDimensionality") or 8)
+    predictions = []
+    for instance in body.get("instances") or []:
+        said = str(instance.get("content") or "")
+        statistics = {"truncated": False, "token_count": len(said.split())}
+        predictions.append({"embeddings": {"statistics": statistics, "values": vector(said, size)}})
+    if not predictions:
+        return error(400, "Invalid instances")
+    return Answer.json({"predictions": predictions})
 
 
 def read_generate(body: Json, model: str) -> Ask:
@@ -89,7 +106,13 @@ def read_generate(body: Json, model: str) -> Ask:
         texts=[text for text in (_text(system), *(_text(content) for content in contents)) if text],
         last_user=_text(last) if last.get("role", "user") == "user" else "",
         tools=[
-            Tool(function["name"], function.get("parametersJsonSchema") or function.get("parameters") or {})
+            Tool(
+                function["name"],
+                function.get("parametersJsonSchema")
+                or function.get("parameters_json_schema")  # as Google's SDK has it
+                or function.get("parameters")
+                or {},
+            )
             for function in functions
         ],
         tool_choice=choice.get(str(calling.get("mode", "")).upper(), "auto"),

@@ -1,4 +1,4 @@
-"""Hugging Face's text generation (TGI): `inputs` in, `generated_text` out.
+"""Hugging Face's text generation (TGI): `inputs` in, `generated_text` out; and feature extraction.
 
 Wire format: https://huggingface.co/docs/text-generation-inference/reference/api_reference and the
 recordings `huggingface/native-inference*`. Events have no space after `data:` and there is no terminator.
@@ -12,8 +12,10 @@ from ...core.json import Json, dumps
 from ..answers import Answer, Step
 from ..brain import Ask, Knobs, Reply, split_words, think
 from ..server import Received
+from .openai import vector
 
 PATH = re.compile(r"(^|/)models/(?P<model>[^:]+)$|^/generate(_stream)?$")
+_FEATURES = "/pipeline/feature-extraction"
 _FINISH = {"stop": "eos_token", "length": "length", "tool_calls": "eos_token"}
 
 
@@ -31,6 +33,10 @@ def respond(received: Received) -> Answer:
     knobs = Knobs.of(model)
     if knobs.status != 200:
         return knobs.apply(error(knobs.status, f"mock error {knobs.status}"))
+    if received.path.endswith(_FEATURES):
+        # https://huggingface.co/docs/inference-providers/tasks/feature-extraction
+        texts = [body["inputs"]] if isinstance(body.get("inputs"), str) else list(body.get("inputs") or [])
+        return knobs.apply(Answer.json([vector(str(text), 8) for text in texts]))
     if not isinstance(body.get("inputs"), str):
         return error(422, "Input validation error: `inputs` must be a string")
     said = str(body["inputs"])
