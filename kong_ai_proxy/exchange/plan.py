@@ -121,7 +121,9 @@ def native_plan(instance: Instance, request: ClientRequest, native: NativeCall) 
         model = model or body_model(body, native)
     stream = native.stream or (native.api.metered and body.get("stream") is True)
     _check_streaming(instance, stream)
-    if native.api.model == "none" or (native.api.model == "body" and not body):
+    # A text generation server has one model, and its requests seldom name it.
+    optional = not body or instance.llm_format == "huggingface"
+    if native.api.model == "none" or (native.api.model == "body" and optional and not model):
         resolved = _resolve(instance.targets, targets, request)
         candidates = [index for index in targets if index in resolved]
     else:

@@ -138,6 +138,7 @@ def document(relay: str, mock: str, log_path: Path) -> Json:
 
 def _routes(mock: str, prefix: str) -> list[Json]:
     routes = [_route(prefix, name, config) for name, config in targets(mock).items()]
+    routes += [_route(prefix, name, config) for name, config in native_targets(mock).items()]
     keyed = _route(prefix, *_chat_openai(mock))
     keyed["name"] = keyed["name"].replace("openai", "keyed")
     keyed["paths"] = [f"{prefix}/keyed"]
@@ -231,6 +232,33 @@ def targets(mock: str) -> dict[str, Json]:
         "ollama-embeddings": target(mock, "ollama", None, "", "llm/v1/embeddings"),
         "completions": target(mock, "openai", None, "/v1/completions", "llm/v1/completions"),
     }
+
+
+NATIVE_FORMATS = ("anthropic", "gemini", "bedrock")
+"""Formats that clients may speak to any provider."""
+
+
+def native_targets(mock: str) -> dict[str, Json]:
+    """`/<format>-to-<provider>`: clients that speak a provider's own format."""
+    chats = {name: config for name, config in targets(mock).items() if config["route_type"] == "llm/v1/chat"}
+    # Addresses alone: the native path says the rest.
+    chats["gemini"] = target(mock, "gemini", None, "")
+    chats["vertex"] = target(
+        mock, "gemini", None, "", gemini={
+            "api_endpoint": "us-central1-aiplatform.googleapis.com",
+            "project_id": "configured",
+            "location_id": "us-central1",
+        },
+    )
+    del chats["gemini-stream"], chats["tgi"]
+    routes = {
+        f"{form}-to-{name}": {**config, "llm_format": form}
+        for form in NATIVE_FORMATS
+        for name, config in chats.items()
+    }
+    for provider in ("cohere", "huggingface"):
+        routes[f"{provider}-to-{provider}"] = {**target(mock, provider, None, ""), "llm_format": provider}
+    return routes
 
 
 COMPATIBLE = [

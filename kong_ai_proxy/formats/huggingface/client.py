@@ -1,5 +1,5 @@
-"""Hugging Face's APIs towards clients. Only Hugging Face serves them: requests pass through, errors are worded
-its way.
+"""Hugging Face's APIs towards clients. Only Hugging Face serves them: requests pass through, errors are
+worded as its own.
 
 Source: https://huggingface.co/docs/text-generation-inference/reference/api_reference.
 """

@@ -1,0 +1,445 @@
+"""The providers' own SDKs as clients of the gateway: against their provider, and against others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import httpx
+import pytest
+from anthropic import Anthropic, RateLimitError
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from gateway_support import COMPATIBLE, NATIVE, Gateway
+from http_support import MARK
+from wire_frames import frame
+
+from kong_ai_proxy.mockllm import Answer, MockLLM
+
+genai = pytest.importorskip("google.genai")
+types = genai.types
+
+PROVIDERS = [*NATIVE, *COMPATIBLE]
+"""All sixteen."""
+SCHEMA: Any = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}},
+    "required": ["city"],
+}
+ASKED = "Hello Paris"
+SAID = "You said: Hello Paris"
+USED = "The tools said: sunny"
+
+_open: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed_clients() -> Iterator[None]:
+    yield
+    while _open:
+        _open.pop().close()
+
+
+def kept(client: Any) -> Any:
+    _open.append(client)
+    return client
+
+
+def record_of(gateway: Gateway) -> dict[str, Any]:
+    """The `ai.proxy` part of the next record."""
+    proxy: dict[str, Any] = gateway.log.wait(1)[0]["ai"]["proxy"]
+    return proxy
+
+
+# -- Anthropic
+
+
+def claude(gateway: Gateway, provider: str) -> Anthropic:
+    url = f"{gateway.url}/anthropic-to-{provider}"
+    sdk: Anthropic = kept(
+        Anthropic(api_key="dummy", base_url=url, max_retries=0, timeout=10, default_headers=MARK)
+    )
+    return sdk
+
+
+CLAUDE_TOOLS: Any = [{"name": "get_weather", "description": "The weather", "input_schema": SCHEMA}]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_messages(gateway: Gateway, provider: str) -> None:
+    answer = claude(gateway, provider).messages.create(
+        model="some-model", max_tokens=50, messages=[{"role": "user", "content": ASKED}]
+    )
+    assert [block.text for block in answer.content if block.type == "text"] == [SAID]
+    assert answer.stop_reason == "end_turn"
+    assert (answer.usage.input_tokens, answer.usage.output_tokens) == (5, 4)
+    assert record_of(gateway)["usage"]["completion_tokens"] == 4
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_messages_tool_loop(gateway: Gateway, provider: str, streamed: bool) -> None:
+    sdk = claude(gateway, provider)
+    messages: Any = [{"role": "user", "content": "What is the weather in Paris?"}]
+
+    def turn() -> Any:
+        asked: Any = {
+            "model": "some-model",
+            "max_tokens": 50,
+            "messages": messages,
+            "tools": CLAUDE_TOOLS,
+            "tool_choice": {"type": "auto"},
+        }
+        if not streamed:
+            return sdk.messages.create(**asked)
+        with sdk.messages.stream(**asked) as stream:
+            return stream.get_final_message()
+
+    first = turn()
+    uses = [block for block in first.content if block.type == "tool_use"]
+    assert first.stop_reason == "tool_use"
+    assert [use.name for use in uses] == ["get_weather"]
+    messages.append({"role": "assistant", "content": [block.to_dict() for block in first.content]})
+    results = [{"type": "tool_result", "tool_use_id": use.id, "content": "sunny"} for use in uses]
+    messages.append({"role": "user", "content": results})
+    second = turn()
+    assert [block.text for block in second.content if block.type == "text"] == [USED]
+    assert second.stop_reason == "end_turn"
+
+
+def test_messages_error_is_anthropics(gateway: Gateway, mock: MockLLM) -> None:
+    mock.answer(Answer.json({"error": {"message": "slow down", "type": "rate_limit"}}, 429))
+    with pytest.raises(RateLimitError) as caught:
+        claude(gateway, "openai").messages.create(
+            model="m", max_tokens=5, messages=[{"role": "user", "content": "x"}]
+        )
+    body: Any = caught.value.body
+    assert body["type"] == "error"
+    assert body["error"] == {"type": "rate_limit_error", "message": "slow down"}
+
+
+def test_anthropics_own_apis_pass(gateway: Gateway, mock: MockLLM) -> None:
+    sdk = claude(gateway, "anthropic")
+    mock.answer(Answer.json({"input_tokens": 641}), "/v1/messages/count_tokens")
+    counted = sdk.messages.count_tokens(model="m", messages=[{"role": "user", "content": "x"}])
+    assert counted.input_tokens == 641
+    assert mock.last.headers["x-api-key"] == "secret-anthropic"
+    batch = {
+        "id": "msgbatch_1",
+        "type": "message_batch",
+        "processing_status": "in_progress",
+        "request_counts": {"processing": 1, "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0},
+        "created_at": "2026-01-01T00:00:00Z",
+        "expires_at": "2026-01-02T00:00:00Z",
+    }
+    mock.answer(Answer.json(batch), "/v1/messages/batches", times=3)
+    request: Any = {
+        "custom_id": "one",
+        "params": {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]},
+    }
+    assert sdk.messages.batches.create(requests=[request]).id == "msgbatch_1"
+    assert mock.last.json == {"requests": [request]}
+    sdk.messages.batches.retrieve("msgbatch_1")
+    assert (mock.last.method, mock.last.path) == ("GET", "/v1/messages/batches/msgbatch_1")
+    assert mock.last.body == b""
+    sdk.messages.batches.cancel("msgbatch_1")
+    assert (mock.last.method, mock.last.path) == ("POST", "/v1/messages/batches/msgbatch_1/cancel")
+
+
+# -- Google
+
+GOOGLE_TO = ["gemini", "vertex", "openai", "anthropic", "bedrock", "cohere", "ollama", "mistral"]
+
+
+def google(gateway: Gateway, provider: str, mode: str) -> Any:
+    options = types.HttpOptions(base_url=f"{gateway.url}/gemini-to-{provider}", headers=MARK, timeout=10_000)
+    if mode == "public":
+        return kept(genai.Client(api_key="dummy", vertexai=False, http_options=options))
+    from google.oauth2.credentials import Credentials
+
+    return kept(
+        genai.Client(
+            vertexai=True,
+            project="clients-own",
+            location="europe-west1",
+            credentials=Credentials(token="dummy"),
+            http_options=options,
+        )
+    )
+
+
+@pytest.mark.parametrize("mode", ["public", "vertex"])
+@pytest.mark.parametrize("provider", GOOGLE_TO)
+def test_generate_content(gateway: Gateway, provider: str, mode: str) -> None:
+    sdk = google(gateway, provider, mode)
+    config = types.GenerateContentConfig(system_instruction="Be short.", max_output_tokens=50)
+    answer = sdk.models.generate_content(model="some-model", contents=ASKED, config=config)
+    assert answer.text == SAID
+    assert answer.candidates[0].finish_reason == types.FinishReason.STOP
+    assert answer.usage_metadata.prompt_token_count == 7
+    assert record_of(gateway)["usage"]["completion_tokens"] == 4
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("mode", ["public", "vertex"])
+@pytest.mark.parametrize("provider", GOOGLE_TO)
+def test_generate_content_tool_loop(gateway: Gateway, provider: str, mode: str, streamed: bool) -> None:
+    sdk = google(gateway, provider, mode)
+    declared = types.FunctionDeclaration(name="get_weather", description="x", parameters_json_schema=SCHEMA)
+    chat = sdk.chats.create(
+        model="some-model",
+        config=types.GenerateContentConfig(
+            tools=[types.Tool(function_declarations=[declared])],
+            automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+        ),
+    )
+
+    def send(message: Any) -> list[Any]:
+        if not streamed:
+            return [chat.send_message(message)]
+        return list(chat.send_message_stream(message))
+
+    calls = [call for answer in send("Weather in Paris?") for call in answer.function_calls or []]
+    assert [call.name for call in calls] == ["get_weather"]
+    assert calls[0].args
+    result = types.Part.from_function_response(name="get_weather", response={"result": "sunny"})
+    said = "".join(
+        part.text or ""
+        for answer in send(result)
+        for part in (answer.candidates[0].content.parts or [])
+        if not part.thought
+    )
+    assert said == USED
+
+
+@pytest.mark.parametrize("provider", ["gemini", "openai"])
+def test_generate_content_as_array(gateway: Gateway, provider: str) -> None:
+    """Without `alt=sse` the stream is one JSON array; its usage goes to the log by itself."""
+    from http_support import call
+
+    answer = call(
+        gateway.url,
+        f"/gemini-to-{provider}/v1beta/models/some-model:streamGenerateContent",
+        {"contents": [{"role": "user", "parts": [{"text": ASKED}]}]},
+    )
+    assert answer.headers["content-type"].startswith("application/json")
+    elements = answer.json
+    parts = [part for one in elements for part in one["candidates"][0]["content"]["parts"]]
+    assert "".join(part["text"] for part in parts) == SAID
+    assert elements[-1]["candidates"][0]["finishReason"] == "STOP"
+
+
+def test_google_errors_are_googles(gateway: Gateway, mock: MockLLM) -> None:
+    mock.answer(Answer.json({"error": {"message": "slow down", "type": "rate_limit"}}, 429))
+    with pytest.raises(genai.errors.ClientError) as caught:
+        google(gateway, "openai", "public").models.generate_content(model="m", contents="x")
+    assert (caught.value.code, caught.value.status) == (429, "RESOURCE_EXHAUSTED")
+    assert caught.value.message == "slow down"
+
+
+def test_googles_own_apis_pass(gateway: Gateway, mock: MockLLM) -> None:
+    sdk = google(gateway, "gemini", "public")
+    embedded = sdk.models.embed_content(model="embedder", contents="Hello")
+    assert len(embedded.embeddings[0].values) == 8
+    assert mock.last.path.endswith("/models/embedder:batchEmbedContents")
+    mock.answer(Answer.json({"totalTokens": 31}))
+    assert sdk.models.count_tokens(model="counter", contents="Hello").total_tokens == 31
+    mock.answer(Answer.json({"name": "files/abc", "state": "ACTIVE"}))
+    assert sdk.files.get(name="files/abc").name == "files/abc"
+    assert mock.last.method == "GET"
+    assert mock.last.headers["x-goog-api-key"] == "secret-gemini"
+    mock.answer(Answer.json({}))
+    sdk.files.delete(name="files/abc")
+    assert mock.last.method == "DELETE"
+    assert all("dummy" not in value for seen in mock.requests for value in seen.headers.values())
+
+
+# -- AWS
+
+
+def aws(gateway: Gateway, provider: str, service: str = "bedrock-runtime") -> Any:
+    client = boto3.client(
+        service,
+        region_name="us-east-1",
+        endpoint_url=f"{gateway.url}/bedrock-to-{provider}",
+        aws_access_key_id="AKIADUMMY",
+        aws_secret_access_key="dummy",
+        config=Config(retries={"total_max_attempts": 1}, read_timeout=10),
+    )
+
+    def mark(request: Any, **_: Any) -> None:
+        for name, value in MARK.items():
+            request.headers.add_header(name, value)
+
+    client.meta.events.register("before-sign", mark)
+    return kept(client)
+
+
+AWS_TO = ["bedrock", "openai", "anthropic", "gemini", "cohere", "ollama", "mistral"]
+NOVA = "us.amazon.nova-lite-v1"
+AWS_TOOLS: Any = {
+    "tools": [{"toolSpec": {"name": "get_weather", "description": "x", "inputSchema": {"json": SCHEMA}}}]
+}
+
+
+@pytest.mark.parametrize("provider", AWS_TO)
+def test_converse(gateway: Gateway, provider: str) -> None:
+    answer = aws(gateway, provider).converse(
+        modelId=NOVA,
+        messages=[{"role": "user", "content": [{"text": ASKED}]}],
+        system=[{"text": "Be short."}],
+        inferenceConfig={"maxTokens": 50},
+    )
+    assert answer["output"]["message"] == {"role": "assistant", "content": [{"text": SAID}]}
+    assert answer["stopReason"] == "end_turn"
+    assert (answer["usage"]["inputTokens"], answer["usage"]["outputTokens"]) == (7, 4)
+    assert record_of(gateway)["usage"]["completion_tokens"] == 4
+
+
+def streamed_message(events: Any) -> tuple[dict[str, Any], str, dict[str, Any]]:
+    """The message, the stop reason and the usage of a ConverseStream."""
+    blocks: dict[int, dict[str, Any]] = {}
+    stop, usage = "", {}
+    for event in events:
+        ((name, value),) = event.items()
+        index = value.get("contentBlockIndex")
+        if name == "contentBlockStart":
+            blocks[index] = {"toolUse": {**value["start"]["toolUse"], "input": ""}}
+        elif name == "contentBlockDelta" and "toolUse" in value["delta"]:
+            blocks[index]["toolUse"]["input"] += value["delta"]["toolUse"]["input"]
+        elif name == "contentBlockDelta" and "text" in value["delta"]:
+            blocks.setdefault(index, {"text": ""})["text"] += value["delta"]["text"]
+        elif name == "messageStop":
+            stop = value["stopReason"]
+        elif name == "metadata":
+            usage = value["usage"]
+    for block in blocks.values():
+        if "toolUse" in block:
+            block["toolUse"]["input"] = json.loads(block["toolUse"]["input"])
+    return {"role": "assistant", "content": [blocks[at] for at in sorted(blocks)]}, stop, usage
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("provider", AWS_TO)
+def test_converse_tool_loop(gateway: Gateway, provider: str, streamed: bool) -> None:
+    sdk = aws(gateway, provider)
+    messages: Any = [{"role": "user", "content": [{"text": "Weather in Paris?"}]}]
+
+    def turn() -> tuple[dict[str, Any], str, dict[str, Any]]:
+        asked: Any = {"modelId": NOVA, "messages": messages, "toolConfig": AWS_TOOLS}
+        if streamed:
+            return streamed_message(sdk.converse_stream(**asked)["stream"])
+        answer = sdk.converse(**asked)
+        return answer["output"]["message"], answer["stopReason"], answer["usage"]
+
+    message, stop, usage = turn()
+    uses = [block["toolUse"] for block in message["content"] if "toolUse" in block]
+    assert (stop, [use["name"] for use in uses]) == ("tool_use", ["get_weather"])
+    assert usage["outputTokens"] > 0
+    results = [
+        {"toolResult": {"toolUseId": use["toolUseId"], "content": [{"text": "sunny"}]}} for use in uses
+    ]
+    messages += [message, {"role": "user", "content": results}]
+    message, stop, _ = turn()
+    assert [block["text"] for block in message["content"] if "text" in block] == [USED]
+    assert stop == "end_turn"
+
+
+def test_aws_errors_are_awss(gateway: Gateway, mock: MockLLM) -> None:
+    mock.answer(Answer.json({"error": {"message": "slow down", "type": "rate_limit"}}, 429))
+    with pytest.raises(ClientError) as caught:
+        aws(gateway, "openai").converse(modelId="m", messages=[{"role": "user", "content": [{"text": "x"}]}])
+    assert caught.value.response["Error"]["Code"] == "ThrottlingException"
+    assert caught.value.response["Error"]["Message"] == "slow down"
+
+
+def test_aws_own_apis_pass(gateway: Gateway, mock: MockLLM) -> None:
+    counts = {"x-amzn-bedrock-input-token-count": "3", "x-amzn-bedrock-output-token-count": "5"}
+    mock.answer(Answer.json({"generation": "hi"}, headers=counts), "/model/")
+    answer = aws(gateway, "bedrock").invoke_model(modelId="meta.llama3-70b", body=b'{"prompt": "x"}')
+    assert json.loads(answer["body"].read()) == {"generation": "hi"}
+    assert mock.last.path == "/model/meta.llama3-70b/invoke"
+    assert "AKIAEXAMPLE" in mock.last.headers["authorization"]
+    usage = record_of(gateway)["usage"]
+    assert (usage["prompt_tokens"], usage["completion_tokens"]) == (3, 5)
+
+    agent = aws(gateway, "bedrock", "bedrock-agent-runtime")
+    arn = "arn:aws:bedrock:us-west-2::foundation-model/amazon.rerank-v1:0"
+    mock.answer(Answer.json({"results": [{"index": 1, "relevanceScore": 0.9}]}), "/rerank")
+    ranked = agent.rerank(
+        queries=[{"type": "TEXT", "textQuery": {"text": "q"}}],
+        sources=[
+            {
+                "type": "INLINE",
+                "inlineDocumentSource": {"type": "TEXT", "textDocument": {"text": "one"}},
+            }
+        ],
+        rerankingConfiguration={
+            "type": "BEDROCK_RERANKING_MODEL",
+            "bedrockRerankingConfiguration": {"modelConfiguration": {"modelArn": arn}},
+        },
+    )
+    assert ranked["results"][0]["index"] == 1
+    mock.answer(Answer.json({"sessionId": "s", "output": {"text": "found"}}), "/retrieveAndGenerate")
+    found = agent.retrieve_and_generate(
+        input={"text": "q"},
+        retrieveAndGenerateConfiguration={
+            "type": "KNOWLEDGE_BASE",
+            "knowledgeBaseConfiguration": {"knowledgeBaseId": "KB", "modelArn": arn},
+        },
+    )
+    assert found["output"]["text"] == "found"
+
+
+def test_aws_streams_pass_frame_by_frame(gateway: Gateway, mock: MockLLM) -> None:
+    """A retrieveAndGenerateStream, and its end by an exception."""
+    arn = "arn:aws:bedrock:us-west-2::foundation-model/amazon.nova-lite-v1:0"
+    frames = [
+        frame("output", {"text": "one "}),
+        frame("output", {"text": "two"}),
+        frame("throttlingException", {"message": "slow"}, kind="exception"),
+    ]
+    mock.answer(Answer.stream(frames, "application/vnd.amazon.eventstream"), "/retrieveAndGenerateStream")
+    stream = aws(gateway, "bedrock", "bedrock-agent-runtime").retrieve_and_generate_stream(
+        input={"text": "q"},
+        retrieveAndGenerateConfiguration={
+            "type": "KNOWLEDGE_BASE",
+            "knowledgeBaseConfiguration": {"knowledgeBaseId": "KB", "modelArn": arn},
+        },
+    )["stream"]
+    said = []
+    with pytest.raises(ClientError) as caught:
+        said += [event["output"]["text"] for event in stream]
+    assert "slow" in str(caught.value)
+
+
+# -- Cohere and Hugging Face
+
+
+def test_cohere_rerank(gateway: Gateway, mock: MockLLM) -> None:
+    cohere = pytest.importorskip("cohere")
+    answer = {
+        "id": "r",
+        "results": [{"index": 0, "relevance_score": 0.5}],
+        "meta": {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}},
+    }
+    mock.answer(Answer.json(answer), "/v2/rerank")
+    http = kept(httpx.Client(headers=MARK, timeout=10))
+    sdk = cohere.ClientV2(api_key="dummy", base_url=f"{gateway.url}/cohere-to-cohere", httpx_client=http)
+    ranked = sdk.rerank(model="rerank-v3.5", query="q", documents=["a", "b"])
+    assert ranked.results[0].index == 0
+    assert mock.last.headers["authorization"] == "Bearer secret-key"
+    assert mock.last.json["model"] == "rerank-v3.5"
+
+
+def test_huggingface_text_generation(gateway: Gateway, mock: MockLLM) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    url = f"{gateway.url}/huggingface-to-huggingface"
+    sdk = hub.InferenceClient(model=f"{url}/generate", token="dummy", headers=dict(MARK))
+    assert sdk.text_generation(ASKED) == SAID
+    assert mock.last.headers["authorization"] == "Bearer secret-key"
+    streaming = hub.InferenceClient(model=f"{url}/generate_stream", token="dummy", headers=dict(MARK))
+    assert "".join(streaming.text_generation(ASKED, stream=True)) == SAID
+    assert mock.last.path == "/generate_stream"
