@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from .accounting.encoding import CUT
 from .balancer.semantic import Semantic
+from .config.models import Target
 from .core.errors import ApiError
 from .core.json import Json, JSONDecodeError, dumps_text, loads
 from .exchange.exchange import error_in
@@ -73,6 +74,8 @@ class Context:
     tickets: TicketStore
     relay: RelayAddress
     clock: Callable[[], float] = time.monotonic
+    prepare: Callable[[Sequence[Target]], None] | None = None
+    """Told the targets of a new instance, to get ready for them. Must return at once."""
 
 
 class _Plugin:
@@ -83,6 +86,8 @@ class _Plugin:
     def __init__(self, config: Json, context: Context) -> None:
         """Raises ValueError naming the field that is wrong."""
         self.instance = Instance.from_config(self.name, config)
+        if context.prepare is not None:
+            context.prepare(self.instance.targets)
         self._tickets = context.tickets
         self._relay = context.relay
         self._clock = context.clock

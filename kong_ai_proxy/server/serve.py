@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import gevent
 import gevent.event
 
+from ..config.models import Target
 from ..exchange.tickets import TicketStore
 from ..log import get_logger, take_over_gevent
 from ..plugin import PHASES, PLUGINS, Context
@@ -28,6 +29,8 @@ TICKET_TTL = 900.0
 """Seconds. Between `access` and the relay nginx takes in the client's whole body, however slowly it comes."""
 
 _EXPIRE_EVERY = 30.0
+_PREPARE_AFTER = 0.01
+"""Seconds; the reply to StartInstance goes out first."""
 _REDEEM_GRACE = 1.0
 """Seconds for requests on their way from `access` to the relay when the end comes."""
 _LOG_GRACE = 0.3
@@ -53,6 +56,18 @@ def plugins(context: Context) -> dict[str, Plugin]:
         return Plugin(name, lambda config: cls(config, context), frozenset(PHASES))
 
     return {name: offered(name) for name in PLUGINS}
+
+
+def prepare(targets: Sequence[Target]) -> None:
+    """Have what these targets' credentials need loaded soon: after Kong has heard that the instance runs, and
+    before a request has to wait for it."""
+    gevent.spawn_later(_PREPARE_AFTER, _load, targets)
+
+
+def _load(targets: Sequence[Target]) -> None:
+    from ..auth import prepare as load
+
+    load(targets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +115,7 @@ class Server:
         try:
             listen = (options.relay[0], self.relay.port)
             self.address = RelayAddress(listen, options.advertise)
-            offered = self._make_plugins(Context(self.tickets, self.address))
+            offered = self._make_plugins(Context(self.tickets, self.address, prepare=prepare))
             self.rpc = RpcServer(offered)
             # Kong comes as soon as a socket is there: all must be ready by then.
             for name in offered:

@@ -228,5 +228,7 @@ def test_a_client_that_leaves(world: World) -> None:
 
 def test_the_log_was_talkative(world: World) -> None:
     """Else the tests above would prove nothing."""
+    world.post("bare/header", ask())
+    world.records.wait(1)
     events = {json.loads(line)["event"] for line in world.said.read_text().splitlines()}
     assert {"instance_started", "usage_filter_missing", "serving"} <= events
