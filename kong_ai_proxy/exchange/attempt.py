@@ -96,21 +96,24 @@ class Attempt:
         """The target's credential was refused or could not be had: it may have been rotated."""
         self._exchange.instance.rotation.doubt(self.call.target)
 
-    def out(self, result: Exception | int) -> bool:
-        """Another target was asked for the same answer, and still is. True if this attempt came to nothing, by
-        its failure or an answer's status, and is settled."""
-        criteria = self._exchange.instance.failover_criteria
-        if isinstance(result, int):
-            self.status = result
-            if _criterion(result) not in criteria:
-                return False
+    def refused(self, status: int, headers: Headers) -> bool:
+        """While another target is asked for the same answer: whether this one's is none, by its status. The
+        attempt is settled then."""
+        if _criterion(status) not in self._exchange.instance.failover_criteria:
+            return False
+        self.status = status
         self.timing.latency = self._elapsed_ms()
-        kind = getattr(result, "kind", "error")
-        self._settle(ok=not (isinstance(result, int) or kind in criteria))
+        self._settle(ok=False, retry_after=retry_after(headers))
         return True
 
+    def dropped(self, kind: FailureKind | None) -> None:
+        """While another target is asked for the same answer: this one gives none. `kind` is None where the
+        target is not to blame."""
+        self.timing.latency = self._elapsed_ms()
+        self._settle(ok=kind not in self._exchange.instance.failover_criteria)
+
     def cancelled(self) -> None:
-        """Another target was faster, or nobody waits any longer: what it cost is noted, nobody is to blame."""
+        """Another target was faster, or nobody waits any longer: nobody is to blame, but it may have cost."""
         if self.settled:
             return
         self.timing.latency = self._elapsed_ms()

@@ -8,6 +8,7 @@ from typing import Final
 from ..balancer.base import Balancer
 from ..balancer.build import balancer_for
 from ..balancer.fixed import FixedTarget
+from ..balancer.hedging import Hedging
 from ..balancer.shared import sharing_by
 from ..config.models import Acls, AdvancedConfig, Extensions, LlmFormat, Target
 from ..config.parse import parse
@@ -58,6 +59,9 @@ class Instance:
     acls: Acls | None = None
     """Access rules; None without any."""
 
+    hedging: Hedging | None = None
+    """When a second target is asked beside the first; None: never."""
+
     extensions: Extensions = field(default_factory=Extensions)
     """Settings of our own: limits of streams."""
     semantic: AdvancedConfig | None = None
@@ -101,5 +105,8 @@ class Instance:
         redis = config.kong_ai_proxy.redis
         self.balancer = balancer_for(config, self.plugin_id, sharing=sharing_by(redis) if redis else None)
         self.acls = config.acls
+        quantile = config.kong_ai_proxy.hedge_quantile
+        if quantile is not None:
+            self.hedging = Hedging(quantile, len(config.targets))
         if balancer.algorithm == "semantic":
             self.semantic = config

@@ -21,6 +21,7 @@ from ..exchange.tickets import TICKET_HEADER, Ticket, TicketStore
 from ..exchange.translation import StreamTranslation
 from ..log import get_logger
 from .downstream import BodyTooLarge, ClientGone, Downstream, Limits
+from .race import race
 from .upstream import Answer, UpstreamClient, UpstreamFailure
 
 USAGE_HEADER: Final = "x-kong-ai-usage"
@@ -65,6 +66,20 @@ class _Another(Exception):
     def __init__(self, error: ApiError) -> None:
         super().__init__(error.message)
         self.error = error
+
+
+class _NoCredential(Exception):
+    """The target's credential could not be had."""
+
+    kind: Final = "error"
+
+    def __init__(self, error: ApiError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+_FAILURES: Final = (UpstreamFailure, ApiError, BodyTooLarge, ValueError, _NoCredential)
+"""How an attempt may fail before there is an answer."""
 
 
 class Journey:
@@ -132,7 +147,10 @@ class Journey:
 
     def _try(self, attempt: Attempt) -> ClientResponse | None:
         """Raises ApiError, or _Another where another target may be tried."""
-        answer = self._ask(attempt)
+        if self._ticket.instance.hedging is not None and self._request.upload is None:
+            attempt, answer = self._ask_two(attempt)
+        else:
+            answer = self._ask(attempt)
         try:
             status, headers = answer.status, answer.headers
             refusal = answer.read_all(self._limits.answer) if attempt.reads_refusal(status) else None
@@ -157,22 +175,41 @@ class Journey:
 
     def _ask(self, attempt: Attempt) -> Answer:
         """The head of the provider's answer. Raises as `_try` does."""
-        call = attempt.call
+        try:
+            return self._send(attempt)
+        except _FAILURES as failure:
+            self._not_sent(attempt, failure)
+
+    def _ask_two(self, first: Attempt) -> tuple[Attempt, Answer]:
+        """The head of an answer, by the target that began it first. Raises as `_try` does."""
+        attempt, result = race(self._exchange, first, self._send)
+        self._attempt = attempt
+        if isinstance(result, Exception):
+            self._not_sent(attempt, result)
+        return attempt, result
+
+    def _send(self, attempt: Attempt) -> Answer:
         upstream = attempt.translation.request()
         try:
-            self._parts.authenticate(upstream, call)
+            self._parts.authenticate(upstream, attempt.call)
         except ApiError as error:
             attempt.doubt_credential()
-            self._failed("error", error)
-        try:
-            return self._parts.client.send(upstream, attempt.timeouts, attempt.connected)
-        except UpstreamFailure as failure:
+            raise _NoCredential(error) from None
+        return self._parts.client.send(upstream, attempt.timeouts, attempt.connected)
+
+    def _not_sent(self, attempt: Attempt, failure: Exception) -> NoReturn:
+        """Raises as `_try` does."""
+        call = attempt.call
+        if isinstance(failure, _NoCredential):
+            self._failed("error", failure.error)
+        if isinstance(failure, UpstreamFailure):
             self._failed(failure.kind, _error_of(failure, call))
-        except BodyTooLarge:
+        if isinstance(failure, BodyTooLarge):
             raise too_large() from None
-        except ValueError as error:
-            log.warning("request not sent", reason=str(error), provider=call.provider)
-            raise ApiError(400, f"the request cannot be sent: {error}") from None
+        if isinstance(failure, ValueError):
+            log.warning("request not sent", reason=str(failure), provider=call.provider)
+            raise ApiError(400, f"the request cannot be sent: {failure}") from None
+        raise failure
 
     def _failed(self, kind: FailureKind, error: ApiError) -> NoReturn:
         """Raises the error, in an _Another where another target may be tried."""

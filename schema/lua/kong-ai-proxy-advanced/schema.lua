@@ -693,6 +693,13 @@ return {
                   },
                 },
                 {
+                  hedge_quantile = {
+                    type = "number",
+                    between = { 0.5, 0.999 },
+                    description = "Ask a second target too when the first has not begun to answer after this quantile of its usual times,\nsuch as 0.95. Who answers first wins. Unset: never. At most a tenth of the requests is asked twice.",
+                  },
+                },
+                {
                   max_frame_size = {
                     type = "integer",
                     between = { 1024, 2147483647 },
