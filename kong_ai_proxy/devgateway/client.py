@@ -219,7 +219,7 @@ class ClientWriter:
     def __init__(self, request: ClientRequest) -> None:
         self._request = request
         self._socket = request.connection.socket
-        self._chunked = False
+        self.chunked = False
         self.sent = 0
         """Bytes sent, head included."""
         self.keep_alive = request._message.keep_alive
@@ -239,7 +239,7 @@ class ClientWriter:
                 if self._request.version == "1.0":
                     self.keep_alive = False
                 else:
-                    self._chunked = True
+                    self.chunked = True
                     lines.append("Transfer-Encoding: chunked")
             lines.append(f"Connection: {'keep-alive' if self.keep_alive else 'close'}")
         self._write("\r\n".join([*lines, "", ""]).encode("latin-1", "surrogateescape") + self._framed(first))
@@ -250,13 +250,13 @@ class ClientWriter:
             self._write(framed)
 
     def end(self) -> None:
-        if self._chunked and not self._bodyless:
+        if self.chunked and not self._bodyless:
             self._write(b"0\r\n\r\n")
 
     def _framed(self, data: bytes) -> bytes:
         if not data or self._bodyless:
             return b""
-        return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
+        return b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data
 
     def _write(self, data: bytes) -> None:
         self._socket.sendall(data)

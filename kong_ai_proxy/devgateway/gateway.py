@@ -144,6 +144,9 @@ class Gateway:
         host = request.headers.get("host") or ""
         context.match = self.router.match(request.method, context.raw_path, host, request.headers)
         if context.match is None:
+            # What is configured for all routes sees this answer, too.
+            everywhere = ((each.handler, each.config(context)) for each in self.plugins)
+            collected += [(handler, conf) for handler, conf in everywhere if conf is not None]
             self._kong_error(context, 404, "no Route matched with those values")
         self._prepare(context)
         answer: Exit | None = None

@@ -50,9 +50,12 @@ class Proxy:
         """
         left = self._service.retries
         while True:
+            now = time.time_ns()
             current = {
-                "balancer_start": int(time.time() * 1000),
+                "balancer_start": now // 1_000_000,
+                "balancer_start_ns": float(now),
                 "balancer_latency": 0,
+                "balancer_latency_ns": 1000,
                 "ip": self._service.host,
                 "port": self._service.port,
             }

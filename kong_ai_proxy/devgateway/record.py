@@ -40,10 +40,10 @@ def serialize(context: Context) -> Json:
             "size": request.length,
         },
         "upstream_uri": uri,
-        "upstream_status": str(context.response.upstream_status or ""),
+        "upstream_status": _upstream_status(context),
         "response": {
             "status": context.response.status,
-            "headers": utf8(context.response.headers.table()),
+            "headers": {**utf8(context.response.headers.table()), **_framing(context)},
             "size": context.writer.sent,
         },
         "latencies": {
@@ -52,7 +52,7 @@ def serialize(context: Context) -> Json:
             "request": context.elapsed(),
             "receive": context.receive_time or 0,
         },
-        "tries": deepcopy(context.tries),
+        "tries": deepcopy(context.tries) if context.match is not None else None,
         "route": deepcopy(context.route),
         "service": deepcopy(context.service),
         "consumer": deepcopy(context.consumer),
@@ -71,6 +71,20 @@ def serialize(context: Context) -> Json:
     for key, value, mode in context.serialize_values:
         _edit(record, key, value, mode)
     return record
+
+
+def _upstream_status(context: Context) -> str | int:
+    """nginx's variable, text; of a buffered answer Kong notes the number."""
+    status = context.response.upstream_status or ""
+    return status if context.response.buffered else str(status)
+
+
+def _framing(context: Context) -> Json:
+    """Headers `ngx.resp.get_headers` adds; in the log phase nginx has given the connection up already."""
+    if context.phase != "log":
+        return {}
+    switched = {"connection": "upgrade"} if context.response.status == 101 else {"connection": "close"}
+    return {**switched, "transfer-encoding": "chunked"} if context.writer.chunked else switched
 
 
 def _edit(root: Json, key: str, value: Any, mode: str) -> None:

@@ -1,4 +1,4 @@
-"""A real Kong Gateway for the end-to-end tests, where there is a `kong` on PATH: DB-less, own prefix and ports.
+"""A real Kong Gateway for the end-to-end tests, where `kong` is on PATH: DB-less, own prefix and ports.
 
 Whatever an installation needs besides goes in by Kong's own environment variables, for example
 `KONG_ROUTER_FLAVOR=traditional KONG_LUA_PACKAGE_PATH=… pytest tests/e2e -k kong`.

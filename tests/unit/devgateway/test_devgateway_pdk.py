@@ -27,6 +27,7 @@ class Connection:
 
 
 class Writer:
+    chunked = False
     started = False
     sent = 0
 
