@@ -149,11 +149,15 @@ class Carrier:
                 502, f"{self.call.provider} answered with a redirect ({status})", code="upstream_redirect"
             )
         body = redact(body, self.call.target.auth)
-        if self._observer is not None and _is_error_object(body):
+        if self._observer is not None and (_is_error_object(body) or self._is_awss(body)):
             return ClientResponse(
                 status, self._headers(headers, headers.get("content-type", JSON_TYPE)), body
             )
         raise self._adapter_for().error(status, headers, body, self.call)
+
+    def _is_awss(self, body: bytes) -> bool:
+        """Whether it is an error as AWS words it, for a client that speaks AWS's."""
+        return self.call.client_format == "bedrock" and body.lstrip()[:1] == b"{" and b"essage" in body
 
     def _answer(self, body: bytes) -> Json:
         """The provider's 2xx answer in OpenAI's form. Raises ApiError (502)."""

@@ -156,6 +156,7 @@ _COHERE: Final[tuple[tuple[str, NativeApi], ...]] = (
 _HUGGINGFACE: Final[tuple[tuple[str, NativeApi], ...]] = (
     (r"/generate_stream", _api("generate_stream", "completions", model=_BODY, stream=True)),
     (r"/generate", _api("generate", "completions", model=_BODY)),
+    (r"/models/(?P<model>[^/]+(?:/[^/]+)?)", _api("generate", "completions", model=_BODY)),
 )
 _HUGGINGFACE_ANY: Final = _api("generate", "completions", model=_BODY)
 """Its SDK posts to the address it is given: https://huggingface.co/docs/huggingface_hub/guides/inference."""

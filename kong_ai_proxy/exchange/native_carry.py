@@ -135,6 +135,8 @@ class NativeCarrier(Carrier):
             return body  # the model's ARN or resource name
         if value is None and call.client_format != "cohere" and native.api.name != "count_tokens":
             return body
+        if call.client_format == "huggingface" and not call.target.model.name:
+            return body  # the path names the model, and the body is the client's
         return with_body_model(body, native, _resource(call.model, native.api.member[-1], call.options))
 
 
