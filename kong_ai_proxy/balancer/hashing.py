@@ -38,7 +38,7 @@ class ConsistentHashing:
         self._header = header.lower()
         self._slots = slots
         self._rng = rng or random.Random()
-        self._ranks: dict[int, list[int]] = {}
+        self._ranks: dict[int, Sequence[int]] = {}
         """Slot → target indexes, best first; made when first needed."""
 
     def pick(self, candidates: list[int], tried: list[int], asked: Asked) -> int | None:
@@ -61,7 +61,7 @@ class ConsistentHashing:
             return self._rng.randrange(self._slots)
         return _hash(value.encode("utf-8", "surrogateescape")) % self._slots
 
-    def _ranked(self, slot: int) -> list[int]:
+    def _ranked(self, slot: int) -> Sequence[int]:
         ranked = self._ranks.get(slot)
         if ranked is None:
             salt = b"%d/" % slot
@@ -69,7 +69,9 @@ class ConsistentHashing:
                 -weight / math.log(((_hash(salt + name) >> 11) + 0.5) / _SPAN)
                 for name, weight in zip(self._names, self._weights, strict=True)
             ]
-            ranked = self._ranks[slot] = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
+            order = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
+            # There may be 65536 slots: bytes are the smallest that can be walked through.
+            ranked = self._ranks[slot] = bytes(order) if len(order) <= 256 else tuple(order)
         return ranked
 
 

@@ -282,6 +282,16 @@ class Chaos:
             self.got[name] = Got(stream, reply.status, text, parsed, reply.complete)
             gevent.sleep(PAUSE)
 
+    def leave(self, number: int) -> None:
+        """Ask, and hang up before the answer can be complete, or while it comes."""
+        rng = random.Random(number)
+        for turn in range(4):
+            message = {"role": "user", "content": f"left-{number}-{turn}"}
+            body = {"messages": [message], "stream": bool(turn % 2)}
+            with Client(self) as client:  # type: ignore[arg-type]
+                client.send_request(json.dumps(body).encode())
+                gevent.sleep(rng.uniform(0, 0.15))
+
 
 @contextmanager
 def chaos(journal: Journal, algorithm: str) -> Iterator[tuple[Chaos, Watched, list[Provider]]]:
@@ -417,6 +427,19 @@ def test_round_robin_through_chaos() -> None:
     kinds, watched = run("round-robin")
     assert kinds["broken"], "no stream broke off"
     assert watched.opened, "the breaker had nothing to do"
+
+
+def test_clients_that_leave_leave_nothing_behind() -> None:
+    journal = Journal()
+    with chaos(journal, "least-connections") as (world, watched, _):
+        clients = Pool(CLIENTS)
+        for number in range(CLIENTS):
+            clients.spawn(world.leave, number)
+        clients.join(timeout=20, raise_error=True)
+        eventually(lambda: world.relay.connections == 0, seconds=10)
+        assert sum(watched.started_at.values()) == len(watched.outcomes)
+        assert [(state.in_flight, state.probes) for state in watched.inner.states] == [(0, 0)] * 4
+        assert not watched.wrong, watched.wrong[:5]
 
 
 def test_lowest_latency_through_chaos() -> None:

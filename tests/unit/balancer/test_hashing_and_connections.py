@@ -82,6 +82,11 @@ def test_slots_bound_the_precision() -> None:
     assert len(set(placed(hashed([1] * 30, slots=10), list(range(30))).values())) <= 10
 
 
+def test_more_targets_than_a_byte_can_name() -> None:
+    counted = Counter(placed(hashed([1] * 300), list(range(300))).values())
+    assert len(counted) > 250
+
+
 def test_without_the_header_it_goes_by_request_id_or_chance() -> None:
     balancer = hashed([1, 1])
     by_id = Counter(balancer.pick([0, 1], [], asked(x_kong_request_id=f"{n:032x}")) for n in range(2000))
