@@ -263,6 +263,9 @@ class FakeExchange:
         self.urls = list(world.urls)
         self.stream = True
 
+    def itself(self) -> ClientResponse | None:
+        return None
+
     def next_attempt(self) -> FakeAttempt | None:
         if self.world.no_target is not None:
             raise self.world.no_target

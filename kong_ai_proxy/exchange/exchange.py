@@ -31,6 +31,7 @@ from ..formats.base import ClientFormat
 from .access import restrict
 from .attempt import Attempt, FailureKind
 from .carry import JSON_TYPE, Carrier
+from .counting import estimated_count
 from .instance import Instance, Timeouts
 from .native_carry import NativeCarrier
 from .plan import Plan, make_plan
@@ -70,6 +71,10 @@ class Exchange:
         plan = plan_rest(ticket.instance, request) or make_plan(ticket.instance, request)
         restrict(plan, ticket)
         return cls(plan, ticket)
+
+    def itself(self) -> ClientResponse | None:
+        """The answer, where the gateway gives it by itself and no provider is asked."""
+        return estimated_count(self.plan) if self.plan.estimated else None
 
     def next_attempt(self) -> Attempt | None:
         """The next target's attempt; None if there is none (left). Raises ApiError when nothing was tried

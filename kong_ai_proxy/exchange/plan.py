@@ -72,6 +72,8 @@ class Plan:
     """What templates in the candidates' model came out as."""
     native: NativeCall | None = None
     """What the path asks for, where clients speak a native format."""
+    estimated: bool = False
+    """Tokens are to be counted, and no target can: the gateway says what it makes of them."""
 
     def operation(self, index: int) -> str:
         if self.native is not None:
@@ -108,10 +110,11 @@ def make_plan(instance: Instance, request: ClientRequest) -> Plan:
 def native_plan(instance: Instance, request: ClientRequest, native: NativeCall) -> Plan:
     """For APIs that only their own provider serves: the request goes on as it is, but for the model."""
     targets = [
-        index
-        for index, target in enumerate(instance.targets)
-        if serves(target.model.provider, instance.llm_format) or native.api.operation == "count_tokens"
+        index for index, target in enumerate(instance.targets) if serves(target, instance.llm_format)
     ]
+    estimated = not targets and native.api.operation == "count_tokens"
+    if estimated:
+        targets = list(range(len(instance.targets)))
     if not targets:
         provider = instance.targets[0].model.provider
         raise BadRequest(f"provider {provider} has no {native.api.name}", code="unsupported_native_api")
@@ -128,7 +131,9 @@ def native_plan(instance: Instance, request: ClientRequest, native: NativeCall) 
         candidates = [index for index in targets if index in resolved]
     else:
         candidates, resolved = _native_candidates(instance, targets, model, request)
-    plan = Plan(instance, request, body, True, model, stream, stream, candidates, resolved, native)
+    plan = Plan(
+        instance, request, body, True, model, stream, stream, candidates, resolved, native, estimated
+    )
     check_batch(plan)
     return plan
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import quote
 
-from ..config.models import GeminiOptions
+from ..config.models import GeminiOptions, Target
 from ..core.call import Call
 from ..core.errors import ApiError, BadRequest
 from ..core.http import Url
@@ -45,9 +45,12 @@ FORWARDED: Final[dict[str, tuple[str, ...]]] = {
 """Headers that mean something to the native APIs, beside Accept and Content-Type."""
 
 
-def serves(provider: str, llm_format: str) -> bool:
-    """Whether this provider has the native APIs of a format."""
-    return provider in SERVED.get(llm_format, ())
+def serves(target: Target, llm_format: str) -> bool:
+    """Whether this target's provider has the native APIs of a format. Azure has Anthropic's at Foundry."""
+    model = target.model
+    if model.provider == "azure":
+        return llm_format == "anthropic" and "/anthropic" in (model.options.upstream_url or "")
+    return model.provider in SERVED.get(llm_format, ())
 
 
 def native_url(call: Call) -> Url:

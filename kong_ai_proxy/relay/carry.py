@@ -132,6 +132,9 @@ class Journey:
     def _answer(self) -> ClientResponse | None:
         """The whole answer; None where it was streamed, and is delivered."""
         exchange = self._exchange
+        own = exchange.itself()
+        if own is not None:
+            return own
         error = ApiError(502, "no provider could answer", code="upstream_error")
         while True:
             try:
