@@ -14,8 +14,11 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from ..core.errors import ApiError
+from ..log import get_logger
 from .base import Algorithm, Asked, Outcome
 from .states import TargetState
+
+log = get_logger("balancer")
 
 _RESERVED_SECONDS: Final = 1.0
 """How long a decision for a trial holds back others before its attempt begins."""
@@ -126,6 +129,14 @@ class Guarded:
     def _failed(self, state: TargetState, outcome: Outcome, now: float) -> None:
         state.fails += 1
         state.failed_at = now
+        if state.fails == self.max_fails:
+            log.warning(
+                "target_unhealthy",
+                target=state.label,
+                failures=state.fails,
+                status=outcome.status,
+                seconds=self.fail_timeout,
+            )
         if self._sharing and self.max_fails:
             self._sharing.failed(state)
         seconds = outcome.retry_after_s
@@ -134,6 +145,7 @@ class Guarded:
             if now + seconds > state.cooled_until:
                 state.cooled_until = now + seconds
                 state.cooled_by = outcome.status or 429
+                log.info("target_left_alone", target=state.label, seconds=seconds, status=outcome.status)
                 if self._sharing:
                     self._sharing.cooled(state)
 
@@ -142,6 +154,8 @@ class Guarded:
             return
         if began < state.failed_at:
             return  # it says nothing about the time since
+        if self._unhealthy(state):
+            log.info("target_healthy", target=state.label)
         state.fails = 0
         if self._sharing and self.max_fails:
             self._sharing.recovered(state)

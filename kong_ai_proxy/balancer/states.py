@@ -31,6 +31,8 @@ class TargetState:
     name: str
     """Says which target it is, the same in all processes: neither credential nor address can be read from it.
     """
+    label: str = ""
+    """Provider and model, for the log."""
     in_flight: int = 0
     """Attempts that began and did not end."""
     fails: int = 0
@@ -61,13 +63,13 @@ class States:
         """The states of a plugin's targets. A plugin without an id shares them with nobody."""
         names = target_names(targets)
         if not plugin_id:
-            return [TargetState(name) for name in names]
+            return [TargetState(name, _label(target)) for name, target in zip(names, targets, strict=True)]
         found = []
         for name, target in zip(names, targets, strict=True):
             key = (plugin_id, _digest(name, target.auth.model_dump(), key=_PROCESS_KEY))
             state = self._kept.get(key)
             if state is None:
-                state = self._kept[key] = TargetState(f"{plugin_id}:{name}")
+                state = self._kept[key] = TargetState(f"{plugin_id}:{name}", _label(target))
             self._kept.move_to_end(key)
             found.append(state)
         while len(self._kept) > max(_KEPT_MAX, len(found)):
@@ -77,6 +79,10 @@ class States:
     def forget(self) -> None:
         """Start afresh: for tests."""
         self._kept.clear()
+
+
+def _label(target: Target) -> str:
+    return "/".join(filter(None, (target.model.provider, target.model.name)))
 
 
 def target_names(targets: Sequence[Target]) -> list[str]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import json
+
 import pytest
 from balancer_support import answer, asked, failure, guarded
-from exchange_support import Clock, target_config
+from exchange_support import Clock, advanced, target_config
 
+from kong_ai_proxy import log
 from kong_ai_proxy.balancer.base import Outcome
 from kong_ai_proxy.balancer.guard import Guarded
 from kong_ai_proxy.balancer.states import States, target_names
@@ -197,6 +201,30 @@ def test_priority_goes_down_a_group_when_one_is_unhealthy() -> None:
     assert {balancer.pick([0, 1, 2], [], asked()) for _ in range(5)} == {2}
 
 
+def test_the_log_tells_when_a_target_goes_and_comes_back() -> None:
+    stream = io.StringIO()
+    log.configure("info", stream)
+    try:
+        clock = Clock()
+        balancer = breaker(clock, max_fails=2)
+        for _ in range(4):
+            attempt(balancer, 0, failure(status=503, retry_after_s=1.5))
+        clock.now += FAIL_TIMEOUT
+        attempt(balancer, 0, answer())
+        attempt(balancer, 0, answer())
+    finally:
+        log.configure("info", None)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    told = [line for line in lines if line["event"] != "target_left_alone"]
+    assert [(line["event"], line["level"]) for line in told] == [
+        ("target_unhealthy", "warning"),
+        ("target_healthy", "info"),
+    ]
+    assert (told[0]["target"], told[0]["status"], told[0]["seconds"]) == ("openai/m0", 503, FAIL_TIMEOUT)
+    alone = [line for line in lines if line["event"] == "target_left_alone"]
+    assert [line["seconds"] for line in alone] == [1.5]
+
+
 # Retry-After.
 
 
@@ -259,6 +287,15 @@ def test_all_workers_share_it() -> None:
     attempt(first, 0, failure())
     attempt(second, 0, failure())
     assert up(first, clock) == up(second, clock) == [1]
+
+
+def test_also_through_the_whole_configuration() -> None:
+    """As Kong's workers do: a new instance with the same id, and another weight."""
+    first = advanced(target_config(weight=1), target_config(name="b"), balancer={"max_fails": 1})
+    first.balancer.started(0)
+    first.balancer.ended(0, failure())
+    second = advanced(target_config(weight=9), target_config(name="b"), balancer={"max_fails": 1})
+    assert {second.balancer.pick([0, 1], [], asked()) for _ in range(5)} == {1}
 
 
 def test_a_plugin_without_an_id_shares_with_nobody() -> None:
