@@ -17,6 +17,8 @@ from ..core.json import Json
 from ..core.usage import Usage, UsageSource
 from .cost import cost
 
+_REALTIME: Final = "realtime"
+_MEDIA: Final = ("audio.", "image.", "video.")
 _SOURCES_TOLD: Final = frozenset({UsageSource.ESTIMATED, UsageSource.PARTIAL})
 
 
@@ -79,22 +81,18 @@ def log_record(
         record["meta"] = _meta(call, plugin_id, timing)
         if call.usage.source is not UsageSource.NONE:
             record["usage"] = usage_record(call.usage, call, timing)
+            if call.operation == _REALTIME:
+                record["usage"].update(_input_and_output(call.usage))
         if tried:
             record["tried_targets"] = list(tried)
     return record or None
 
 
 def usage_record(usage: Usage, call: Call, timing: Timing) -> Json:
-    """`ai.proxy.usage` of a text operation."""
-    told = usage.to_openai()
-    record: Json = {
-        "prompt_tokens": usage.prompt_tokens,
-        "prompt_tokens_details": told.get("prompt_tokens_details", {}),
-        "completion_tokens": usage.completion_tokens,
-        "completion_tokens_details": told.get("completion_tokens_details", {}),
-        "total_tokens": usage.total,
-        "cost": cost(usage, call.options),
-    }
+    """`ai.proxy.usage`: prompt and completion tokens of text, input and output tokens of what is not."""
+    record = _media_tokens(usage) if call.operation.startswith(_MEDIA) else _text_tokens(usage)
+    record["total_tokens"] = usage.total
+    record["cost"] = cost(usage, call.options)
     if timing.latency is not None and usage.completion_tokens > 0:
         record["time_per_token"] = int(timing.latency) / usage.completion_tokens
     if timing.first_token is not None:
@@ -104,11 +102,58 @@ def usage_record(usage: Usage, call: Call, timing: Timing) -> Json:
     return record
 
 
+def _input_and_output(usage: Usage) -> Json:
+    """The names that Kong has for tokens of operations that are not text alone, realtime sessions among them.
+    The others stay beside them: the prometheus plugin of Kong 3.9 reads no other."""
+    told = usage.to_openai()
+    record: Json = {
+        "input_tokens": usage.prompt_tokens,
+        "input_tokens_details": told.get("prompt_tokens_details", {}),
+        "output_tokens": usage.completion_tokens,
+        "output_tokens_details": told.get("completion_tokens_details", {}),
+    }
+    if usage.reasoning_tokens is not None:
+        record["output_tokens_reasoning_tokens_count"] = usage.reasoning_tokens
+    return record
+
+
+def _text_tokens(usage: Usage) -> Json:
+    told = usage.to_openai()
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "prompt_tokens_details": told.get("prompt_tokens_details", {}),
+        "completion_tokens": usage.completion_tokens,
+        "completion_tokens_details": told.get("completion_tokens_details", {}),
+    }
+
+
+def _media_tokens(usage: Usage) -> Json:
+    """By the names of Kong's reference, which calls the input's audio tokens otherwise than the output's."""
+    inputs = {
+        "text_tokens": usage.text_prompt_tokens,
+        "image_tokens": usage.image_prompt_tokens,
+        "audio_tokens_count": usage.audio_prompt_tokens,
+        "cached_tokens": usage.cached_tokens,
+    }
+    outputs = {
+        "text_tokens": usage.text_completion_tokens,
+        "image_tokens": usage.image_completion_tokens,
+        "audio_tokens": usage.audio_completion_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+    }
+    return {
+        "input_tokens": usage.prompt_tokens,
+        "input_tokens_details": {name: value for name, value in inputs.items() if value is not None},
+        "output_tokens": usage.completion_tokens,
+        "output_tokens_details": {name: value for name, value in outputs.items() if value is not None},
+    }
+
+
 def _meta(call: Call, plugin_id: str, timing: Timing) -> Json:
     meta: Json = {
         "provider_name": call.provider,
         "plugin_id": plugin_id,
-        "request_mode": "stream" if call.stream else "oneshot",
+        "request_mode": _REALTIME if call.operation == _REALTIME else "stream" if call.stream else "oneshot",
     }
     if call.model:
         meta["request_model"] = call.model

@@ -173,11 +173,12 @@ class RestCarrier(Carrier):
             return None
         call = self.call
         running: Stream
-        if headers.get("content-type", "").partition(";")[0].strip().lower() == _SSE:
+        given = headers.get("content-type") or (_SSE if call.stream else "")
+        if given.partition(";")[0].strip().lower() == _SSE:
             call.stream = True
             reader = RestReader(call, self._rest.api)
             running = PassedStream(
-                PassedEvents(reader), ErrorEvents(reader, headers["content-type"]), call
+                PassedEvents(reader), ErrorEvents(reader, given), call
             )
             if call.target.logging.log_payloads and not self._binary:
                 running.captured = bytearray()

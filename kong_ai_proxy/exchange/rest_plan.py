@@ -14,7 +14,6 @@ from .forms import Form
 from .instance import Instance
 from .plan import (
     BAD_JSON,
-    NO_MODEL,
     NO_STREAM,
     Plan,
     _candidates,
@@ -69,13 +68,11 @@ def _plan(instance: Instance, request: ClientRequest, rest: RestCall, targets: l
     if rest.api.model == "none" or (rest.api.model == "optional" and not model):
         resolved = _resolve(instance.targets, targets, request)
         candidates = list(resolved)
-    elif model is None:
-        # Somewhere in a form that is still on its way.
+    elif not model:
+        # None, or somewhere in a form that is still on its way: a configured one is added, and where there is
+        # none either, the provider has a default or says what it lacks.
         resolved = _resolve(instance.targets, targets, request)
-        named = [index for index in resolved if resolved[index].name]
-        candidates = named if named and len(named) < len(resolved) else list(resolved)
-        if not named and request.upload is None and not _nameless(instance, candidates):
-            raise BadRequest(NO_MODEL, param="model")
+        candidates = [index for index in resolved if resolved[index].name] or list(resolved)
     else:
         candidates, resolved = _candidates(instance, targets, model, request)
     return RestPlan(
@@ -109,10 +106,6 @@ def _object_in(raw: bytes) -> Json:
     except (JSONDecodeError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}
-
-
-def _nameless(instance: Instance, candidates: list[int]) -> bool:
-    return any(instance.targets[index].model.provider == "azure" for index in candidates)
 
 
 def _body(request: ClientRequest, api: RestApi) -> tuple[Json, bool, Form | None]:

@@ -115,9 +115,9 @@ class MultipartReader:
             self._content(buffer[found:after], tokens)
             return after
         end = buffer.find(b"\r\n\r\n", line_end)
+        if (len(buffer) if end < 0 else end) - after > HEAD_MAX:
+            raise BadForm("the headers of a part are too long")
         if end < 0:
-            if len(buffer) - after > HEAD_MAX:
-                raise BadForm("the headers of a part are too long")
             return -1
         name, file = _disposition(buffer[line_end:end])
         raw = self._token(Kind.HEAD, buffer[found : end + 4]).raw
