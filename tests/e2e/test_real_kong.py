@@ -295,14 +295,15 @@ def test_http_log(kong: Installation) -> None:
 
 
 def test_prometheus(kong: Installation) -> None:
-    call(kong.url, "/cohere", CHAT)
-    call(kong.url, "/bare/cohere", CHAT)
-    call(kong.url, "/cohere", {**CHAT, "stream": True})
+    asked = {**CHAT, "model": "mock-delay-20"}
+    call(kong.url, "/cohere", asked)
+    call(kong.url, "/bare/cohere", asked)
+    call(kong.url, "/cohere", {**asked, "stream": True})
 
     def scraped() -> bool:
         _, text = kong.kong.admin("GET", "/metrics")
         # Workers bring their counts together every second.
-        lines = [line for line in text.splitlines() if 'ai_provider="cohere",ai_model="m"' in line]
+        lines = [line for line in text.splitlines() if 'ai_provider="cohere",ai_model="mock-delay-20"' in line]
         counted = [line for line in lines if line.startswith("kong_ai_llm_requests_total{")]
         kinds = ("prompt_tokens", "completion_tokens", "total_tokens")
         return any(line.endswith(" 3") for line in counted) and all(
