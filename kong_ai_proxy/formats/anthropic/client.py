@@ -237,6 +237,8 @@ class _Request:
         if thinking:
             if self._provider in _CLAUDE_HOSTS:
                 message["thinking_blocks"] = thinking
+            else:
+                self._note_signed(thinking)
             if words := "".join(text(block.get("thinking")) for block in thinking):
                 message["reasoning_content"] = words
         if message["content"] is None and not calls:
@@ -252,6 +254,14 @@ class _Request:
         if any("cache_control" in part for part in parts):
             self._call.drop("messages.content.cache_control")
         return "\n\n".join(part["text"] for part in parts)
+
+    def _note_signed(self, thinking: list[Json]) -> None:
+        """What only the Claude that signed it can read."""
+        for block in thinking:
+            if block.get("type") == "redacted_thinking":
+                self._call.drop("messages.content.redacted_thinking")
+            elif block.get("signature"):
+                self._call.drop("messages.content.thinking.signature")
 
     def _content(self, content: Any, where: str) -> list[Json]:
         if not isinstance(content, list):

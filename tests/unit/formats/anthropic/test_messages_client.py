@@ -115,7 +115,8 @@ def test_a_conversation_of_a_coding_agent_for_openai() -> None:
     assert (out["user"], out["stop"], out["max_tokens"]) == ("u", ["X"], 9)
     assert "thinking" not in out
     assert sorted(dropped) == [
-        "context_management", "messages.content.is_error", "tools[1]", "top_k",
+        "context_management", "messages.content.is_error", "messages.content.thinking.signature",
+        "tools[1]", "top_k",
     ]  # fmt: skip
 
 
