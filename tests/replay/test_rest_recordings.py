@@ -76,15 +76,13 @@ def _attempt(recording_id: str) -> tuple[Exchange, Attempt, ClientRequest, dict[
     headers = {}
     if body:
         headers["content-type"] = "application/json"
-    if route in ("files", "audio-transcriptions", "audio-translations") or (
-        recording["request"]["method"] == "POST"
-        and body
-        and not isinstance(recording["request"]["body"], dict)
+    forms = route in ("files", "audio-transcriptions", "audio-translations")
+    if recording["request"]["method"] == "POST" and (
+        forms or (body and not isinstance(recording["request"]["body"], dict))
     ):
-        if recording["request"]["method"] == "POST":
-            # Recorders kept little of their forms.
-            headers["content-type"] = "multipart/form-data; boundary=B"
-            body = b'--B\r\nContent-Disposition: form-data; name="model"\r\n\r\nm\r\n--B--\r\n'
+        # Recorders kept little of their forms.
+        headers["content-type"] = "multipart/form-data; boundary=B"
+        body = b'--B\r\nContent-Disposition: form-data; name="model"\r\n\r\nm\r\n--B--\r\n'
     request = ClientRequest(recording["request"]["method"], f"/gw{url.path}", url.query, headers, body)
     instance = proxy(provider, None, route_type=ROUTES[route], options=options)
     exchange = open_exchange(instance, request)

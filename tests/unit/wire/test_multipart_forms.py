@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from kong_ai_proxy.wire.multipart import BadForm, FieldEditor, Kind, MultipartReader, boundary_of, text_fields
 
 FORM = (
-    b'--B0\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\nContent-Type: audio/wav\r\n\r\n'
+    b'--B0\r\nContent-Disposition: form-data; name="file"; filename="a"\r\nContent-Type: audio/wav\r\n\r\n'
     b"\x00\xff--B0 is not a delimiter\r\n--B\r\n--B01 neither\r\n\r\n"
     b"--B0  \r\ncontent-disposition: form-data; name=model\r\n\r\nsaid\r\n"
     b'--B0\r\nContent-Disposition: form-data; name="prompt"\r\n\r\nhi\r\n--B0--\r\nafter'
@@ -25,7 +27,7 @@ def edited(form: bytes, name: str | None, cuts: list[int] | None = None) -> tupl
 
     editor = FieldEditor(b"B0", "model", decide)
     ends = sorted({0, len(form), *(cut % (len(form) + 1) for cut in cuts or [])})
-    out = b"".join(editor.feed(form[a:b]) for a, b in zip(ends, ends[1:], strict=False))
+    out = b"".join(editor.feed(form[a:b]) for a, b in pairwise(ends))
     editor.finish()
     return out, told
 
