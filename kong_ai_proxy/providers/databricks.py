@@ -1,7 +1,8 @@
 """Databricks model serving.
 
 It answers `stream_options` with a 400 (`unknown field`) and sends usage on every chunk without being asked
-(recorded). Claude's cache breakpoints are read as Anthropic has them.
+(recorded). Claude alone reads Anthropic's cache breakpoints; its answers count what came from the cache
+(recorded in databricks/chat, `cache_read_input_tokens`).
 
 Source: https://docs.databricks.com/aws/en/machine-learning/foundation-model-apis/api-reference.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar, Final
 
 from ..core.call import Call
@@ -29,9 +31,12 @@ class Databricks(CompatibleProvider):
         "databricks",
         stream_options=False,
         token_limit="max_tokens",
-        cache_control=True,
         roles={"developer": "system"},
     )
+    _claude: ClassVar[Dialect] = replace(dialect, cache_control=True)
+
+    def dialect_for(self, call: Call) -> Dialect:
+        return self._claude if "claude" in call.model.lower() else self.dialect
 
     def base(self, call: Call) -> str:
         databricks = call.options.databricks

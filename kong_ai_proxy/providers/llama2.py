@@ -19,7 +19,10 @@ from .base import Provider
 from .compatible import missing, upstream_url, with_path
 from .ollama import served_at
 
-COMPATIBLE: Final = Dialect("llama2")
+COMPATIBLE: Final = Dialect(
+    "llama2", known=frozenset({"reasoning_content"}), reasoning_field="reasoning_content"
+)
+"""llama.cpp's server and the like; earlier reasoning goes back (recorded in llama2/chat-tools/013)."""
 _PATHS = {"chat": "/v1/chat/completions", "completions": "/v1/completions", "embeddings": "/v1/embeddings"}
 
 

@@ -31,12 +31,14 @@ class Event(NamedTuple):
 
 
 class FrameTooLarge(ValueError):
-    """An event is larger than the limit. `events` came before it in the same `feed` and are good."""
+    """An event is larger than the limit. What came before it in the same `feed` is good: `events` of the
+    decoder, `block` of the buffer."""
 
-    def __init__(self, limit: int, events: list[Event] | None = None) -> None:
+    def __init__(self, limit: int, events: list[Event] | None = None, block: bytes = b"") -> None:
         super().__init__(f"an event of the provider's stream exceeds {limit} bytes")
         self.limit = limit
         self.events = events or []
+        self.block = block
 
 
 class SSEDecoder:
@@ -156,7 +158,7 @@ class AlignedBuffer:
                 self._hold(data)
             return b""
         if end < len(data):
-            self._hold(data[end:])
+            self._hold(data[end:], data[:end])
         return data[:end]
 
     def finish(self) -> bytes:
@@ -166,11 +168,11 @@ class AlignedBuffer:
         self._held_size = 0
         return rest
 
-    def _hold(self, data: bytes) -> None:
+    def _hold(self, data: bytes, before: bytes = b"") -> None:
         self._held.append(data)
         self._held_size += len(data)
         if self._held_size > self._max:
-            raise FrameTooLarge(self._max)
+            raise FrameTooLarge(self._max, block=before)
 
 
 # Two line ends in a row contain one of these pairs; CR LF, one line end, is not among them.

@@ -2,7 +2,7 @@
 and everything Kong's capability matrix (shared/kong/providers.json) has for each provider.
 
 The examples are Kong's own (../shared/kong/examples.md). Nothing in them is changed but what they leave open:
-variables, and Google's key. Whatever host a configuration leads to, the mock answers there; the URL that was to
+variables, and Google's key. Whatever host a configuration leads to, the mock answers there; the URL to
 be called is compared with `URLS`, whose sources are shared/kong/providers.json (`url_patterns`,
 `upstream_path`) and the examples' own `upstream_url`.
 """

@@ -191,6 +191,24 @@ def _finish_offsets(raw: bytes) -> list[int]:
     return offsets
 
 
+def _same_but_mended(passed: bytes, raw: bytes) -> None:
+    """Byte for byte, but for events without OpenAI's members (Azure's first, OpenAI's audio)."""
+    if passed in (raw, raw + b"data: [DONE]\n\n"):
+        return
+    events = [frame for frame in passed.split(b"\n\n") if frame.strip()]
+    given = [frame for frame in raw.split(b"\n\n") if frame.strip()]
+    if not given[-1].endswith(b"[DONE]"):
+        given.append(b"data: [DONE]")
+    assert len(events) == len(given)
+    for ours, theirs in zip(events, given, strict=True):
+        if ours == theirs:
+            continue
+        chunk, before = json.loads(ours[5:]), json.loads(theirs[5:])
+        ChatCompletionChunk.model_validate(chunk)
+        assert not before.get("object") or "choices" not in before
+        assert {**before, "object": chunk["object"], "choices": before.get("choices", [])} == chunk
+
+
 @pytest.mark.parametrize("recording_id", STREAMS)
 @pytest.mark.parametrize("asked", [True, False])
 def test_a_stream_passes_through(recording_id: str, asked: bool) -> None:
@@ -216,7 +234,7 @@ def test_a_stream_passes_through(recording_id: str, asked: bool) -> None:
     )
     assert passed.rstrip().endswith(b"[DONE]")
     if asked and b'"tool_call"' not in raw and b'"eos_token"' not in raw:
-        assert passed == raw or passed == raw + b"data: [DONE]\n\n"
+        _same_but_mended(passed, raw)
     if not asked:
         assert b'"usage":' not in passed.replace(b'"x_groq"', b"").replace(b" ", b"") or b"x_groq" in raw
         assert ours.usage is None

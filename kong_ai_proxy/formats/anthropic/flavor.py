@@ -34,6 +34,16 @@ _CLOUD_BETAS = frozenset(
     }
 )  # fmt: skip
 """Source: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html."""
+_VERTEX_BETAS = (
+    _CLOUD_BETAS
+    - {
+        "dev-full-thinking-2025-05-14", "effort-2025-11-24", "fine-grained-tool-streaming-2025-05-14",
+        "output-128k-2025-02-19", "token-efficient-tools-2025-02-19", "tool-examples-2025-10-29",
+    }
+) | {"web-search-2025-03-05"}  # fmt: skip
+"""Vertex answers a beta it does not know with a 400, so only those are sent that are documented or reported to
+work there: https://platform.claude.com/docs/en/build-with-claude/overview (availability of each feature),
+https://github.com/BerriAI/litellm (anthropic_beta_headers_config.json, `vertex_ai`)."""
 CLOUD_NAMES = {"advanced-tool-use-2025-11-20": "tool-search-tool-2025-10-19"}
 """Anthropic's own name of a beta → its name at the clouds."""
 
@@ -42,7 +52,7 @@ VERTEX = Flavor(
     "anthropic",
     version="vertex-2023-10-16",
     model_in_body=False,
-    betas=_CLOUD_BETAS,
+    betas=_VERTEX_BETAS,
     output_config=False,
 )
 """`rawPredict`, `streamRawPredict` (recordings vertex/native-messages). No `output_config`: Kong's changelog

@@ -149,8 +149,11 @@ class MessagesStreamObserver:
         try:
             block = self._buffer.feed(data)
         except FrameTooLarge as error:
+            before = self._pass(error.block)
+            if self.failed is not None:
+                return before
             self.failed = ApiError(502, str(error), code="upstream_event_too_large")
-            return encode(dumps(write_error(self.failed)), "error")
+            return before + encode(dumps(write_error(self.failed)), "error")
         return self._pass(block) if block else b""
 
     def finish(self) -> bytes:

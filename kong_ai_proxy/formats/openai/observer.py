@@ -83,7 +83,10 @@ class OpenAIStreamObserver:
         try:
             block = self._buffer.feed(data)
         except FrameTooLarge as error:
-            return self._broken(ApiError(502, str(error), code="upstream_event_too_large"))
+            before = self._pass(error.block)
+            if self.failed is not None:
+                return before
+            return before + self._broken(ApiError(502, str(error), code="upstream_event_too_large"))
         return self._pass(block) if block else b""
 
     def finish(self) -> bytes:
@@ -128,7 +131,7 @@ class OpenAIStreamObserver:
         if "error" in chunk:
             self.failed = error_in(chunk, call)
         choices = chunk.get("choices")
-        edited = False
+        edited = self._mend(chunk)
         for choice in items(choices):
             if isinstance(choice, dict):
                 edited = self._choice(choice) or edited
@@ -142,6 +145,18 @@ class OpenAIStreamObserver:
                 del chunk["usage"]
                 edited = True
         return encode(dumps(chunk)) if edited else raw
+
+    def _mend(self, chunk: Json) -> bool:
+        """The members that OpenAI's form always has: Azure's first chunk has an empty `object`, OpenAI's own
+        audio chunks have no `choices` (recorded: azure/chat-stream, openai/chat-audio-stream)."""
+        kind = chunk.get("object")
+        if kind and "choices" in chunk or not isinstance(kind, str) or "error" in chunk:
+            return False
+        if not kind:
+            completions = self._call.operation == "completions"
+            chunk["object"] = "text_completion" if completions else "chat.completion.chunk"
+        chunk.setdefault("choices", [])
+        return True
 
     def _choice(self, choice: Json) -> bool:
         call = self._call

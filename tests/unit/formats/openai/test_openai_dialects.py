@@ -127,6 +127,8 @@ class TestEverybody:
         ("dashscope", {"reasoning_content": "Hm"}),
         ("deepseek", {"reasoning_content": "Hm"}),
         ("vllm", {"reasoning_content": "Hm"}),
+        ("ollama", {"reasoning": "Hm"}),
+        ("llama2", {"reasoning_content": "Hm"}),
         ("xai", {"reasoning_content": "Hm"}),
         ("mistral", {"content": [
             {"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}, {"type": "text", "text": "a"},
@@ -135,7 +137,11 @@ class TestEverybody:
 )  # fmt: skip
 def test_earlier_reasoning_goes_back_as_the_provider_takes_it(name: str, expected: dict[str, Any]) -> None:
     message = {"role": "assistant", "content": "a", "reasoning_content": "Hm"}
-    out, call = made(name, {"messages": [*HELLO, message]})
+    options = {
+        "ollama": {"upstream_url": "http://ollama.test:11434/v1/chat/completions"},
+        "llama2": {"upstream_url": "http://llama.test/v1/chat/completions", "llama2_format": "openai"},
+    }
+    out, call = made(name, {"messages": [*HELLO, message]}, options=options.get(name))
     assert out["messages"][1] == {"role": "assistant", "content": "a", **expected}
     assert call.dropped == ([] if expected else ["messages.reasoning_content"])
 
@@ -149,7 +155,10 @@ def test_cache_breakpoints_go_to_who_reads_them(name: str) -> None:
     ]
     tools = [{"type": "function", "function": {"name": "f"}, **breakpoint_}]
     out, call = made(name, {"messages": messages, "tools": tools})
-    if name in ("dashscope", "databricks"):
+    if name == "databricks":
+        claude, _ = made(name, {"messages": messages, "tools": tools}, model="databricks-claude-sonnet-4")
+        assert (claude["messages"], claude["tools"]) == (messages, tools)
+    if name == "dashscope":
         assert (out["messages"], out["tools"]) == (messages, tools)
         assert not call.dropped
     else:

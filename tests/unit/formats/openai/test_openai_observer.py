@@ -253,3 +253,15 @@ class TestStream:
         raw = self.RAW.replace(b"\n", b"\r\n")
         assert observe(raw, asked=True)[0] == raw
         assert b"usage" not in observe(raw, asked=False)[0]
+
+
+def test_what_came_before_an_event_that_is_too_large_goes_on() -> None:
+    call = make_call(stream=True, include_usage=True)
+    call.max_frame = 400
+    observer = openai_observer(OPENAI).stream(call)
+    first = b'data: {"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
+    out = observer.feed(first + b"data: " + b"x" * 500)
+    assert out.startswith(first)
+    assert observer.failed is not None and observer.failed.code == "upstream_event_too_large"
+    assert out.count(b"data: ") == 2
+    assert observer.finish() == b""
