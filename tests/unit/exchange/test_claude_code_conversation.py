@@ -21,7 +21,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "vllm": {"upstream_url": "http://vllm.test/v1/chat/completions"},
 }
 TARGETS = [
-    ("anthropic", "claude-sonnet-4-5"), ("azure", "gpt-4.1"), ("bedrock", "us.anthropic.claude-sonnet-4-5-v1:0"),
+    ("anthropic", "claude-sonnet-4-5"), ("azure", "gpt-4.1"),
+    ("bedrock", "us.anthropic.claude-sonnet-4-5-v1:0"),
     ("bedrock", "us.amazon.nova-pro-v1:0"), ("cerebras", "gpt-oss-120b"), ("cohere", "command-a-03-2025"),
     ("dashscope", "qwen-plus"), ("databricks", "databricks-gpt-oss-20b"), ("deepseek", "deepseek-chat"),
     ("gemini", "gemini-2.5-pro"), ("gemini", "gemini-3-pro"), ("huggingface", "some/model"),
