@@ -20,6 +20,7 @@ from .core.errors import ApiError
 from .core.json import Json, JSONDecodeError, dumps_text, loads
 from .exchange.exchange import error_in
 from .exchange.instance import ADVANCED, PROXY, Instance
+from .exchange.realtime import serves_realtime
 from .exchange.tickets import TICKET_HEADER, Ticket, TicketStore
 from .log import configured_secrets, get_logger, secrets
 from .server.address import RelayAddress
@@ -47,6 +48,8 @@ _LONGEST_PAYLOAD = 256 * 1024
 """Characters of a logged payload. Kong's Lua reads what comes over the RPC in quadratic time, and its worker
 does nothing else meanwhile: a megabyte took 26 ms, four took 274."""
 
+_SESSION_MARGIN = 60_000
+"""Milliseconds for opening a session, and for its end to arrive."""
 _KONG_TIMEOUT = 60_000
 _LONGEST_TIMEOUT = 2**31 - 2
 """Milliseconds; what Kong takes at most."""
@@ -279,7 +282,11 @@ def _longest_ms(instance: Instance) -> int:
     else:
         answers = attempts if "non_idempotent" in instance.failover_criteria else 1
         seconds = timeouts.connect * attempts + timeouts.read * answers
-    return min(int(seconds * 1000), _LONGEST_TIMEOUT)
+    longest = int(seconds * 1000)
+    if serves_realtime(instance):
+        # The session's own limit shall come first; Kong's would end it without a word.
+        longest = max(longest, getattr(instance.extensions, "realtime_idle_timeout", 0) + _SESSION_MARGIN)
+    return min(longest, _LONGEST_TIMEOUT)
 
 
 def _ms(value: object) -> int:

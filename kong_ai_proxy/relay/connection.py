@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from gevent import get_hub, getcurrent, monkey
+from gevent.lock import Semaphore
 
 StdSocket: Final[type[socket.socket]] = monkey.get_original("socket", "socket")
 """The socket class without gevent, in a patched process too."""
@@ -195,6 +196,10 @@ class Connection:
         if self._watcher is not None and not self.closed:
             self._watcher.stop()
 
+    def duplex(self) -> None:
+        """From now on one greenlet may wait in `recv` and another in `send`, both without a time limit of
+        their own (`timeout` 0): there is one timer."""
+
     def shutdown_write(self) -> None:
         """Tells the peer that nothing more will come."""
         with suppress(OSError):
@@ -215,13 +220,14 @@ class Connection:
 class TlsConnection(Connection):
     """TLS on top, through memory buffers: the waits stay those of `Connection`."""
 
-    __slots__ = ("_incoming", "_outgoing", "_tls")
+    __slots__ = ("_incoming", "_outgoing", "_tls", "_turn")
 
     def __init__(self, sock: socket.socket, peer_ip: str = "") -> None:
         super().__init__(sock, peer_ip)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls: ssl.SSLObject | None = None
+        self._turn: Semaphore | None = None
 
     def handshake(self, context: ssl.SSLContext, hostname: str, timeout: float) -> None:
         """Raises ssl.SSLError (a certificate that does not verify), TimedOut, ConnectionBroken."""
@@ -246,7 +252,7 @@ class TlsConnection(Connection):
             try:
                 return self._tls.read(size)
             except ssl.SSLWantReadError:
-                self._flush(timeout)
+                self._answer(timeout)
                 self._fill(timeout)
             except ssl.SSLZeroReturnError:
                 return b""
@@ -290,8 +296,30 @@ class TlsConnection(Connection):
         else:
             self._incoming.write_eof()
 
+    def duplex(self) -> None:
+        self._turn = Semaphore()
+
+    def _answer(self, timeout: float) -> None:
+        """What TLS itself has to say while data is read (a key update). Whoever is sending sends it too."""
+        turn = self._turn
+        if turn is None:
+            self._flush(timeout)
+        elif self._outgoing.pending and turn.acquire(blocking=False):
+            try:
+                self._drain(timeout)
+            finally:
+                turn.release()
+
     def _flush(self, timeout: float) -> None:
-        if self._outgoing.pending:
+        turn = self._turn
+        if turn is None:
+            self._drain(timeout)
+            return
+        with turn:
+            self._drain(timeout)
+
+    def _drain(self, timeout: float) -> None:
+        while self._outgoing.pending:
             super().send(self._outgoing.read(), timeout)
 
 

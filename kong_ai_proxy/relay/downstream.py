@@ -25,8 +25,8 @@ _REASONS: Final = {
     200: "OK", 201: "Created", 202: "Accepted", 204: "No Content", 400: "Bad Request", 401: "Unauthorized",
     403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 408: "Request Timeout", 409: "Conflict",
     413: "Content Too Large", 415: "Unsupported Media Type", 422: "Unprocessable Content",
-    429: "Too Many Requests", 431: "Request Header Fields Too Large", 500: "Internal Server Error",
-    501: "Not Implemented", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
+    426: "Upgrade Required", 429: "Too Many Requests", 431: "Request Header Fields Too Large",
+    500: "Internal Server Error", 501: "Not Implemented", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
 }  # fmt: skip
 
 
@@ -159,6 +159,8 @@ class Downstream:
         """The head of a whole answer is on its way."""
         self.closing = False
         """No further request will be read."""
+        self.behind = b""
+        """What came behind a request for an upgrade, in the same read."""
         self._incoming = _Incoming()
         self._parser = self._incoming.parser = httptools.HttpRequestParser(self._incoming)
         self._http10 = False
@@ -276,9 +278,10 @@ class Downstream:
         incoming = self._incoming
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
+        except httptools.HttpParserUpgrade as upgrade:
             incoming.complete = True
             self.closing = True
+            self.behind = data[upgrade.args[0] :]
         except httptools.HttpParserError as error:
             self.closing = True
             if not incoming.complete:

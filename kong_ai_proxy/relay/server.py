@@ -13,6 +13,7 @@ from ..core.errors import ApiError
 from ..core.http import ClientRequest, ClientResponse
 from ..core.json import Json, dumps
 from ..exchange.exchange import Exchange, error_response
+from ..exchange.realtime import RealtimeExchange, only_realtime, serves_realtime
 from ..exchange.tickets import TICKET_HEADER, Ticket, TicketStore
 from ..log import get_logger
 from .carry import Authenticate, Encode, Journey, LogUsage, Open, Parts, too_large
@@ -20,6 +21,8 @@ from .connection import Connection
 from .downstream import BadMessage, BodyTooLarge, ClientGone, Downstream, Limits, RequestUpload
 from .memory import Settling
 from .upstream import UpstreamClient
+from .websocket import Upgrade, check_handshake
+from .websocket_deposit import Deposit
 
 log = get_logger("relay")
 
@@ -47,12 +50,14 @@ class RelayServer:
         authenticate: Authenticate | None = None,
         encode: Encode | None = None,
         log_usage: LogUsage | None = None,
+        deposit_url: str | None = None,
         backlog: int = 1024,
         settle: bool = False,
     ) -> None:
         """`open`, `authenticate`, `encode` and `log_usage` are those of `exchange`, `auth`, `accounting` and
         the log unless given; port 0 takes a free one. `settle`: keep the garbage collector's pauses short in
-        the whole process (see `memory`), as suits one that serves."""
+        the whole process (see `memory`), as suits one that serves. `deposit_url`: the route of Kong's where
+        records of WebSockets are left (see `websocket_deposit`); ValueError for what is none."""
         self._limits = limits or Limits()
         self._tickets = tickets
         self._client = client or UpstreamClient()
@@ -64,6 +69,7 @@ class RelayServer:
             encode=encode or _encode(),
             log_usage=log_usage or _log_usage,
         )
+        self._deposit = Deposit(deposit_url, self._client) if deposit_url else None
         self._listen = listen
         self._backlog = backlog
         self._server: StreamServer | None = None
@@ -161,11 +167,15 @@ class RelayServer:
             down.drain()
             down.respond(self._without_ticket(request))
             return
-        if down.upgrade:
-            error = ApiError(501, "WebSocket connections are not supported here")
+        if not down.upgrade and only_realtime(ticket.instance):
+            error = ApiError(426, "this route takes WebSockets only", headers={"upgrade": "websocket"})
+            down.drain()
             down.respond(error_response(ticket, error))
             return
         try:
+            if down.upgrade:
+                self._upgrade(down, ticket, token, request)
+                return
             self._exchange(down, ticket, token, request)
         except BadMessage:
             raise
@@ -198,6 +208,17 @@ class RelayServer:
             down.respond(error_response(ticket, error))
             return
         Journey(self._parts, down, ticket, token, request, exchange).run()
+
+    def _upgrade(self, down: Downstream, ticket: Ticket, token: str, request: ClientRequest) -> None:
+        try:
+            if not serves_realtime(ticket.instance):
+                raise ApiError(501, "WebSocket connections are not supported here")
+            check_handshake(request)
+            exchange = RealtimeExchange.open(ticket, request)
+        except ApiError as error:
+            down.respond(error_response(ticket, error))
+            return
+        Upgrade(self._parts, down, ticket, token, request, exchange, self._deposit).run()
 
     def _without_ticket(self, request: ClientRequest) -> ClientResponse:
         if request.path == HEALTH_PATH and request.method in ("GET", "HEAD"):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from ..core.http import Upload, UpstreamRequest
+from ..core.http import Upload, UpstreamRequest, Url
 from ..exchange.exchange import Timeouts
 from .answer import SWITCHED, Answer, Channel, UpstreamFailure
 from .connection import Connection, ConnectionBroken, TimedOut
@@ -52,7 +52,7 @@ class UpstreamClient:
         A request is sent a second time in one case only: the connection had been kept alive, and closed
         before any byte of an answer, as a server does that has just ended an idle connection.
         """
-        head = _head(request)
+        head = request_head(request)
         url = request.url
         key = (url.tls, url.host, url.port)
         began = time.perf_counter()
@@ -69,6 +69,10 @@ class UpstreamClient:
         if connected:
             connected(channel.connection.peer_ip, time.perf_counter() - began)
         return self._exchange(channel, head, request, timeouts)
+
+    def dial(self, url: Url, timeout: float) -> Connection:
+        """A new connection, which is the caller's to close. Raises UpstreamFailure."""
+        return self._dialer.dial(url, timeout)
 
     def close(self) -> None:
         """Closes what is idle."""
@@ -150,7 +154,8 @@ class UpstreamClient:
         return True
 
 
-def _head(request: UpstreamRequest) -> bytes:
+def request_head(request: UpstreamRequest) -> bytes:
+    """Request line and headers. Raises ValueError for what would break the request."""
     url = request.url
     lines = [f"{request.method} {url.target} HTTP/1.1\r\nhost: {url.authority}"]
     for name, value in request.headers.items():

@@ -36,6 +36,8 @@ class AdvancedExtensions(Extensions):
     """Redis by which all nodes share which targets are unhealthy. Unset: each node finds out by itself."""
     budget_failover: bool = False
     """Leave a target whose account has no budget left for another one, for as long as its provider says."""
+    realtime_idle_timeout: Milliseconds = 300000
+    """Time after which a realtime session ends in which neither side said anything, in ms."""
     hedge_quantile: Annotated[float, Field(ge=0.5, le=0.999)] | None = None
     """Ask a second target too when the first has not begun to answer after this quantile of its usual times,
     such as 0.95. Who answers first wins. Unset: never. At most a tenth of the requests is asked twice."""

@@ -715,6 +715,14 @@ return {
                   },
                 },
                 {
+                  realtime_idle_timeout = {
+                    type = "integer",
+                    between = { 1, 2147483646 },
+                    default = 300000,
+                    description = "Time after which a realtime session ends in which neither side said anything, in ms.",
+                  },
+                },
+                {
                   redis = {
                     type = "record",
                     fields = {
