@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ..config.models import Options, Target
 from .http import ClientRequest, Headers
+from .json import Json
 from .native import NativeCall
 from .rest import RestCall
 from .usage import Usage
@@ -36,6 +37,8 @@ class Call:
     """The client spoke OpenAI's deprecated `functions`: its answer must say `function_call`."""
     native: NativeCall | None = None
     """What the path asked for, where the client speaks a provider's native format."""
+    echo: Json = field(default_factory=dict)
+    """What the client's format must repeat of its request in the answer."""
     rest: RestCall | None = None
     """Which of OpenAI's REST APIs is asked, where the request passes through to it."""
     created: int = field(default_factory=lambda: int(time.time()))

@@ -1,0 +1,224 @@
+"""A Responses request as a chat request.
+
+Source: https://platform.openai.com/docs/api-reference/responses/create and
+https://platform.openai.com/docs/guides/migrate-to-responses.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ...core.call import Call
+from ...core.errors import BadRequest
+from ...core.json import Json
+from ..pivot import items, merged_body, obj, objects, text
+from .history import History
+
+_STORED: Final = ("previous_response_id", "conversation", "prompt")
+"""What refers to things that are stored at OpenAI."""
+_SAME: Final = (
+    "model", "temperature", "top_p", "parallel_tool_calls", "user", "metadata", "service_tier", "stream",
+    "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "top_k", "seed", "stop",
+    "presence_penalty", "frequency_penalty",
+)  # fmt: skip
+_READ: Final = frozenset({
+    *_SAME, *_STORED, "background", "include", "input", "instructions", "max_output_tokens", "reasoning",
+    "store", "stream_options", "text", "tool_choice", "tools", "top_logprobs", "truncation",
+})  # fmt: skip
+_ECHOED: Final = (
+    "instructions", "max_output_tokens", "metadata", "parallel_tool_calls", "reasoning", "temperature",
+    "text", "tool_choice", "tools", "top_p", "user", "top_logprobs", "max_tool_calls", "prompt_cache_key",
+    "safety_identifier",
+)  # fmt: skip
+"""What an answer repeats of its request."""
+_LOGPROBS: Final = "message.output_text.logprobs"
+_INCLUDED: Final = frozenset({_LOGPROBS, "reasoning.encrypted_content"})
+_SEARCHES: Final = frozenset({"web_search", "web_search_preview", "web_search_2025_08_26"})
+_SEARCHING: Final = frozenset({"gemini"})
+"""Providers whose adapters know chat's `web_search_options`."""
+CUSTOM_INPUT: Final = "input"
+"""The one parameter of the function that stands for a custom tool."""
+
+
+def chat_request(body: Json, call: Call) -> Json:
+    """See the module. Raises BadRequest for what only a store, or OpenAI's own tools, could serve."""
+    body = merged_body(body)
+    _check_stateless(body)
+    call.echo = {name: body[name] for name in _ECHOED if body.get(name) is not None}
+    for name in body.keys() - _READ:
+        if body[name] is not None:
+            call.drop(name)
+    chat: Json = {name: body[name] for name in _SAME if body.get(name) is not None}
+    chat["messages"] = _messages(body, call)
+    if body.get("max_output_tokens") is not None:
+        chat["max_completion_tokens"] = body["max_output_tokens"]
+    _tools(body, chat, call)
+    _text(body, chat)
+    _reasoning(body, chat)
+    _logprobs(body, chat, call)
+    if body.get("store") is True:
+        call.drop("store")
+    if body.get("truncation") not in (None, "disabled"):
+        call.drop("truncation")
+    return chat
+
+
+def _check_stateless(body: Json) -> None:
+    for name in _STORED:
+        if body.get(name) is not None:
+            raise BadRequest(
+                f"{name} is not supported for this provider: it stores no responses; send the whole "
+                "conversation as input",
+                param=name,
+                code="unsupported_parameter",
+            )
+    if body.get("background"):
+        raise BadRequest(
+            "background is not supported for this provider: it stores no responses",
+            param="background",
+            code="unsupported_parameter",
+        )
+
+
+def _messages(body: Json, call: Call) -> list[Json]:
+    history = History(call)
+    instructions = body.get("instructions")
+    if isinstance(instructions, str) and instructions:
+        history.add({"role": "system", "content": instructions})
+    elif isinstance(instructions, list):
+        for position, item in enumerate(instructions):
+            history.item(item, f"instructions[{position}]")
+    given = body.get("input")
+    if isinstance(given, str):
+        history.add({"role": "user", "content": given})
+    elif isinstance(given, list):
+        for position, item in enumerate(given):
+            history.item(item, f"input[{position}]")
+    elif given is None:
+        raise BadRequest(
+            "Missing required parameter: 'input'.", param="input", code="missing_required_parameter"
+        )
+    else:
+        raise BadRequest("input must be a string or an array", param="input")
+    messages = history.finish()
+    if not messages:
+        raise BadRequest("input must not be empty", param="input")
+    return messages
+
+
+def _tools(body: Json, chat: Json, call: Call) -> None:
+    tools = body.get("tools")
+    if tools is not None and not isinstance(tools, list):
+        raise BadRequest("tools must be an array", param="tools")
+    made: list[Json] = []
+    for position, tool in enumerate(items(tools)):
+        where = f"tools[{position}]"
+        if not isinstance(tool, dict):
+            raise BadRequest(f"{where} must be a JSON object", param=where)
+        kind = text(tool.get("type"))
+        if kind == "function":
+            made.append(_function(tool, where))
+        elif kind == "custom":
+            made.append(_custom(tool, where))
+        elif kind in _SEARCHES and call.provider in _SEARCHING:
+            options = {
+                name: tool[name] for name in ("search_context_size", "user_location") if tool.get(name)
+            }
+            chat["web_search_options"] = options
+        else:
+            raise BadRequest(
+                f"tools of type {kind or 'unknown'!r} are not supported by provider {call.provider}",
+                param=f"{where}.type",
+                code="unsupported_tool",
+            )
+    if made:
+        chat["tools"] = made
+    choice = _tool_choice(body.get("tool_choice"))
+    if choice is not None and made:
+        chat["tool_choice"] = choice
+
+
+def _function(tool: Json, where: str) -> Json:
+    # Chat's own form, with `function` inside, is what many clients send by mistake.
+    inner = obj(tool.get("function")) or tool
+    if not text(inner.get("name")):
+        raise BadRequest(f"{where} has no name", param=f"{where}.name")
+    names = ("name", "description", "parameters", "strict")
+    function = {name: inner[name] for name in names if inner.get(name) is not None}
+    made: Json = {"type": "function", "function": function}
+    if tool.get("cache_control") is not None:
+        made["cache_control"] = tool["cache_control"]
+    return made
+
+
+def _custom(tool: Json, where: str) -> Json:
+    """A tool that takes free text is a function with one text. A grammar can only be told, not enforced."""
+    if not text(tool.get("name")):
+        raise BadRequest(f"{where} has no name", param=f"{where}.name")
+    told = text(tool.get("description"))
+    form = obj(tool.get("format"))
+    if form.get("type") == "grammar":
+        syntax = text(form.get("syntax"))
+        grammar = text(form.get("definition"))
+        told = f"{told}\n\nThe input must match this {syntax} grammar:\n{grammar}".strip()
+    parameters = {
+        "type": "object",
+        "properties": {CUSTOM_INPUT: {"type": "string"}},
+        "required": [CUSTOM_INPUT],
+        "additionalProperties": False,
+    }
+    function = {"name": tool["name"], "description": told, "parameters": parameters}
+    return {"type": "function", "function": {key: value for key, value in function.items() if value}}
+
+
+def _tool_choice(choice: Any) -> Any:
+    if not isinstance(choice, dict):
+        return choice
+    kind = choice.get("type")
+    if kind in ("function", "custom"):
+        name = choice.get("name") or obj(choice.get("function")).get("name")
+        return {"type": "function", "function": {"name": name}}
+    if kind == "allowed_tools":
+        tools = [
+            {"type": "function", "function": {"name": tool.get("name")}}
+            for tool in objects(choice.get("tools"))
+        ]
+        return {
+            "type": "allowed_tools",
+            "allowed_tools": {"mode": choice.get("mode") or "auto", "tools": tools},
+        }
+    raise BadRequest("tool_choice names no tool that is supported", param="tool_choice")
+
+
+def _text(body: Json, chat: Json) -> None:
+    given = obj(body.get("text"))
+    if given.get("verbosity") is not None:
+        chat["verbosity"] = given["verbosity"]
+    form = obj(given.get("format"))
+    kind = form.get("type")
+    if kind == "json_object":
+        chat["response_format"] = {"type": "json_object"}
+    elif kind == "json_schema":
+        names = ("name", "description", "schema", "strict")
+        schema = {name: form[name] for name in names if form.get(name) is not None}
+        chat["response_format"] = {"type": "json_schema", "json_schema": schema}
+    elif kind not in (None, "text"):
+        raise BadRequest(f"text.format of type {kind!r} is not supported", param="text.format.type")
+
+
+def _reasoning(body: Json, chat: Json) -> None:
+    reasoning = obj(body.get("reasoning"))
+    if reasoning.get("effort") is not None:
+        chat["reasoning_effort"] = reasoning["effort"]
+
+
+def _logprobs(body: Json, chat: Json, call: Call) -> None:
+    included = items(body.get("include"))
+    top = body.get("top_logprobs")
+    if _LOGPROBS in included or top:
+        chat["logprobs"] = True
+        if top:
+            chat["top_logprobs"] = top
+    for name in included:
+        if name not in _INCLUDED:
+            call.drop(f"include.{name}")
