@@ -107,10 +107,17 @@ def conversation() -> Any:
     }
 
 
+_KEPT = (
+    "mark-system-head", "mark-system-rules", "mark-system-tail", "mark-reminder", "mark-request", "mark-said",
+    "mark-a", "mark-b", "mark-c", "mark-result-text", "mark-result-error", "mark-result-image",
+    "mark-follow-up", "mark-tool-none",
+)  # fmt: skip
+
+
 def marks() -> dict[str, tuple[str, ...]]:
-    """Each mark, and the words one of which a report of its loss must hold; () where it must
-    never be lost."""
-    found: dict[str, tuple[str, ...]] = dict.fromkeys(("mark-system-head", "mark-system-rules", "mark-system-tail", "mark-reminder", "mark-request", "mark-said", "mark-a", "mark-b", "mark-c", "mark-result-text", "mark-result-error", "mark-result-image", "mark-follow-up", "mark-tool-none"), ())  # fmt: skip
+    """Each mark, and the words one of which a report of its loss must hold; () where it must never
+    be lost."""
+    found: dict[str, tuple[str, ...]] = dict.fromkeys(_KEPT, ())
     for number in range(len(_TOOLS)):
         found[f"mark-tool-{number} "] = ()
         found[f"mark-tool-path-{number}"] = ()

@@ -109,8 +109,7 @@ class _Request:
         return [{"role": "system", "content": words}] if words.strip() else []
 
     def _content(self, content: Json, where: str) -> list[Json]:
-        parts = content.get("parts")
-        parts = [parts] if isinstance(parts, dict) else objects(parts)
+        parts = _several(content.get("parts"))
         role = content.get("role")
         if role in ("model", "assistant"):
             return [self._answer(parts)]
@@ -137,7 +136,8 @@ class _Request:
 
     def _result(self, result: Json, media: list[Json]) -> Json:
         name = text(result.get("name"))
-        waiting = self._ids.get(name, [])
+        # Some clients answer with a call's id in the place of its name: then the order tells.
+        waiting = self._ids.get(name) or next(filter(None, self._ids.values()), [])
         identity = text(result.get("id"))
         if not identity:
             identity = waiting[0] if waiting else self._new_id()
@@ -274,10 +274,10 @@ class _Request:
 
     def _tools(self, body: Json, out: Json) -> None:
         tools: list[Json] = []
-        for tool in objects(body.get("tools")):
+        for tool in _several(body.get("tools")):
             for name, value in tool.items():
                 if camel(name) == "functionDeclarations":
-                    tools += [self._declaration(one) for one in objects(value)]
+                    tools += [self._declaration(one) for one in _several(value)]
                 elif value is not None:
                     self._call.drop(f"tools.{camel(name)}")
         if tools:
@@ -326,6 +326,11 @@ def member(holder: Json, name: str) -> Any:
         return holder[name]
     snake = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
     return holder.get(snake)
+
+
+def _several(value: Any) -> list[Json]:
+    """The objects of a list. Google takes one alone for a list of one."""
+    return [value] if isinstance(value, dict) else objects(value)
 
 
 def _media(media_type: str, data: str, blob: Json) -> Json:
