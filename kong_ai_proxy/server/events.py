@@ -1,4 +1,4 @@
-"""Running phases: each event is a plain greenlet that talks to Kong itself.
+"""Running phases: each event has a plain greenlet that talks to Kong itself.
 
 All switching happens in the hub: a message from Kong resumes the greenlet, which runs until its next PDK
 call, writes that to whatever connection the message came on, and goes back to the hub. So nothing waits for
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import gevent
-from greenlet import GreenletExit
+from greenlet import GreenletExit, getcurrent
 
 from ..core.errors import ApiError
 from ..core.json import dumps_text
@@ -36,6 +36,8 @@ BODY_TTL = 900.0
 _BODY_METHODS = frozenset({"kong.request.get_raw_body", "kong.request.get_body"})
 
 _SWEEP = 5.0
+_LANES = 64
+"""Idle greenlets kept for phases to come."""
 
 FAILURE = ApiError(
     500, "The AI proxy plugin failed on this request. Its log has the details.", code="plugin_error"
@@ -98,13 +100,13 @@ class Event:
         self.waits_for: str | None = None
         """The PDK method whose value Kong owes us; None while the handler runs."""
         self.touched = time.monotonic()
-        self._greenlet: HandlerGreenlet | None = HandlerGreenlet(self._run, parent=gevent.get_hub())
-        self._greenlet.event = self
+        self._greenlet: HandlerGreenlet | None = None
 
     def start(self) -> None:
         """Run the handler until its first PDK call or its end. In the hub only, as `step` and `end`."""
-        assert self._greenlet is not None
-        self._greenlet.switch()
+        lane = self._greenlet = self._events.lane()
+        lane.event = self
+        lane.switch(self)
 
     def step(self, peer: Peer, msgid: int, value: Any, error: Any) -> None:
         """Kong brings a PDK call's value: go on."""
@@ -142,7 +144,8 @@ class Event:
             self.ended = True
             raise EventEnded
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """The whole phase; in its lane."""
         try:
             self._handler(kong)
             if not self.ended:
@@ -181,9 +184,32 @@ class Events:
         # A plugin server that comes after this one must not take Kong's late steps for its own.
         self._last_id = secrets.randbelow(1 << 30)
         self._sweeper: Any = None
+        self._idle: list[HandlerGreenlet] = []
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._running)
+
+    def lane(self) -> HandlerGreenlet:
+        """A greenlet to switch to with an event, which it runs. Lanes are used again: with a new greenlet
+        comes a stack for its frames, mapped by the kernel and unmapped afterwards (CPython 3.11 on)."""
+        while self._idle:
+            if not (lane := self._idle.pop()).dead:
+                return lane
+        return HandlerGreenlet(self._serve, parent=gevent.get_hub())
+
+    def _serve(self, event: Any) -> None:
+        hub = gevent.get_hub()
+        lane: Any = getcurrent()
+        while True:
+            if isinstance(event, Event):  # else a switch that came too late for the event before
+                event.run()
+                lane.event = None
+                if self._closed or len(self._idle) >= _LANES:
+                    return
+                self._idle.append(lane)
+            del event  # or it would be kept until the next one
+            event = hub.switch()
 
     def start(
         self,
@@ -243,3 +269,6 @@ class Events:
         for event in list(self._running.values()):
             event.end()
         self._running.clear()
+        self._closed = True
+        while self._idle:
+            self._idle.pop().throw(GreenletExit)

@@ -49,7 +49,9 @@ def run(client: RpcClient, instance: int, phase: str, gateway: Gateway | None = 
 def handler_greenlets() -> int:
     from kong_ai_proxy.server.pdk import HandlerGreenlet
 
-    return sum(1 for thing in gc.get_objects() if isinstance(thing, HandlerGreenlet))
+    # Idle ones wait for the next phase.
+    found = [thing for thing in gc.get_objects() if isinstance(thing, HandlerGreenlet)]
+    return sum(1 for thing in found if getattr(thing, "event", None) is not None)
 
 
 def rss_kib() -> int:
