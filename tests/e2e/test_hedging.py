@@ -74,10 +74,12 @@ class World:
         return reply, json.loads(record)
 
     def learn(self, *, stream: bool = False) -> None:
-        """Let it find out how fast the first target is."""
-        for _ in range(22):
-            assert self.post(stream=stream)[0].status == 200
-        assert self.targets[1].asked == 0
+        """It knows that the first target takes 20 ms."""
+        assert self.instance.hedging is not None
+        for _ in range(30):
+            self.instance.hedging.observe(0, stream, 0.02)
+        for _ in range(10):
+            assert self.instance.hedging.delay(0, stream) == 0.02
 
     def idle(self) -> bool:
         assert isinstance(self.instance.balancer, Guarded)
@@ -194,10 +196,10 @@ def test_a_client_that_leaves_cancels_both() -> None:
         eventually(lambda: len(world.logged) == 1)
 
 
-def test_not_for_requests_as_fast_as_usual_and_not_without_the_setting() -> None:
+def test_not_without_the_setting() -> None:
     with hedged() as world:
         world.learn()
-        world.targets[0].seconds = 0.05
+        world.targets[0].seconds = 0.1
         world.instance.hedging = None
         assert world.post()[0].status == 200
         assert world.targets[1].asked == 0
@@ -206,7 +208,7 @@ def test_not_for_requests_as_fast_as_usual_and_not_without_the_setting() -> None
 def test_a_slow_time_does_not_double_the_load() -> None:
     with hedged() as world:
         world.learn()
-        world.targets[0].seconds = 0.03
+        world.targets[0].seconds = 0.05
         for _ in range(60):
             assert world.post()[0].status == 200
-        assert world.targets[1].asked <= 10
+        assert 1 <= world.targets[1].asked <= 10
