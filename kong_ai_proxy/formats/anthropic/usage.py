@@ -109,7 +109,8 @@ def write_usage(usage: Usage) -> Json:
 
 def _count(part: Json, name: str) -> int | None:
     value = part.get(name)
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
+    # Within 64 bits: what is beyond is no count, and could not be written as JSON again.
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 2**63:
         return int(value)
     return None
 

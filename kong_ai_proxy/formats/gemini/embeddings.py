@@ -81,7 +81,7 @@ class PredictEmbeddings(_Embeddings):
             vectors.append(found.get("values") or prediction.get("textEmbedding") or [])
             # Recorded as a whole number, documented as a float too.
             count = number(obj(found.get("statistics")).get("token_count"))
-            if count is not None:
+            if count is not None and 0 <= count < 2**53:
                 tokens += int(count)
                 counted = True
         if counted:
