@@ -24,6 +24,7 @@ _ELSEWHERE = {
     "dev": "kong_ai_proxy.devgateway.cli",
     "mock": "kong_ai_proxy.mockllm.cli",
     "demo": "kong_ai_proxy.devgateway.demo",
+    "usage": "kong_ai_proxy.usage.cli",
 }
 """Commands whose module adds its own arguments (`add_parser(subparsers)`)."""
 
@@ -34,6 +35,7 @@ _HELP = {
     "dump": "print a plugin's name, phases and schema, for Kong's pluginserver_*_query_cmd",
     "usage-filter": "print the pre-function configuration that puts usage into Kong's log record",
     "check": "validate the plugin entries of a declarative configuration",
+    "usage": "add up tokens, cost, latency and errors from Kong's log records",
     "dev": "run a stand-in for Kong from a kong.yml, for development",
     "mock": "run mock providers",
     "demo": "show a chat through all of it",
