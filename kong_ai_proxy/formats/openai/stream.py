@@ -306,7 +306,8 @@ class OpenAIStream:
         if arguments:
             tool.has_arguments = True
             self._call.output_bytes += utf8_size(arguments)
-        kind = text(fragment.get("type")) or "function"
+        custom = fragment.get("type") == "custom" or isinstance(fragment.get("custom"), dict)
+        kind = "custom" if custom else "function"
         out = {**fragment, "index": tool.index}
         if kind != "function":
             tool.has_arguments = True  # a custom tool: its input is text, not JSON
