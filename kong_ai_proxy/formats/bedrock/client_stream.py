@@ -96,17 +96,20 @@ class ConverseEncoder:
 
     def _thinking(self, block: Json) -> None:
         """A thinking block that is now complete: its text was streamed, its signature was not."""
+        signature = text(block.get("signature"))
         if block.get("type") == "redacted_thinking":
             self._close()
             self._switch("reasoning")
             self._block_delta({"reasoningContent": {"redactedContent": redacted(block)}})
-        else:
-            if self._open != "reasoning":
-                self._switch("reasoning")
-                if words := text(block.get("thinking")):
-                    self._block_delta({"reasoningContent": {"text": words}})
-            if signature := text(block.get("signature")):
-                self._block_delta({"reasoningContent": {"signature": signature}})
+        elif self._open != "reasoning":
+            words = text(block.get("thinking"))
+            if not (words or signature):
+                return
+            self._switch("reasoning")
+            if words:
+                self._block_delta({"reasoningContent": {"text": words}})
+        if signature:
+            self._block_delta({"reasoningContent": {"signature": signature}})
         self._close()
 
     def _switch(self, kind: str) -> None:
