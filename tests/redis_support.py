@@ -45,8 +45,11 @@ class RedisServer:
         self._binary = server_binary()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *options: str) -> None:
-        command = [self._binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", *options]
+    def start(self, *options: str, config: Path | None = None) -> None:
+        """`config`: a sentinel's."""
+        command = [self._binary, *([str(config)] if config else [])]
+        command += ["--port", str(self.port), "--bind", "127.0.0.1", *options]
+        command += ["--sentinel"] if config else ["--save", ""]
         self._process = subprocess.Popen(
             [*command, "--dir", str(self._directory)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -71,9 +74,9 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(directory: Path, *options: str) -> Iterator[Any]:
+def redis_server(directory: Path, *options: str, config: Path | None = None) -> Iterator[Any]:
     server = RedisServer(directory)
-    server.start(*options)
+    server.start(*options, config=config)
     try:
         yield server
     finally:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from ..accounting.record import log_record
 from ..balancer.base import Asked
@@ -40,6 +41,9 @@ from .rest_plan import RestPlan, plan_rest
 from .tickets import Ticket
 
 __all__ = ["Attempt", "Exchange", "FailureKind", "Timeouts", "error_response"]
+
+_ASKED_TWICE: Final = frozenset({"chat", "completions", "embeddings"})
+"""Operations that leave nothing behind at a provider: a file or a batch would be there twice."""
 
 
 class Exchange:
@@ -111,6 +115,8 @@ class Exchange:
         hedging = self.instance.hedging
         left = [index for index in self.plan.candidates if index not in self._tried]
         if hedging is None or not left or len(self.attempts) > self.instance.retries:
+            return None
+        if self._asked.operation not in _ASKED_TWICE:
             return None
         index = self.instance.balancer.pick(left, self._tried, self._asked)
         if index is None or not hedging.spend():

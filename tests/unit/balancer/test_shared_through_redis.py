@@ -20,7 +20,7 @@ from kong_ai_proxy import log
 from kong_ai_proxy.balancer.guard import Guarded
 from kong_ai_proxy.balancer.shared import RedisSharing, connect
 from kong_ai_proxy.balancer.states import States
-from kong_ai_proxy.config.models import Redis
+from kong_ai_proxy.config.models import Redis, RedisNode, SentinelNode
 
 FAIL_TIMEOUT = 10.0
 
@@ -212,6 +212,39 @@ def test_without_the_library(monkeypatch: pytest.MonkeyPatch, logged: io.StringI
     balancer.started(0)
     balancer.ended(0, failure())
     assert not balancer.available(0, 1000.0)
+
+
+def told(settings: Redis, name: str) -> None:
+    """A failure on one node, seen by another."""
+    nodes = []
+    for at in (0.0, 9.0):
+        node = Node(settings.port, name, max_fails=1, at=at)
+        node.sharing._connect = lambda: connect(settings)
+        nodes.append(node)
+    one, other = nodes
+    one.fail()
+    exchange(one, other)
+    assert not other.up
+
+
+def test_a_cluster(tmp_path: Path) -> None:
+    redis = pytest.importorskip("redis")
+    with redis_server(tmp_path, "--cluster-enabled", "yes", "--cluster-port", str(free_port())) as node:
+        with redis.Redis("127.0.0.1", node.port) as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            eventually(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok", 10)
+        told(Redis(port=1, cluster_nodes=[RedisNode(ip="127.0.0.1", port=node.port)]), "cluster")
+
+
+def test_behind_sentinels(tmp_path: Path) -> None:
+    pytest.importorskip("redis")
+    (tmp_path / "master").mkdir()
+    with redis_server(tmp_path / "master") as master:
+        config = tmp_path / "sentinel.conf"
+        config.write_text(f"sentinel monitor main 127.0.0.1 {master.port} 1\n")
+        with redis_server(tmp_path, config=config) as sentinel:
+            nodes = [SentinelNode(host="127.0.0.1", port=sentinel.port)]
+            told(Redis(port=1, sentinel_nodes=nodes, sentinel_master="main"), "sentinel")
 
 
 def test_by_configuration(server: RedisServer) -> None:
