@@ -50,6 +50,8 @@ class History:
         if not isinstance(item, dict):
             raise BadRequest(f"{where} must be a JSON object", param=where)
         kind = item.get("type") or "message"
+        if not isinstance(kind, str):
+            raise BadRequest(f"{where}.type must be a string", param=f"{where}.type")
         if kind == "message":
             self._message(item, where)
         elif kind in _CALLS:

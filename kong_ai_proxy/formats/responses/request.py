@@ -220,5 +220,5 @@ def _logprobs(body: Json, chat: Json, call: Call) -> None:
         if top:
             chat["top_logprobs"] = top
     for name in included:
-        if name not in _INCLUDED:
+        if isinstance(name, str) and name not in _INCLUDED:
             call.drop(f"include.{name}")

@@ -75,7 +75,9 @@ class ResponsesEncoder:
         response = self._response or self._start({})
         self._event("error", code=error.code, message=error.message, param=error.param)
         response["status"] = "failed"
-        response["error"] = {"code": error.code or "server_error", "message": error.message}
+        # The two codes of https://platform.openai.com/docs/api-reference/responses/object that fit.
+        code = "rate_limit_exceeded" if error.status == 429 else "server_error"
+        response["error"] = {"code": code, "message": error.message}
         response["output"] = self._output()
         self._event("response.failed", response=response)
         return self._taken()
