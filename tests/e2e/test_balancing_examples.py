@@ -28,6 +28,8 @@ class Target:
         self.seconds = 0.0
         self.status = "200 OK"
         self.tokens = 10
+        self.error: Any = None
+        """Instead of an answer."""
         self.models: list[str] = []
         self.at_once = 0
         self.most = 0
@@ -40,6 +42,9 @@ class Target:
         if self.seconds:
             gevent.sleep(self.seconds)
         self.at_once -= 1
+        if self.error is not None:
+            peer.answer(json.dumps({"error": self.error}).encode(), self.status)
+            return
         message = {"role": "assistant", "content": model}
         usage = {"prompt_tokens": self.tokens, "completion_tokens": 5, "total_tokens": self.tokens + 5}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
@@ -77,13 +82,15 @@ class Setup:
 
 
 @contextmanager
-def example(slug: str, **balancer: Any) -> Iterator[Setup]:
+def example(slug: str, *, extensions: Any = None, **balancer: Any) -> Iterator[Setup]:
     found = next((each for each in examples() if each.id == f"{ADVANCED}/{slug}"), None)
     if found is None:
         pytest.skip("Kong's examples are not here")
     config = copy.deepcopy(found.configs[0])
     if balancer:
         config["balancer"] = {**config.get("balancer", {}), **balancer}
+    if extensions:
+        config["kong_ai_proxy"] = extensions
     with ExitStack() as stack:
         targets, providers = [Target() for _ in config["targets"]], list[Provider]()
         for target, described in zip(targets, config["targets"], strict=True):
@@ -179,6 +186,23 @@ def test_circuit_breaker() -> None:
         gevent.sleep(0.35)
         assert [setup.post().status for _ in range(6)] == [200] * 6
         assert (len(first.models), len(second.models)) == (6, 23)
+
+
+def test_a_target_without_budget() -> None:
+    with example("round-robin", extensions={"budget_failover": True}) as setup:
+        first = setup.targets[0]
+        first.status, first.error = "429 Too Many Requests", {"code": "insufficient_quota"}
+        assert setup.many(20).total() == 21
+        assert first.models == ["gpt-4"], "asked once, and left alone from then on"
+    with example("round-robin", extensions={"budget_failover": True}) as setup:
+        for target in setup.targets:
+            target.status, target.error = "402 Payment Required", {"message": "Insufficient Balance"}
+        reply = setup.post()
+        assert reply.status == 402, "the last one's own words"
+        assert json.loads(reply.body)["error"]["message"] == "Insufficient Balance"
+        reply = setup.post()
+        assert (reply.status, reply.headers["retry-after"]) == (429, "300")
+        assert sum(len(target.models) for target in setup.targets) == 3
 
 
 def test_model_aliases() -> None:
