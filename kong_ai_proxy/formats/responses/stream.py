@@ -7,7 +7,7 @@ calls stay open beside each other until the end, for chat sends their fragments 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from ...core.call import Call
 from ...core.errors import ApiError
@@ -26,6 +26,9 @@ from .answer import (
     skeleton,
     text_part,
 )
+
+_CUT: Final = frozenset({"length", "content_filter"})
+"""Finish reasons of answers that are not whole."""
 
 
 class ResponsesEncoder:
@@ -162,7 +165,8 @@ class ResponsesEncoder:
 
     def _close_tools(self) -> None:
         for _, tool in sorted(self._tools.items()):
-            item = tool.close()
+            cut = self._finish in _CUT and tool.index == self._next - 1
+            item = tool.close("incomplete" if cut else "completed")
             self._items[tool.index] = item
 
 
@@ -246,7 +250,7 @@ class _Message:
 
     def close(self, finish: str) -> Json:
         self._close_part()
-        status = "incomplete" if finish in ("length", "content_filter") else "completed"
+        status = "incomplete" if finish in _CUT else "completed"
         item = message_item(self._id, self._parts, status=status, extra=self.extra)
         self._encoder._event("response.output_item.done", output_index=self.index, item=item)
         return item
@@ -303,11 +307,12 @@ class _Tool:
         if self._name:
             self._tell()
 
-    def close(self) -> Json:
+    def close(self, status: str) -> Json:
         self._tell()
         item = self._made("".join(self._arguments))
         item["id"] = self._begun["id"]
         item["call_id"] = self._begun["call_id"]
+        item["status"] = status
         if "input" in item:
             self._event("custom_tool_call_input.delta", delta=item["input"])
             self._event("custom_tool_call_input.done", input=item["input"])
