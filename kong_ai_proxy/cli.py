@@ -17,6 +17,7 @@ DESCRIPTION = "Kong Gateway plugins that translate, stream, balance and meter LL
 DEFAULT_RELAY = "127.0.0.1:8125"
 RELAY_VARIABLE = "KONG_AI_PROXY_RELAY"
 ADVERTISE_VARIABLE = "KONG_AI_PROXY_RELAY_ADVERTISE"
+DEPOSIT_VARIABLE = "KONG_AI_PROXY_DEPOSIT_URL"
 PLUGIN_NAMES = ("kong-ai-proxy", "kong-ai-proxy-advanced")
 
 _ELSEWHERE = {
@@ -116,6 +117,13 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
         help="the relay's address for Kong, where Kong needs another than it listens on",
     )
     parser.add_argument(
+        "--deposit-url",
+        default=os.environ.get(DEPOSIT_VARIABLE),
+        metavar="URL",
+        help="Kong's route where records of realtime sessions are left for its log; see `usage-filter "
+        f"--deposit` (default: {DEPOSIT_VARIABLE}, else they are logged here)",
+    )
+    parser.add_argument(
         "--socket-mode",
         type=_octal,
         default=0o660,
@@ -145,7 +153,11 @@ def _serve(args: argparse.Namespace) -> int:
     except ValueError as error:
         print(f"kong-ai-proxy serve: {error}", file=sys.stderr)
         return 2
-    return serve(Options(args.kong_prefix, relay, advertise or None, args.socket_mode, args.grace))
+    return serve(
+        Options(
+            args.kong_prefix, relay, advertise or None, args.socket_mode, args.grace, args.deposit_url or None
+        )
+    )
 
 
 def _octal(text: str) -> int:
@@ -180,14 +192,23 @@ def _dump(args: argparse.Namespace) -> int:
 
 
 def _filter_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--lua", action="store_true", help="print the Lua text with its sections instead")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--lua", action="store_true", help="print the Lua text with its sections instead")
+    instead.add_argument(
+        "--deposit",
+        action="store_true",
+        help="print the route where the relay leaves records of realtime sessions instead (--deposit-url)",
+    )
     parser.set_defaults(run=_filter)
 
 
 def _filter(args: argparse.Namespace) -> int:
     from .server import usage_filter
 
-    print(usage_filter.lua() if args.lua else usage_filter.snippet(), end="")
+    if args.deposit:
+        print(usage_filter.deposit_snippet(), end="")
+    else:
+        print(usage_filter.lua() if args.lua else usage_filter.snippet(), end="")
     return 0
 
 

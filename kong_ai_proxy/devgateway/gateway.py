@@ -407,6 +407,9 @@ def _configured(declared: Declared, external: dict[str, Handler]) -> list[Config
                 )
             configured[plugin.name] = Configured(handler, {})
         configured[plugin.name].configs[(plugin.route, plugin.service, plugin.consumer)] = plugin
+    if "pre-function" in configured and "post-function" in configured:
+        after: Any = configured["post-function"].handler
+        after.join(configured["pre-function"].handler)
     return sorted(configured.values(), key=lambda c: (-c.handler.priority, c.handler.name))
 
 

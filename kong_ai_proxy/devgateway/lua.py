@@ -213,6 +213,17 @@ class PreFunction(Handler):
         return self._compiled[key]
 
 
+class PostFunction(PreFunction):
+    """Kong's post-function: last in every phase."""
+
+    name = "post-function"
+    priority = -1000
+
+    def join(self, other: PreFunction) -> None:
+        """Run in the other's Lua: what `ngx.shared` holds is common to both."""
+        self._engine = other._engine
+
+
 class Snippet(NamedTuple):
     """A compiled snippet: a Lua function that gives the text of its error, if any."""
 

@@ -262,14 +262,14 @@ class Ignored(Handler):
         log.warning("plugin %s does nothing in this development gateway", name)
 
 
-def _pre_function() -> Handler:
+def _function(name: str) -> Handler:
     try:
-        from .lua import PreFunction
+        from .lua import PostFunction, PreFunction
     except ImportError as error:
         raise ConfigError(
-            "plugin pre-function runs Lua: install lupa (pip install 'kong-ai-proxy[dev]')"
+            f"plugin {name} runs Lua: install lupa (pip install 'kong-ai-proxy[dev]')"
         ) from error
-    return PreFunction()
+    return PostFunction() if name == "post-function" else PreFunction()
 
 
 BUNDLED: dict[str, Callable[[], Handler]] = {
@@ -277,7 +277,8 @@ BUNDLED: dict[str, Callable[[], Handler]] = {
     "file-log": FileLog,
     "http-log": HttpLog,
     "request-termination": RequestTermination,
-    "pre-function": _pre_function,
+    "pre-function": lambda: _function("pre-function"),
+    "post-function": lambda: _function("post-function"),
     "prometheus": lambda: Ignored("prometheus"),
 }
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -63,6 +64,8 @@ class Answer:
     steps: list[Step] | None = None
     before: list[Step] = field(default_factory=list)
     head_cut: int | None = None
+    takeover: Callable[[socket.socket], None] | None = None
+    """Instead of all of it: whoever speaks on the connection from the request on, and ends with it."""
 
     @classmethod
     def json(cls, value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:

@@ -292,6 +292,10 @@ class _Sender:
         for step in answer.before:
             if not self._step(step, chunked=False):
                 return False
+        if answer.takeover is not None:
+            answer.takeover(self._connection)
+            self._received.finished.set()
+            return False
         head = self._head(answer)
         if answer.head_cut is not None:
             self._connection.sendall(head[: answer.head_cut])

@@ -83,6 +83,8 @@ class Options:
     socket_mode: int = 0o660
     grace: float = 10.0
     """Seconds running exchanges may take to end."""
+    deposit_url: str | None = None
+    """Kong's route where records of realtime sessions are left for its log (see `docs/realtime.md`)."""
 
 
 class Server:
@@ -180,7 +182,7 @@ def serve(options: Options) -> int:
     from .sockets import SocketInUse
 
     take_over_gevent()
-    server = Server(options, partial(RelayServer, settle=True))
+    server = Server(options, partial(RelayServer, settle=True, deposit_url=options.deposit_url))
     try:
         server.start()
     except SocketInUse as error:

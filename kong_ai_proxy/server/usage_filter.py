@@ -33,9 +33,36 @@ def config() -> dict[str, list[str]]:
 
 
 def deposit() -> dict[str, list[str]]:
-    """The `config` of a pre-function plugin on the internal route where the relay leaves a WebSocket's
+    """The `config` of a post-function plugin on the internal route where the relay leaves a WebSocket's
     record."""
     return {"access": [sections()["deposit"]]}
+
+
+def deposit_snippet() -> str:
+    """A declarative configuration of that route, for callers on Kong's own host only."""
+    lines = [
+        "# Where the relay leaves the records of realtime sessions for Kong's log. Start the plugin server",
+        "# with --deposit-url http://127.0.0.1:8000/kong-ai-usage: the address of Kong, for the plugin server,",
+        "# and the address of the plugin server in `allow`. Printed by `kong-ai-proxy usage-filter --deposit`.",
+        '_format_version: "3.0"',
+        "services:",
+        "- name: kong-ai-usage",
+        "  url: http://127.0.0.1:9  # never called",
+        "  routes:",
+        "  - name: kong-ai-usage",
+        "    paths: [/kong-ai-usage]",
+        "    methods: [POST]",
+        "  plugins:",
+        "  - name: ip-restriction",
+        "    config:",
+        "      allow: [127.0.0.1, '::1']",
+        "  - name: post-function  # after ip-restriction; a pre-function would come before it",
+        "    config:",
+        "      access:",
+        "      - |",
+    ]
+    lines += [f"        {line}" if line else "" for line in deposit()["access"][0].rstrip("\n").split("\n")]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def plugin_entry(indent: int = 0) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 from ..answers import Answer
 from ..server import Received
-from . import anthropic, bedrock, cohere, gemini, huggingface, invoke, ollama, openai
+from . import anthropic, bedrock, cohere, gemini, huggingface, invoke, ollama, openai, realtime
 
 _ROUTES: list[tuple[re.Pattern[str], Callable[[Received], Answer]]] = [
+    (realtime.PATH, realtime.respond),
     (re.compile(r"/v1/messages$"), anthropic.respond),
     (gemini.PATH, gemini.respond),
     (bedrock.PATH, bedrock.respond),
