@@ -5,9 +5,9 @@ The form is described in docs/architecture.md: `path=<type><value>` pairs joined
 
 from __future__ import annotations
 
+import functools
 import math
 import re
-from collections.abc import Iterable, Iterator
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -92,25 +92,30 @@ def _encode(record: Json) -> str:
     return "&".join(_pairs(record, "", None))
 
 
-def _pairs(value: Any, path: str, longest: int | None) -> Iterator[str]:
+def _pairs(value: Any, path: str, longest: int | None) -> list[str]:
+    out: list[str] = []
+    _collect(out, value, path, longest)
+    return out
+
+
+def _collect(out: list[str], value: Any, path: str, longest: int | None) -> None:
     if isinstance(value, dict):
-        members = ((_segment(str(name)), member) for name, member in value.items())
-        yield from _members(members, path, longest)
+        prefix = f"{path}." if path else ""
+        for name, member in value.items():
+            _collect(out, member, prefix + _segment(str(name)), longest)
     elif isinstance(value, (list, tuple)):
-        yield from _members(((str(number), member) for number, member in enumerate(value, 1)), path, longest)
-    elif value is not None:
-        yield f"{path}={_scalar(value, longest)}"
+        prefix = f"{path}." if path else ""
+        for number, member in enumerate(value, 1):
+            _collect(out, member, f"{prefix}{number}", longest)
+    else:
+        if value is not None:
+            out.append(f"{path}={_scalar(value, longest)}")
+        return
+    if not value and path:
+        out.append(f"{path}=o")
 
 
-def _members(members: Iterable[tuple[str, Any]], path: str, longest: int | None) -> Iterator[str]:
-    empty = True
-    for name, member in members:
-        empty = False
-        yield from _pairs(member, f"{path}.{name}" if path else name, longest)
-    if empty and path:
-        yield f"{path}=o"
-
-
+@functools.lru_cache(maxsize=512)
 def _segment(name: str) -> str:
     if name.isidentifier() and name.isascii():
         return name
