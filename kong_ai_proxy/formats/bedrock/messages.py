@@ -32,6 +32,11 @@ _NATIVE_BLOCKS = frozenset(
 """Converse's own blocks (an object with one of these members and no `type`), taken as they are."""
 
 
+_NO_OUTPUT: Json = {"text": "(no output)"}
+"""What a tool said that said nothing: Converse refuses a blank text, in a tool's result too
+(https://github.com/NousResearch/hermes-agent/issues/55092)."""
+
+
 class Conversation:
     """One request's messages on their way into Converse's form."""
 
@@ -156,7 +161,7 @@ class Conversation:
             blocks: list[Json] = [{"text": content}]
         else:
             blocks = [block for block in self._blocks(content, where) if "cachePoint" not in block]
-        result: Json = {"toolUseId": tool_id(identity), "content": blocks or [{"text": ""}]}
+        result: Json = {"toolUseId": tool_id(identity), "content": blocks or [_NO_OUTPUT]}
         if message.get("is_error") is True:
             result["status"] = "error"
         return self._marked([{"toolResult": result}], message)

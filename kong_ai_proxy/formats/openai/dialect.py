@@ -50,6 +50,13 @@ ANSWER_MEMBERS: Final = frozenset({"refusal", "annotations", "audio", "function_
 """Members of OpenAI's answers that a client hands back with the answer, and that OpenAI reads."""
 
 
+FOREIGN: Final = frozenset(
+    {"cache_control", "cachedContent", "generationConfig", "guardrailConfig", "labels", "safetySettings"}
+)
+"""Top-level request fields of Gemini's, Bedrock's and Anthropic's own, that a client may send for one of
+these targets; whoever speaks OpenAI's form answers them with an error, or passes over them."""
+
+
 @dataclass(frozen=True, eq=False)
 class Refusal:
     """Models that answer some request fields with an error."""

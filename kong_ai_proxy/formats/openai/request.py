@@ -8,7 +8,7 @@ from typing import Any, Final
 from ...core.call import Call
 from ...core.json import Json
 from ..pivot import merged_body, obj, text
-from .dialect import Dialect
+from .dialect import FOREIGN, Dialect
 from .messages import dialect_messages, without_member
 
 _DEFAULTS: Final = ("temperature", "top_p", "top_k", "max_tokens")
@@ -108,7 +108,7 @@ def _name_limit(out: Json, model: str, call: Call, dialect: Dialect) -> None:
 
 
 def _drop_refused(out: Json, model: str, call: Call, dialect: Dialect) -> None:
-    for name in sorted(dialect.rejected & out.keys()):
+    for name in sorted((dialect.rejected | FOREIGN) & out.keys()):
         del out[name]
         call.drop(name)
     if call.operation == "chat":

@@ -537,3 +537,19 @@ class TestErrors:
         body = b'{"error":{"message":"Incorrect API key: planted-secret-123."}}'
         error = openai_adapter("chat", OPENAI).error(401, {}, body, call)
         assert error.message == "Incorrect API key: ***."
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_other_providers_own_fields_are_dropped_and_reported(name: str) -> None:
+    """A chat written for Gemini or Bedrock goes to their stand-in too: Mistral answers them with a 422."""
+    foreign = {
+        "generationConfig": {"topK": 1},
+        "safetySettings": [],
+        "cachedContent": "c",
+        "guardrailConfig": {},
+        "cache_control": {"type": "ephemeral"},
+    }
+    out, call = made(name, {"extra_body": {"guided_json": {}}, **foreign})
+    assert not foreign.keys() & out.keys()
+    assert set(call.dropped) == set(foreign)
+    assert out["guided_json"] == {}
