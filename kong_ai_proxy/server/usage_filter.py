@@ -42,8 +42,8 @@ def deposit_snippet() -> str:
     """A declarative configuration of that route, for callers on Kong's own host only."""
     lines = [
         "# Where the relay leaves the records of realtime sessions for Kong's log. Start the plugin server",
-        "# with --deposit-url http://127.0.0.1:8000/kong-ai-usage: the address of Kong, for the plugin server,",
-        "# and the address of the plugin server in `allow`. Printed by `kong-ai-proxy usage-filter --deposit`.",
+        "# with --deposit-url http://127.0.0.1:8000/kong-ai-usage (Kong, as the plugin server sees it), and",
+        "# put the plugin server's address in `allow`. Printed by `kong-ai-proxy usage-filter --deposit`.",
         '_format_version: "3.0"',
         "services:",
         "- name: kong-ai-usage",
