@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ..answers import Answer
 from ..server import Received
-from . import anthropic, bedrock, cohere, gemini, huggingface, invoke, ollama, openai, realtime
+from . import anthropic, bedrock, cohere, gemini, huggingface, invoke, ollama, openai, openai_rest, realtime
 
 _ROUTES: list[tuple[re.Pattern[str], Callable[[Received], Answer]]] = [
     (realtime.PATH, realtime.respond),
@@ -18,6 +18,7 @@ _ROUTES: list[tuple[re.Pattern[str], Callable[[Received], Answer]]] = [
     (re.compile(r"/v2/(chat|embed)$|/v1/generate$"), cohere.respond),
     (re.compile(r"/api/(chat|generate|embed)$"), ollama.respond),
     (huggingface.PATH, huggingface.respond),
+    (openai_rest.PATH, openai_rest.respond),
 ]
 """First match wins; everything else is OpenAI's."""
 
