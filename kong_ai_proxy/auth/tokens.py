@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Final, NamedTuple
 
@@ -21,6 +21,9 @@ _WAIT: Final = 30.0
 """Seconds that a request waits for another's fetch; fetches have shorter limits of their own."""
 _MOST: Final = 1024
 """Credentials kept. Templates may make one of each request's headers."""
+
+FETCHES: Final[Counter[str]] = Counter()
+"""Fetches in this process, by outcome: "ok" or "failed"."""
 
 
 class Unavailable(Exception):
@@ -110,6 +113,7 @@ class TokenCache:
         finally:
             with self._lock:
                 now = self._clock()
+                FETCHES["ok" if token is not None else "failed"] += 1
                 if token is not None:
                     entry.value = token.value
                     entry.expires = now + token.lifetime

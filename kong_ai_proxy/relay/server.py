@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from typing import Any, Final
 
 import gevent
@@ -16,6 +17,8 @@ from ..exchange.exchange import Exchange, error_response
 from ..exchange.realtime import RealtimeExchange, only_realtime, serves_realtime
 from ..exchange.tickets import TICKET_HEADER, Ticket, TicketStore
 from ..log import get_logger
+from ..metrics import manage
+from ..metrics.exposition import Collector, Family
 from .carry import Authenticate, Encode, Journey, LogUsage, Open, Parts, too_large
 from .connection import Connection
 from .downstream import BadMessage, BodyTooLarge, ClientGone, Downstream, Limits, RequestUpload
@@ -26,7 +29,6 @@ from .websocket_deposit import Deposit
 
 log = get_logger("relay")
 
-HEALTH_PATH: Final = "/health"
 _JSON: Final = {"content-type": "application/json"}
 
 NO_TICKET: Final = (
@@ -77,6 +79,9 @@ class RelayServer:
         """By the greenlet that serves it."""
         self._stopping = False
         self._refused_at = -math.inf
+        self._refused = self._redeemed = 0
+        self.collectors: list[Collector] = [self._metrics]
+        """What /metrics tells, besides the process itself; others may add theirs."""
         self._settling = Settling() if settle else None
 
     def start(self) -> None:
@@ -165,8 +170,9 @@ class RelayServer:
         ticket = self._tickets.redeem(token) if token else None
         if ticket is None:
             down.drain()
-            down.respond(self._without_ticket(request))
+            down.respond(self._without_ticket(request, token))
             return
+        self._redeemed += 1
         if not down.upgrade and only_realtime(ticket.instance):
             error = ApiError(426, "this route takes WebSockets only", headers={"upgrade": "websocket"})
             down.drain()
@@ -220,15 +226,33 @@ class RelayServer:
             return
         Upgrade(self._parts, down, ticket, token, request, exchange, self._deposit).run()
 
-    def _without_ticket(self, request: ClientRequest) -> ClientResponse:
-        if request.path == HEALTH_PATH and request.method in ("GET", "HEAD"):
-            status = "stopping" if self._stopping else "ok"
-            return ClientResponse(503 if self._stopping else 200, dict(_JSON), dumps({"status": status}))
+    def _without_ticket(self, request: ClientRequest, token: str) -> ClientResponse:
+        if not token:
+            own = manage.answer(request, stopping=self._stopping, collectors=self.collectors)
+            if own is not None:
+                return own
+        self._refused += 1
         now = time.monotonic()
         if now - self._refused_at > 10.0:
             self._refused_at = now
             log.warning("request without a valid ticket refused", method=request.method, path=request.path)
         return _plain(ApiError(503, NO_TICKET, code="plugin_did_not_run"))
+
+    def _metrics(self) -> Iterator[Family]:
+        requests = Family("kong_ai_proxy_relay_requests_total", "counter", "Requests from Kong.")
+        requests.add(self._redeemed, {"ticket": "valid"}).add(self._refused, {"ticket": "none"})
+        yield requests
+        downs = list(self._connections.values())
+        kept = self._client.idle_connections
+        running = sum(not down.idle for down in downs)
+        streams = sum(down.answered and not down.head_sent and not down.idle for down in downs)
+        for name, text, number in (
+            ("relay_connections", "Open connections from Kong.", len(downs)),
+            ("relay_exchanges_running", "Requests under way; this one is among them.", running),
+            ("relay_streams_open", "Answers that are being streamed.", streams),
+            ("upstream_idle_connections", "Connections to providers kept for reuse.", kept),
+        ):
+            yield Family(f"kong_ai_proxy_{name}", "gauge", text).add(number)
 
 
 def _is_json(request: ClientRequest) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -171,6 +172,8 @@ class RpcServer:
         self.connections: set[Connection] = set()
         self.round_trips = 0
         """Messages of phases handled so far: each is a round trip that a request waits for."""
+        self.phases: Counter[str] = Counter()
+        """Phases run so far, by name."""
         self._listeners: list[tuple[socket.socket, Any]] = []
         self._stopping = False
         self._methods: dict[str, Callable[[Any], Any]] = {
@@ -266,6 +269,7 @@ class RpcServer:
         phase = event.get("EventName")
         running = self.instances.get(event.get("InstanceId"))
         handler = running.handler(phase if isinstance(phase, str) else "")
+        self.phases[str(phase)] += 1
         if self._stopping and phase in EXIT_PHASES and phase != "response":
             handler = partial(_refuse, running.error_body(_SHUTTING_DOWN))
         self.events.start(

@@ -16,6 +16,8 @@ import gevent.event
 from ..config.models import Target
 from ..exchange.tickets import TicketStore
 from ..log import get_logger, take_over_gevent
+from ..metrics.exposition import Collector
+from ..metrics.sources import CountedTickets, of_plugin_server
 from ..plugin import PHASES, PLUGINS, Context
 from . import parent
 from .address import RelayAddress
@@ -39,6 +41,9 @@ _LOG_GRACE = 0.3
 
 class Relay(Protocol):
     """What carries the exchanges (relay/server.py)."""
+
+    collectors: list[Collector]
+    """What its /metrics tells."""
 
     @property
     def port(self) -> int: ...
@@ -99,7 +104,7 @@ class Server:
         self._options = options
         self._make_relay = make_relay
         self._make_plugins = make_plugins
-        self.tickets = TicketStore(ttl=TICKET_TTL)
+        self.tickets = CountedTickets(ttl=TICKET_TTL)
         self._housekeeper: gevent.Greenlet | None = None
         self._stop = gevent.event.Event()
 
@@ -119,6 +124,7 @@ class Server:
             self.address = RelayAddress(listen, options.advertise)
             offered = self._make_plugins(Context(self.tickets, self.address, prepare=prepare))
             self.rpc = RpcServer(offered)
+            self.relay.collectors.append(partial(of_plugin_server, self.rpc, self.tickets))
             # Kong comes as soon as a socket is there: all must be ready by then.
             for name in offered:
                 self.rpc.listen(directory.bind(f"{name}.sock", options.socket_mode))
