@@ -1,4 +1,5 @@
-"""Shared fixtures. Recorded provider traffic is read in place from ../shared; tests that need it skip without it."""
+"""Shared fixtures. Recorded provider traffic is read in place from ../shared; tests that need it skip
+without it."""
 
 from __future__ import annotations
 

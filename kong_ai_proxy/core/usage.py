@@ -26,8 +26,8 @@ class Usage:
 
     `prompt_tokens` holds all input, cached and cache-write tokens included; `completion_tokens` all output,
     reasoning included, unless `reasoning_is_extra` (xAI reports reasoning beside completion tokens; its
-    total adds them). The other fields are parts of these two. `total_tokens` is the provider's own total where
-    it reports one, else their sum.
+    total adds them). The other fields are parts of these two. `total_tokens` is the provider's own total
+    where it reports one, else their sum.
     """
 
     prompt_tokens: int = 0

@@ -35,12 +35,13 @@ class Provider:
         raise NotImplementedError
 
     def observer(self, call: Call) -> Observer | None:
-        """For a client that speaks this provider's own format: how to read what passes through. None: translate."""
+        """For a client that speaks this provider's own format: how to read what passes through. None:
+        translate."""
         return None
 
     def url(self, call: Call) -> Url:
-        """Where to call. `options.upstream_url` and `upstream_path` win as documented. Raises ApiError (400/500)
-        naming the configuration field that is missing."""
+        """Where to call. `options.upstream_url` and `upstream_path` win as documented. Raises ApiError
+        (400/500) naming the configuration field that is missing."""
         raise NotImplementedError
 
     def body_model(self, call: Call) -> str:

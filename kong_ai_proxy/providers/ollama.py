@@ -18,8 +18,8 @@ from .base import Provider
 from .compatible import missing, upstream_url, with_path
 
 COMPATIBLE: Final = Dialect("ollama", known=frozenset({"reasoning"}), reasoning_field="reasoning")
-"""Ollama's OpenAI-compatible API: https://github.com/ollama/ollama/blob/main/docs/openai.md. Earlier reasoning
-goes back under the name it came with (recorded in ollama/chat-tools/009)."""
+"""Ollama's OpenAI-compatible API: https://github.com/ollama/ollama/blob/main/docs/openai.md. Earlier
+reasoning goes back under the name it came with (recorded in ollama/chat-tools/009)."""
 
 
 class Ollama(Provider):

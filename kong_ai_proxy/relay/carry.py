@@ -411,7 +411,6 @@ def _last_event(out: bytes) -> int:
         if at == 0 or (at > 0 and out[at - 1] == 0x0A):
             return at
     at = out.rfind(_RESPONSES_EVENT)
-    if at >= 0 and out.startswith(_LAST_RESPONSES_EVENTS, at + len(_RESPONSES_EVENT)):
-        if at == 0 or out[at - 1] == 0x0A:
-            return at
-    return -1
+    if at < 0 or not out.startswith(_LAST_RESPONSES_EVENTS, at + len(_RESPONSES_EVENT)):
+        return -1
+    return at if at == 0 or out[at - 1] == 0x0A else -1

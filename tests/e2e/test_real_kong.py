@@ -303,7 +303,8 @@ def test_prometheus(kong: Installation) -> None:
     def scraped() -> bool:
         _, text = kong.kong.admin("GET", "/metrics")
         # Workers bring their counts together every second.
-        lines = [line for line in text.splitlines() if 'ai_provider="cohere",ai_model="mock-delay-20"' in line]
+        lines = [line for line in text.splitlines()
+                 if 'ai_provider="cohere",ai_model="mock-delay-20"' in line]
         counted = [line for line in lines if line.startswith("kong_ai_llm_requests_total{")]
         kinds = ("prompt_tokens", "completion_tokens", "total_tokens")
         return any(line.endswith(" 3") for line in counted) and all(

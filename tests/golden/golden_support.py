@@ -28,7 +28,11 @@ TARGETS: dict[str, dict[str, Any]] = {
     "azure": {
         "provider": "azure",
         "name": "gpt-4o",
-        "options": {"azure_instance": "acme", "azure_deployment_id": "gpt-4o", "azure_api_version": "2024-10-21"},
+        "options": {
+            "azure_instance": "acme",
+            "azure_deployment_id": "gpt-4o",
+            "azure_api_version": "2024-10-21",
+        },
     },
     "bedrock": {
         "provider": "bedrock",

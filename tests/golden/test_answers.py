@@ -1,6 +1,7 @@
 """What a client reads of one rich answer, whole and streamed, from each provider.
 
-The provider's side is written by hand in `native/`, one answer in each wire format: thinking, text, two parallel tool
+The provider's side is written by hand in `native/`, one answer in each wire format: thinking, text, two
+parallel tool
 calls, usage with a cache. Read `<target>/answer.json` and `<target>/stream.json`; both say the same.
 """
 
@@ -121,9 +122,11 @@ def test_stream_says_what_the_answer_says(target: str) -> None:
             known[1] += function.get("arguments") or ""
     assert list(calls) == list(range(len(calls)))
     assert [(name, json.loads(arguments)) for name, arguments in calls.values()] == [
-        (call["function"]["name"], json.loads(call["function"]["arguments"])) for call in message["tool_calls"]
+        (call["function"]["name"], json.loads(call["function"]["arguments"]))
+        for call in message["tool_calls"]
     ]
     finishes = [chunk["choices"][0]["finish_reason"] for chunk in chunks if chunk["choices"]]
-    assert [reason for reason in finishes if reason] == ["tool_calls"] == [answer["choices"][0]["finish_reason"]]
+    assert answer["choices"][0]["finish_reason"] == "tool_calls"
+    assert [reason for reason in finishes if reason] == ["tool_calls"]
     usages = [chunk["usage"] for chunk in chunks if chunk.get("usage")]
     assert usages == [answer["usage"]]

@@ -1,13 +1,14 @@
-"""What becomes of every request field at every provider, found out by sending it, written to docs/fidelity.md.
+"""What becomes of every request field at every provider, found out by sending it, written to
+docs/fidelity.md.
 
-A field is added to a small chat and the request that would go out is compared with the one without it. A field that
-changes nothing and is not reported as dropped is lost, and fails the test.
+A field is added to a small chat and the request that would go out is compared with the one without it. A
+field that changes nothing and is not reported as dropped is lost, and fails the test.
 """
 
 from __future__ import annotations
 
 import json
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,9 @@ USER = {"role": "user", "content": "Hello"}
 CALL = {
     "role": "assistant",
     "content": None,
-    "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "lookup", "arguments": '{"q":"x"}'}}],
+    "tool_calls": [
+        {"id": "c1", "type": "function", "function": {"name": "lookup", "arguments": '{"q":"x"}'}}
+    ],
 }
 RESULT = {"role": "tool", "tool_call_id": "c1", "content": "found"}
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
@@ -90,7 +93,10 @@ FIELDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {**PLAIN, "tools": [{**TOOL, "function": {**TOOL["function"], "strict": True}}]},  # type: ignore[dict-item]
     ),
     "tool_choice: none": ({**PLAIN, "tools": [TOOL]}, {**PLAIN, "tools": [TOOL], "tool_choice": "none"}),
-    "tool_choice: required": ({**PLAIN, "tools": [TOOL]}, {**PLAIN, "tools": [TOOL], "tool_choice": "required"}),
+    "tool_choice: required": (
+        {**PLAIN, "tools": [TOOL]},
+        {**PLAIN, "tools": [TOOL], "tool_choice": "required"},
+    ),
     "tool_choice: named": (
         {**PLAIN, "tools": [TOOL]},
         {**PLAIN, "tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "lookup"}}},
@@ -163,7 +169,7 @@ EFFECTS = ("passed", "translated", "emulated", "refused", "dropped")
 
 def effect(target: str, field: str) -> str:
     """One of EFFECTS, or "lost"."""
-    without, having = FIELDS[field]
+    _, having = FIELDS[field]
     made = make(target, having)
     if made.error is not None:
         assert 400 <= made.error.status < 500, made.error
@@ -184,7 +190,7 @@ def effect(target: str, field: str) -> str:
     return "translated"
 
 
-@lru_cache(maxsize=None)
+@cache
 def _plain(target: str, field: str) -> Any:
     return make(target, FIELDS[field][0])
 
@@ -214,11 +220,14 @@ def table() -> str:
     lines = [
         "# What becomes of a request field",
         "",
-        "Found out by the tests (`tests/golden/test_fidelity.py`), which send each field to each provider and compare; not",
+        "Found out by the tests (`tests/golden/test_fidelity.py`), which send each field to each provider "
+        "and compare; not",
         "written by hand. The client speaks OpenAI's chat API.",
         "",
-        "`=` passed as it is · `✓` translated into the provider's own field · `≈` emulated (through a tool) · `✗ 400` refused with",
-        "a clear error · `– reported` the provider has no such thing: left out, and named in the `X-Kong-AI-Dropped` response",
+        "`=` passed as it is · `✓` translated into the provider's own field · `≈` emulated (through a "
+        "tool) · `✗ 400` refused with",
+        "a clear error · `– reported` the provider has no such thing: left out, and named in the "
+        "`X-Kong-AI-Dropped` response",
         "header (with `log_statistics`) and in the debug log. Nothing is left out silently.",
         "",
         "| field | " + " | ".join(TARGETS) + " |",
@@ -232,7 +241,8 @@ def table() -> str:
 
 def test_every_effect_occurs() -> None:
     """The table would be worthless if it could only ever say one thing."""
-    found = {effect(target, field) for target in ("anthropic", "openai", "bedrock", "ollama") for field in FIELDS}
+    targets = ("anthropic", "openai", "bedrock", "ollama")
+    found = {effect(target, field) for target in targets for field in FIELDS}
     assert {"passed", "translated", "refused", "dropped"} <= found
 
 

@@ -41,8 +41,8 @@ _VERTEX_BETAS = (
         "output-128k-2025-02-19", "token-efficient-tools-2025-02-19", "tool-examples-2025-10-29",
     }
 ) | {"web-search-2025-03-05"}  # fmt: skip
-"""Vertex answers a beta it does not know with a 400, so only those are sent that are documented or reported to
-work there: https://platform.claude.com/docs/en/build-with-claude/overview (availability of each feature),
+"""Vertex answers a beta it does not know with a 400, so only those are sent that are documented or reported
+to work there: https://platform.claude.com/docs/en/build-with-claude/overview (availability of each feature),
 https://github.com/BerriAI/litellm (anthropic_beta_headers_config.json, `vertex_ai`)."""
 CLOUD_NAMES = {"advanced-tool-use-2025-11-20": "tool-search-tool-2025-10-19"}
 """Anthropic's own name of a beta → its name at the clouds."""

@@ -150,7 +150,7 @@ class OpenAIStreamObserver:
         """The members that OpenAI's form always has: Azure's first chunk has an empty `object`, OpenAI's own
         audio chunks have no `choices` (recorded: azure/chat-stream, openai/chat-audio-stream)."""
         kind = chunk.get("object")
-        if kind and "choices" in chunk or not isinstance(kind, str) or "error" in chunk:
+        if (kind and "choices" in chunk) or not isinstance(kind, str) or "error" in chunk:
             return False
         if not kind:
             completions = self._call.operation == "completions"

@@ -241,12 +241,18 @@ def test_bedrock_rerank_arn() -> None:
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("/v1beta/models/g:countTokens", "/v1/projects/p/locations/us-central1/publishers/google/models/g:countTokens"),
+        (
+            "/v1beta/models/g:countTokens",
+            "/v1/projects/p/locations/us-central1/publishers/google/models/g:countTokens",
+        ),
         (
             "/v1beta1/projects/theirs/locations/elsewhere/publishers/google/models/g:predict",
             "/v1beta1/projects/p/locations/us-central1/publishers/google/models/g:predict",
         ),
-        ("/v1/projects/theirs/locations/x/batchPredictionJobs/7", "/v1/projects/p/locations/us-central1/batchPredictionJobs/7"),
+        (
+            "/v1/projects/theirs/locations/x/batchPredictionJobs/7",
+            "/v1/projects/p/locations/us-central1/batchPredictionJobs/7",
+        ),
         (
             "/v1/projects/theirs/locations/x/rankingConfigs/default:rank",
             "/v1/projects/p/locations/us-central1/rankingConfigs/default:rank",

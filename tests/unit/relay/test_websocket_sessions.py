@@ -377,23 +377,27 @@ def test_upgrade_elsewhere_is_refused() -> None:
 
 
 def test_idle_session_is_ended() -> None:
-    with realtime_provider(echo) as provider:
-        with world_to(provider, kong_ai_proxy={"realtime_idle_timeout": 200}) as world:
-            client = connect(world)
-            for _ in range(3):
-                gevent.sleep(0.1)
-                client.text("x")
-                assert client.message() == "x"
-            began = time.monotonic()
-            assert client.closed() == (1001, "nothing was said for too long")
-            assert 0.15 < time.monotonic() - began < 1.0
+    with (
+        realtime_provider(echo) as provider,
+        world_to(provider, kong_ai_proxy={"realtime_idle_timeout": 200}) as world,
+    ):
+        client = connect(world)
+        for _ in range(3):
+            gevent.sleep(0.1)
+            client.text("x")
+            assert client.message() == "x"
+        began = time.monotonic()
+        assert client.closed() == (1001, "nothing was said for too long")
+        assert 0.15 < time.monotonic() - began < 1.0
 
 
 def test_long_session_is_ended() -> None:
-    with realtime_provider(echo) as provider:
-        with world_to(provider, kong_ai_proxy={"max_stream_duration": 300}) as world:
-            client = connect(world)
-            assert client.closed() == (1001, "the session has lasted as long as it may")
+    with (
+        realtime_provider(echo) as provider,
+        world_to(provider, kong_ai_proxy={"max_stream_duration": 300}) as world,
+    ):
+        client = connect(world)
+        assert client.closed() == (1001, "the session has lasted as long as it may")
 
 
 def test_message_that_is_too_long_ends_the_session() -> None:
@@ -405,14 +409,16 @@ def test_message_that_is_too_long_ends_the_session() -> None:
             assert event is not None
         closes.append(event.code)
 
-    with realtime_provider(talk) as provider:
-        with world_to(provider, kong_ai_proxy={"max_frame_size": 1024}) as world:
-            client = connect(world)
-            for _ in range(3):
-                client.send(TextMessage(data="x" * 400, message_finished=False))
-            code, _ = client.closed()
-            assert code == 1009
-            eventually(lambda: bool(closes))
+    with (
+        realtime_provider(talk) as provider,
+        world_to(provider, kong_ai_proxy={"max_frame_size": 1024}) as world,
+    ):
+        client = connect(world)
+        for _ in range(3):
+            client.send(TextMessage(data="x" * 400, message_finished=False))
+        code, _ = client.closed()
+        assert code == 1009
+        eventually(lambda: bool(closes))
 
 
 def test_unmasked_frames_of_a_client_end_the_session() -> None:
