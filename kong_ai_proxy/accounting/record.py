@@ -89,8 +89,11 @@ def log_record(
 
 
 def usage_record(usage: Usage, call: Call, timing: Timing) -> Json:
-    """`ai.proxy.usage`: prompt and completion tokens of text, input and output tokens of what is not."""
-    record = _media_tokens(usage) if call.operation.startswith(_MEDIA) else _text_tokens(usage)
+    """`ai.proxy.usage`: prompt and completion tokens; of what is not text also input and output tokens, as
+    Kong names them there. The prometheus plugin of Kong 3.9 reads no other than the first."""
+    record = _text_tokens(usage)
+    if call.operation.startswith(_MEDIA):
+        record.update(_media_tokens(usage))
     record["total_tokens"] = usage.total
     record["cost"] = cost(usage, call.options)
     if timing.latency is not None and usage.completion_tokens > 0:

@@ -235,7 +235,7 @@ def test_usage_of_images_and_sound_is_input_and_output() -> None:
     assert (logged["input_tokens"], logged["output_tokens"], logged["total_tokens"]) == (17, 10, 27)
     assert logged["input_tokens_details"] == {"text_tokens": 2, "audio_tokens_count": 15}
     assert logged["cost"] == pytest.approx((17 + 100) / 1e6)
-    assert "prompt_tokens" not in logged
+    assert logged["prompt_tokens"] == 17
 
 
 def test_reading_a_stored_response_is_not_paid_again() -> None:

@@ -1,0 +1,425 @@
+"""The OpenAI SDK on every other route type: responses, assistants, files, batches, audio, images, videos."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from gateway_support import Json, Records, target
+from http_support import MARK, call
+from openai import OpenAI
+
+from kong_ai_proxy.devgateway.embedded import (
+    EmbeddedGateway,
+    PluginServer,
+    free_port,
+    usage_filter_plugin,
+)
+from kong_ai_proxy.mockllm import MockLLM
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+MEGABYTE = 1024 * 1024
+WEATHER: Any = {
+    "type": "function",
+    "name": "get_weather",
+    "description": "The weather of a city",
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}},
+        "required": ["city"],
+        "additionalProperties": False,
+    },
+    "strict": True,
+}
+
+
+def routes(mock: str) -> dict[str, Json]:
+    """Plugin configurations by route."""
+    gemini = "/v1beta/models/mock:streamGenerateContent?alt=sse"
+    responses = "llm/v1/responses"
+    return {
+        "responses": target(mock, "openai", "gpt-4o", "/v1/responses", responses),
+        "azure-responses": target(mock, "azure", "gpt-4o", "/openai/v1/responses", responses),
+        "anthropic": target(
+            mock, "anthropic", "claude", "/v1/messages", responses, anthropic_version="2023-06-01"
+        ),
+        "bedrock": target(mock, "bedrock", "claude", "", responses, bedrock={"aws_region": "us-east-1"}),
+        "gemini": target(mock, "gemini", "mock", gemini, responses),
+        "cohere": target(mock, "cohere", "command", "/v2/chat", responses),
+        "mistral": target(mock, "mistral", "m", "/mistral/v1/chat/completions", responses),
+        "assistants": target(mock, "openai", "gpt-4o", "/v1/assistants", "llm/v1/assistants"),
+        "files": target(mock, "openai", None, "/v1/files", "llm/v1/files"),
+        "batches": target(mock, "openai", None, "/v1/batches", "llm/v1/batches"),
+        "speech": target(mock, "openai", "tts-1", "/v1/audio/speech", "audio/v1/audio/speech"),
+        "transcriptions": target(
+            mock, "openai", "whisper-1", "/v1/audio/transcriptions", "audio/v1/audio/transcriptions"
+        ),
+        "images": target(
+            mock, "openai", "gpt-image-1", "/v1/images/generations", "image/v1/images/generations"
+        ),
+        "edits": target(mock, "openai", "gpt-image-1", "/v1/images/edits", "image/v1/images/edits"),
+        "videos": target(mock, "openai", "sora-2", "/v1/videos", "video/v1/videos/generations"),
+        "preserve": target(mock, "openai", None, "/v1/chat/completions", "preserve"),
+    }
+
+
+class Gateway:
+    """An embedded gateway of its own."""
+
+    def __init__(self) -> None:
+        self.prefix = Path(tempfile.mkdtemp(prefix="kap-rest"))
+        self.log = Records(self.prefix / "records.jsonl")
+        self.mock = MockLLM()
+        relay = f"127.0.0.1:{free_port()}"
+        self._output = open(self.prefix / "plugin-server.log", "w")  # noqa: SIM115
+        self.server = PluginServer(self.prefix, relay, output=self._output)
+        service = {"url": f"http://{relay}", "retries": 0, "read_timeout": 120000}
+        self.embedded = EmbeddedGateway(
+            {
+                "_format_version": "3.0",
+                "services": [
+                    {
+                        **service, "name": "ai", "plugins": [usage_filter_plugin()],
+                        "routes": self._routes("", strip=True) + self._routes("/whole", strip=False),
+                    },
+                    {**service, "name": "bare", "routes": self._routes("/bare", strip=True)},
+                ],
+                "plugins": [{"name": "file-log", "config": {"path": str(self.log.path)}}],
+            },
+            self.prefix,
+        )  # fmt: skip
+
+    def _routes(self, prefix: str, *, strip: bool) -> list[Json]:
+        made = []
+        for name, config in routes(self.mock.url).items():
+            config["max_request_body_size"] = 0
+            plugin = {"name": "kong-ai-proxy", "config": config}
+            made.append(
+                {
+                    "name": f"r{prefix.strip('/')}-{name}",
+                    "paths": [f"{prefix}/{name}"],
+                    "strip_path": strip,
+                    "plugins": [plugin],
+                }
+            )
+        return made
+
+    def __enter__(self) -> Gateway:
+        self.mock.start()
+        self.server.start()
+        self.embedded.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.embedded.stop()
+        self.server.stop()
+        self.mock.stop()
+        self._output.close()
+        shutil.rmtree(self.prefix, ignore_errors=True)
+
+    @property
+    def url(self) -> str:
+        return self.embedded.url
+
+    def record(self) -> Json:
+        """The `ai.proxy` part of the next record; empty where the usage went to the server's own log."""
+        found: Json = self.log.wait(1)[0].get("ai", {}).get("proxy", {})
+        return found
+
+    def rss(self) -> int:
+        """Bytes of memory that the plugin server holds."""
+        status = Path(f"/proc/{self.server.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) * 1024
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Gateway]:
+    with Gateway() as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def rest(running: Gateway) -> Gateway:
+    MARK["x-test"] = uuid.uuid4().hex
+    running.mock.reset()
+    return running
+
+
+_clients: list[OpenAI] = []
+
+
+def client(gateway: Gateway, route: str) -> OpenAI:
+    sdk = OpenAI(
+        base_url=f"{gateway.url}/{route}",
+        api_key="client-key",
+        max_retries=0,
+        timeout=20,
+        default_headers=dict(MARK),
+    )
+    _clients.append(sdk)
+    return sdk
+
+
+@pytest.fixture(autouse=True)
+def _closed_clients() -> Iterator[None]:
+    yield
+    while _clients:
+        _clients.pop().close()
+
+
+# Responses, the provider's own.
+
+
+@pytest.mark.parametrize("route", ["responses", "bare/responses", "whole/responses", "azure-responses"])
+def test_responses(rest: Gateway, route: str) -> None:
+    answer = client(rest, route).responses.create(input="Hello")
+    assert answer.output_text == "You said: Hello"
+    usage = rest.record()["usage"]
+    assert (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]) == (7, 4, 11)
+    assert usage["prompt_tokens_details"]["cached_tokens"] == 3
+    assert rest.mock.last.json["model"] == "gpt-4o"
+
+
+@pytest.mark.parametrize("route", ["responses", "azure-responses"])
+def test_responses_stream(rest: Gateway, route: str) -> None:
+    with client(rest, route).responses.stream(model="gpt-4o", input="Hello") as stream:
+        deltas = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
+        assert stream.get_final_response().output_text == deltas == "You said: Hello"
+    record = rest.record()
+    assert (record["usage"]["prompt_tokens"], record["usage"]["completion_tokens"]) == (7, 4)
+    assert record["meta"]["request_mode"] == "stream"
+
+
+def test_stored_responses(rest: Gateway) -> None:
+    responses = client(rest, "responses").responses
+    assert responses.retrieve("resp_9").id == "resp_9"
+    assert [item.id for item in responses.input_items.list("resp_9")] == ["msg_1"]
+    assert responses.cancel("resp_9").status == "cancelled"
+    responses.delete("resp_9")
+    assert rest.mock.last.method == "DELETE"
+    assert rest.mock.last.raw_path == "/v1/responses/resp_9"
+    with pytest.raises(openai.BadRequestError):
+        responses.create(model="another", input="x")
+
+
+# Responses, by translation.
+
+TRANSLATED = {"anthropic": "claude", "bedrock": "claude", "gemini": "mock", "cohere": "command", "mistral": "m"}
+"""Route → model."""
+
+
+@pytest.mark.parametrize("provider", TRANSLATED)
+def test_translated_stream(rest: Gateway, provider: str) -> None:
+    with client(rest, provider).responses.stream(
+        model=TRANSLATED[provider], input="Hello Paris", instructions="Be short."
+    ) as stream:
+        kinds = [event.type for event in stream]
+        final = stream.get_final_response()
+    assert kinds[0] == "response.created" and kinds[-1] == "response.completed"
+    assert final.output_text == "You said: Hello Paris"
+    assert final.usage is not None and final.usage.output_tokens == 4
+    usage = rest.record()["usage"]
+    assert usage["completion_tokens"] == 4
+    assert usage["prompt_tokens"] == final.usage.input_tokens
+
+
+@pytest.mark.parametrize("provider", TRANSLATED)
+def test_translated_tools_there_and_back(rest: Gateway, provider: str) -> None:
+    sdk = client(rest, provider)
+    asked: Any = [{"role": "user", "content": "Weather in Paris?"}]
+    with sdk.responses.stream(
+        model=TRANSLATED[provider], input=asked, tools=[WEATHER], tool_choice="required"
+    ) as stream:
+        final = stream.get_final_response()
+    (made,) = [item for item in final.output if item.type == "function_call"]
+    assert made.name == "get_weather"
+    assert "city" in json.loads(made.arguments)
+    result: Any = {"type": "function_call_output", "call_id": made.call_id, "output": "sunny"}
+    history = [*asked, *(item.to_dict() for item in final.output), result]
+    with sdk.responses.stream(model=TRANSLATED[provider], input=history, tools=[WEATHER]) as stream:
+        assert "sunny" in stream.get_final_response().output_text
+
+
+@pytest.mark.parametrize("provider", ["anthropic", "bedrock", "cohere"])
+def test_translated_whole(rest: Gateway, provider: str) -> None:
+    answer = client(rest, provider).responses.create(input="Hello Paris", max_output_tokens=50)
+    assert answer.output_text == "You said: Hello Paris"
+    assert answer.status == "completed"
+    assert rest.record()["usage"]["completion_tokens"] == 4
+
+
+def test_translated_state_is_refused(rest: Gateway) -> None:
+    responses = client(rest, "anthropic").responses
+    with pytest.raises(openai.BadRequestError) as caught:
+        responses.create(input="x", previous_response_id="resp_1")
+    assert caught.value.param == "previous_response_id"
+    with pytest.raises(openai.BadRequestError):
+        responses.retrieve("resp_1")
+
+
+# Assistants, files, batches, videos.
+
+
+def test_assistants(rest: Gateway) -> None:
+    beta = client(rest, "assistants").beta
+    assistant = beta.assistants.create(model="gpt-4o", name="A")
+    assert [one.id for one in beta.assistants.list()] == ["asst_1"]
+    assert beta.assistants.retrieve(assistant.id).id == assistant.id
+    thread = beta.threads.create()
+    beta.threads.messages.create(thread.id, role="user", content="hi")
+    assert [one.id for one in beta.threads.messages.list(thread.id)] == ["msg_1"]
+    run = beta.threads.runs.create(thread.id, assistant_id=assistant.id)
+    assert beta.threads.runs.retrieve(run.id, thread_id=thread.id).status == "completed"
+    with beta.threads.runs.stream(thread_id=thread.id, assistant_id=assistant.id) as stream:
+        stream.until_done()
+    beta.assistants.delete(assistant.id)
+    assert rest.mock.last.raw_path == "/v1/assistants/asst_1"
+    records = [record["ai"]["proxy"] for record in rest.log.wait(9)]
+    assert [record["usage"]["total_tokens"] for record in records if "usage" in record] == [11, 11]
+
+
+def test_files_and_batches(rest: Gateway) -> None:
+    files = client(rest, "files").files
+    made = files.create(file=("b.jsonl", b"{}\n" * 10), purpose="batch")
+    assert made.bytes == 30
+    assert [one.id for one in files.list(limit=2)] == ["file-5"]
+    assert rest.mock.last.query == "limit=2"
+    assert files.retrieve(made.id).id == "file-30"
+    assert files.delete(made.id).deleted
+    batches = client(rest, "batches").batches
+    batch = batches.create(input_file_id="file-30", endpoint="/v1/responses", completion_window="24h")
+    done = batches.retrieve(batch.id)
+    assert batches.cancel(batch.id).status == "cancelling"
+    assert [one.id for one in batches.list()] == ["batch_1"]
+    assert done.output_file_id is not None
+    assert b"custom_id" in files.content(done.output_file_id).read()
+    record = rest.log.wait(9)[-1]["ai"]["proxy"]
+    assert record["usage"]["total_tokens"] == 11
+
+
+def test_videos(rest: Gateway) -> None:
+    videos = client(rest, "videos").videos
+    made = videos.create(prompt="a cat", seconds="4")
+    assert b"sora-2" in rest.mock.last.body
+    assert videos.retrieve(made.id).status == "completed"
+    assert len(videos.download_content(made.id).read()) == 200_000
+
+
+# Sound and images.
+
+
+@pytest.mark.parametrize("route", ["transcriptions", "bare/transcriptions"])
+@pytest.mark.parametrize("size", [1000, 3 * MEGABYTE])
+def test_transcription(rest: Gateway, route: str, size: int) -> None:
+    sound = io.BytesIO(bytes(size))
+    sound.name = "a.wav"
+    answer = client(rest, route).audio.transcriptions.create(model="whisper-1", file=sound)
+    assert answer.text == f"{size} bytes by whisper-1"
+    usage = rest.record()["usage"]
+    assert (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]) == (17, 10, 27)
+
+
+def test_transcription_stream(rest: Gateway) -> None:
+    audio = client(rest, "transcriptions").audio
+    events = list(audio.transcriptions.create(model="whisper-1", file=("a.wav", b"x" * 9), stream=True))
+    assert events[-1].type == "transcript.text.done"
+    assert rest.record()["usage"]["input_tokens"] == 17
+
+
+def test_speech(rest: Gateway) -> None:
+    audio = client(rest, "speech").audio
+    assert len(audio.speech.create(model="tts-1", voice="alloy", input="hello").read()) == 5000
+    with audio.speech.with_streaming_response.create(model="tts-1", voice="alloy", input="x" * 200) as out:
+        assert out.headers["content-type"] == "audio/mpeg"
+        assert sum(map(len, out.iter_bytes())) == 200_000
+
+
+def test_images(rest: Gateway) -> None:
+    made = client(rest, "images").images.generate(prompt="a cat")
+    assert made.data and made.data[0].b64_json
+    usage = rest.record()["usage"]
+    assert usage["output_tokens_details"] == {"text_tokens": 0, "image_tokens": 100}
+    edited = client(rest, "edits").images.edit(image=("a.png", b"\x89PNG"), prompt="red")
+    assert edited.data
+    assert b"gpt-image-1" in rest.mock.last.body
+
+
+# Errors, and everything else.
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("PUT", "/files/file-1", 405),
+        ("GET", "/files/file-1/secret", 404),
+        ("GET", "/files/%2e%2e%2fassistants", 400),
+        ("GET", "/speech", 405),
+        ("POST", "/transcriptions", 415),
+    ],
+)
+def test_errors(rest: Gateway, method: str, path: str, status: int) -> None:
+    answer = call(rest.url, path, {"model": "m"} if method == "POST" else None, method=method, headers=MARK)
+    assert answer.status == status
+    assert answer.message
+    assert not rest.mock.requests
+
+
+def test_preserve(rest: Gateway) -> None:
+    body = {"model": "any-model", "messages": [{"role": "user", "content": "Hi"}]}
+    answer = call(rest.url, "/preserve/anything", body)
+    assert answer.json["choices"][0]["message"]["content"] == "You said: Hi"
+    assert rest.record()["usage"]["prompt_tokens"] > 0
+
+
+# Large ones.
+
+
+def test_large_files_pass_without_being_held(rest: Gateway) -> None:
+    call(rest.url, "/files", method="GET", headers=MARK)
+    size = 50 * MEGABYTE
+    before = rest.rss()
+    piece = bytes(64 * 1024)
+    head = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    tail = b"\r\n--B--\r\n"
+    connection = http.client.HTTPConnection(rest.url.removeprefix("http://"), timeout=60)
+    highest = before
+
+    def form() -> Iterator[bytes]:
+        nonlocal highest
+        yield head
+        for number in range(size // len(piece)):
+            if number % 100 == 0:
+                highest = max(highest, rest.rss())
+            yield piece
+        yield tail
+
+    headers = {
+        **MARK,
+        "content-type": "multipart/form-data; boundary=B",
+        "content-length": str(size + len(head) + len(tail)),
+    }
+    connection.request("POST", "/files", form(), headers)
+    answer = json.loads(connection.getresponse().read())
+    assert answer["bytes"] == size
+    rest.mock.reset()
+    connection.request("GET", f"/files/file-{size}/content", headers=MARK)
+    download = connection.getresponse()
+    assert "mock.bin" in str(download.headers["content-disposition"])
+    got = 0
+    while data := download.read(256 * 1024):
+        got += len(data)
+        if got % (16 * MEGABYTE) < len(data):
+            highest = max(highest, rest.rss())
+    connection.close()
+    assert got == size
+    highest = max(highest, rest.rss())
+    assert highest - before < 20 * MEGABYTE, (highest - before) / MEGABYTE
