@@ -156,11 +156,9 @@ class Conversation:
         if not isinstance(identity, str) or not identity:
             raise BadRequest(f"{where}: a tool message needs tool_call_id", param=f"{where}.tool_call_id")
         self.has_tools = True
-        content = message.get("content")
-        if isinstance(content, str):
-            blocks: list[Json] = [{"text": content}]
-        else:
-            blocks = [block for block in self._blocks(content, where) if "cachePoint" not in block]
+        blocks = [
+            block for block in self._blocks(message.get("content"), where) if "cachePoint" not in block
+        ]
         result: Json = {"toolUseId": tool_id(identity), "content": blocks or [_NO_OUTPUT]}
         if message.get("is_error") is True:
             result["status"] = "error"
