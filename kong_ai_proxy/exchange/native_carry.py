@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final
+from urllib.parse import urlsplit
 
 from ..core.errors import ApiError
-from ..core.http import ClientResponse, Headers, UpstreamRequest
+from ..core.http import ClientRequest, ClientResponse, Headers, UpstreamRequest
 from ..core.json import Json, dumps
 from ..formats.base import StreamObserver
 from ..formats.bedrock.client_stream import exception_frame
@@ -15,7 +16,7 @@ from ..formats.passing import PassingObserver
 from ..log import get_logger
 from ..providers.native import FORWARDED, native_url
 from .carry import JSON_TYPE, Carrier
-from .headers import USER_AGENT, may_forward, with_client_query
+from .headers import CREDENTIAL_PARAMETERS, USER_AGENT, may_forward, with_client_query
 from .native import batch_models, with_batch_model, with_body_model
 from .redact import redact
 from .streams import PassedStream, Stream
@@ -24,6 +25,10 @@ log = get_logger("exchange")
 
 _EVENTS: Final = "text/event-stream"
 _FRAMES: Final = "application/vnd.amazon.eventstream"
+_UPLOAD_URL: Final = "x-goog-upload-url"
+_UPLOAD_ANSWERS: Final = (
+    _UPLOAD_URL, "x-goog-upload-chunk-granularity", "x-goog-upload-size-received", "x-goog-upload-status",
+)  # fmt: skip
 _LINES: Final = frozenset({"application/stream+json", "application/x-ndjson"})
 
 
@@ -58,7 +63,10 @@ class NativeCarrier(Carrier):
         except Exception:
             # The answer is the client's all the same; the traceback is ours to read.
             log.exception("an answer could not be read", provider=call.provider)
-        return ClientResponse(status, self._headers(headers, content_type), body)
+        given = self._headers(headers, content_type)
+        if call.client_format == "gemini":
+            given.update(_upload_headers(headers, call.request))
+        return ClientResponse(status, given, body)
 
     def stream(self, status: int, headers: Headers) -> Stream | None:
         """See `Translation.stream`."""
@@ -165,6 +173,33 @@ def _with_gemini_model(body: Json, asked: str, model: str) -> Json:
             {**one, "model": name} if isinstance(one, dict) and "model" in one else one for one in requests
         ]
     return changed
+
+
+def _upload_headers(headers: Headers, request: ClientRequest) -> Headers:
+    """How a resumable upload goes on; through the gateway, not past it to Google.
+
+    Source: https://ai.google.dev/gemini-api/docs/files#rest (upload), recordings gemini/files. The address
+    that the client used is what Kong's X-Forwarded headers say.
+    """
+    kept: Headers = {name: headers[name] for name in _UPLOAD_ANSWERS if name in headers}
+    url = kept.get(_UPLOAD_URL)
+    if url is None:
+        return kept
+    query = "&".join(
+        pair for pair in urlsplit(url).query.split("&") if pair.partition("=")[0] not in CREDENTIAL_PARAMETERS
+    )
+    sent = request.headers
+    host = sent.get("x-forwarded-host")
+    if host is None:
+        del kept[_UPLOAD_URL]  # nobody can say where the gateway is
+        return kept
+    scheme = sent.get("x-forwarded-proto", "http")
+    port = sent.get("x-forwarded-port", "")
+    if port and ":" not in host and port != {"http": "80", "https": "443"}.get(scheme):
+        host = f"{host}:{port}"
+    path = sent.get("x-forwarded-path", request.path).partition("?")[0]
+    kept[_UPLOAD_URL] = f"{scheme}://{host}{path}?{query}"
+    return kept
 
 
 class _Broken:

@@ -162,7 +162,8 @@ def check_batch(plan: Plan) -> None:
 
 def _native_body(request: ClientRequest, native: NativeCall) -> Json:
     """The body, where it is JSON; {} where it is none and need not be."""
-    if request.upload is not None or not request.body:
+    if request.upload is not None or not request.body or native.api.operation == "files":
+        # Google's SDK calls an uploaded file JSON.
         return {}
     if not _is_json(request.headers.get("content-type", "application/json")):
         if native.api.model != "none":

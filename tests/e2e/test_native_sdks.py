@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -13,7 +15,7 @@ from anthropic import Anthropic, RateLimitError
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from gateway_support import COMPATIBLE, NATIVE, Gateway
-from http_support import MARK
+from http_support import MARK, call
 from wire_frames import frame
 
 from kong_ai_proxy.mockllm import Answer, MockLLM
@@ -120,6 +122,16 @@ def test_messages_error_is_anthropics(gateway: Gateway, mock: MockLLM) -> None:
     assert body["error"] == {"type": "rate_limit_error", "message": "slow down"}
 
 
+@pytest.mark.parametrize("provider", ["openai", "gemini", "cohere"])
+def test_tokens_are_estimated_for_others(gateway: Gateway, mock: MockLLM, provider: str) -> None:
+    counted = claude(gateway, provider).messages.with_raw_response.count_tokens(
+        model="m", messages=[{"role": "user", "content": "x" * 400}]
+    )
+    assert 100 <= counted.parse().input_tokens <= 110
+    assert counted.headers["x-kong-ai-estimated"] == "true"
+    assert mock.requests == []
+
+
 def test_anthropics_own_apis_pass(gateway: Gateway, mock: MockLLM) -> None:
     sdk = claude(gateway, "anthropic")
     mock.answer(Answer.json({"input_tokens": 641}), "/v1/messages/count_tokens")
@@ -201,8 +213,8 @@ def test_generate_content_tool_loop(gateway: Gateway, provider: str, mode: str, 
             return [chat.send_message(message)]
         return list(chat.send_message_stream(message))
 
-    calls = [call for answer in send("Weather in Paris?") for call in answer.function_calls or []]
-    assert [call.name for call in calls] == ["get_weather"]
+    calls = [one for answer in send("Weather in Paris?") for one in answer.function_calls or []]
+    assert [one.name for one in calls] == ["get_weather"]
     assert calls[0].args
     result = types.Part.from_function_response(name="get_weather", response={"result": "sunny"})
     said = "".join(
@@ -217,8 +229,6 @@ def test_generate_content_tool_loop(gateway: Gateway, provider: str, mode: str, 
 @pytest.mark.parametrize("provider", ["gemini", "openai"])
 def test_generate_content_as_array(gateway: Gateway, provider: str) -> None:
     """Without `alt=sse` the stream is one JSON array; its usage goes to the log by itself."""
-    from http_support import call
-
     answer = call(
         gateway.url,
         f"/gemini-to-{provider}/v1beta/models/some-model:streamGenerateContent",
@@ -229,6 +239,32 @@ def test_generate_content_as_array(gateway: Gateway, provider: str) -> None:
     parts = [part for one in elements for part in one["candidates"][0]["content"]["parts"]]
     assert "".join(part["text"] for part in parts) == SAID
     assert elements[-1]["candidates"][0]["finishReason"] == "STOP"
+
+
+@pytest.mark.parametrize("prefix", ["", "bare/"])
+@pytest.mark.parametrize("provider", ["bedrock", "openai"])
+def test_usage_of_streams_without_comments(gateway: Gateway, provider: str, prefix: str) -> None:
+    """Neither frames nor arrays have a place for the record: the plugin server logs it."""
+    if not hasattr(gateway, "server_log"):
+        pytest.skip("the log of this gateway's plugin server is elsewhere")
+    model = f"m-{uuid.uuid4().hex}"
+    for path, body in (
+        (
+            f"/{prefix}bedrock-to-{provider}/model/{model}/converse-stream",
+            {"messages": [{"role": "user", "content": [{"text": ASKED}]}]},
+        ),
+        (
+            f"/{prefix}gemini-to-{provider}/v1beta/models/{model}:streamGenerateContent",
+            {"contents": [{"role": "user", "parts": [{"text": ASKED}]}]},
+        ),
+    ):
+        answer = call(gateway.url, path, body)
+        assert answer.status == 200
+        assert "x-kong-ai-usage" not in answer.headers
+        assert b"kong-ai-usage" not in answer.body
+    lines = [json.loads(line) for line in gateway.server_log().splitlines() if model in line]
+    used = [line["ai"]["proxy"]["usage"]["completion_tokens"] for line in lines if line["event"] == "usage"]
+    assert used == [4, 4]
 
 
 def test_google_errors_are_googles(gateway: Gateway, mock: MockLLM) -> None:
@@ -254,6 +290,28 @@ def test_googles_own_apis_pass(gateway: Gateway, mock: MockLLM) -> None:
     sdk.files.delete(name="files/abc")
     assert mock.last.method == "DELETE"
     assert all("dummy" not in value for seen in mock.requests for value in seen.headers.values())
+
+
+def test_googles_files_are_uploaded_through_the_gateway(
+    gateway: Gateway, mock: MockLLM, tmp_path: Path
+) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_bytes(b"some text " * 50_000)
+    begun = {
+        "x-goog-upload-url": f"{mock.url}/upload/v1beta/files?upload_id=7",
+        "x-goog-upload-status": "active",
+    }
+    mock.answer(Answer.json({}, headers=begun), "/upload/")
+    stored = {"file": {"name": "files/n", "sizeBytes": "500000"}}
+    mock.answer(Answer.json(stored, headers={"x-goog-upload-status": "final"}), "/upload/")
+    sdk = google(gateway, "gemini", "public")
+    assert sdk.files.upload(file=str(file), config={"mime_type": "text/plain"}).name == "files/n"
+    first, second = mock.requests
+    assert (first.method, first.headers["x-goog-upload-command"]) == ("POST", "start")
+    assert "upload_id=7" in second.query
+    assert second.body == file.read_bytes()
+    assert second.headers["x-goog-upload-command"] == "upload, finalize"
+    assert second.headers["x-goog-api-key"] == "secret-gemini"
 
 
 # -- AWS
