@@ -16,11 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from ..cli import DEFAULT_RELAY
 from ..core.json import Json
 from .declared import Declared, read
 
 PLUGINS = ("kong-ai-proxy", "kong-ai-proxy-advanced")
-RELAY = "127.0.0.1:9123"
 
 
 def plugin_infos() -> dict[str, Json]:
@@ -64,7 +64,7 @@ class PluginServer:
     def __init__(
         self,
         prefix: Path,
-        relay: str = RELAY,
+        relay: str = DEFAULT_RELAY,
         *,
         output: IO[str] | None = None,
         arguments: tuple[str, ...] = (),
