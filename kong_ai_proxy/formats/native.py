@@ -13,6 +13,8 @@ _READERS: Final[dict[tuple[str, str], tuple[str, str]]] = {
     ("gemini", "embedContent"): (".gemini.observer", "EMBEDDINGS_OBSERVER"),
     ("gemini", "batchEmbedContents"): (".gemini.observer", "EMBEDDINGS_OBSERVER"),
     ("gemini", "predict"): (".gemini.observer", "EMBEDDINGS_OBSERVER"),
+    ("gemini", "rawPredict"): (".gemini.observer", "RAW_OBSERVER"),
+    ("gemini", "streamRawPredict"): (".gemini.observer", "RAW_OBSERVER"),
     ("bedrock", "invoke"): (".bedrock.observer", "INVOKE_OBSERVER"),
     ("bedrock", "invoke-with-response-stream"): (".bedrock.observer", "INVOKE_OBSERVER"),
     ("bedrock", "retrieveAndGenerate"): (".bedrock.observer", "RAG_OBSERVER"),

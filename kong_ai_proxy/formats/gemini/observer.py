@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ...core.call import Call
+from ...core.json import Json
 from ...core.usage import Usage, UsageSource
+from ..anthropic.observer import MessagesReader, note_message
 from ..base import StreamObserver
 from ..passing import PassingObserver, Reader
-from ..pivot import integer, number, obj, objects
+from ..pivot import integer, number, obj, objects, text, utf8_size
 from .errors import api_error, error_object
 from .response import Candidate, identity
 from .usage import UsageReader
@@ -89,6 +91,53 @@ class EmbeddingsReader(Reader):
             call.usage = Usage(prompt_tokens=tokens, total_tokens=tokens, source=UsageSource.REPORTED)
 
 
+class RawReader(Reader):
+    """Vertex's rawPredict: the form of the model's publisher, Anthropic's Messages or OpenAI's."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(call)
+        self._messages: MessagesReader | None = None
+        self._stopped = False
+
+    @property
+    def complete(self) -> bool:
+        return self._stopped if self._messages is None else self._messages.stopped
+
+    def whole(self, body: Any) -> None:
+        body = obj(body)
+        if body.get("type") == "message":
+            note_message(body, self.call)
+        else:
+            self._openai(body)
+
+    def event(self, body: Any) -> None:
+        body = obj(body)
+        if self._messages is None and body.get("type") == "message_start":
+            self._messages = MessagesReader(self.call)
+        if self._messages is not None:
+            self._messages.note(body)
+            self.failed = self._messages.failed
+        else:
+            self._openai(body)
+
+    def end(self) -> None:
+        if self._messages is not None:
+            self._messages.end()
+
+    def _openai(self, body: Json) -> None:
+        call = self.call
+        for choice in objects(body.get("choices")):
+            said = obj(choice.get("delta")) or obj(choice.get("message"))
+            call.output_bytes += utf8_size(text(said.get("content")))
+            if text(choice.get("finish_reason")):
+                self._stopped = True
+                call.finish_reasons = [choice["finish_reason"]]
+        call.response_model = text(body.get("model")) or call.response_model
+        found = Usage.from_openai(body.get("usage"))
+        if found.source is not UsageSource.NONE:
+            call.usage = found
+
+
 class GenerateObserver(PassingObserver):
     """generateContent for a client that speaks it; the stream in the framing that the client asked for."""
 
@@ -103,3 +152,4 @@ class GenerateObserver(PassingObserver):
 PUBLIC_OBSERVER: Final = GenerateObserver(vertex=False)
 VERTEX_OBSERVER: Final = GenerateObserver(vertex=True)
 EMBEDDINGS_OBSERVER: Final = PassingObserver(EmbeddingsReader)
+RAW_OBSERVER: Final = PassingObserver(RawReader)

@@ -6,12 +6,21 @@ import json
 from typing import Any
 
 import pytest
-from exchange_support import advanced, client_request, first_attempt, open_exchange, proxy, target_config
+from exchange_support import (
+    advanced,
+    answered,
+    client_request,
+    first_attempt,
+    open_exchange,
+    proxy,
+    target_config,
+)
 
 from kong_ai_proxy.core.errors import ApiError
 from kong_ai_proxy.core.http import ClientRequest, UpstreamRequest
 from kong_ai_proxy.exchange.instance import Instance
 from kong_ai_proxy.exchange.native import recognise
+from kong_ai_proxy.wire.eventstream import EventStreamDecoder, encode_frame
 
 VERTEX = {
     "api_endpoint": "us-central1-aiplatform.googleapis.com",
@@ -366,3 +375,59 @@ def test_json_is_checked() -> None:
         with pytest.raises(ApiError) as caught:
             open_exchange(instance, broken)
         assert caught.value.status == 400
+
+
+def test_usage_of_claude_behind_raw_predict() -> None:
+    instance = proxy("gemini", None, llm_format="gemini", options={"gemini": VERTEX})
+    path = "/v1/projects/x/locations/l/publishers/anthropic/models/claude:rawPredict"
+    answer = {
+        "type": "message", "id": "m", "model": "claude", "content": [{"type": "text", "text": "Hi"}],
+        "stop_reason": "end_turn", "usage": {"input_tokens": 3, "output_tokens": 2},
+    }  # fmt: skip
+    done = answered(instance, answer, request(path, {"messages": []}))
+    assert done.json == answer
+    usage = done.attempt.call.usage
+    assert (usage.prompt_tokens, usage.completion_tokens) == (3, 2)
+    sent_url = done.attempt.translation.upstream
+    assert sent_url is not None
+    assert sent_url.url.path.endswith("/publishers/anthropic/models/claude:rawPredict")
+
+
+def test_what_costs_no_tokens_is_not_metered() -> None:
+    instance = proxy("gemini", None, llm_format="gemini")
+    done = answered(instance, {"files": []}, request("/v1beta/files", None, "GET"))
+    record = done.exchange.record()
+    assert record is not None
+    assert "usage" not in record
+    assert record["meta"]["request_mode"] == "oneshot"
+    done = answered(
+        instance, {"embedding": {}}, request("/v1beta/models/e:embedContent", {"content": {"parts": []}})
+    )
+    record = done.exchange.record()
+    assert record is not None
+    assert record["usage"]["source"] == "estimated"
+
+
+@pytest.mark.parametrize("status", [400, 403, 429, 500])
+def test_the_providers_errors_pass(status: int) -> None:
+    instance = proxy("bedrock", "m", llm_format="bedrock", options=AWS)
+    headers = {"x-amzn-errortype": "ThrottlingException"}
+    for path, body in (("/model/m/invoke", {"prompt": "x"}), ("/model/m/converse", CONVERSE)):
+        done = answered(instance, b'{"message":"no"}', request(path, body), status=status, headers=headers)
+        assert (done.response.status, done.response.body) == (status, b'{"message":"no"}')
+        assert done.response.headers["x-amzn-errortype"] == "ThrottlingException"
+
+
+def test_truncated_frames_end_with_an_exception() -> None:
+    """Half a frame does not go on; what does is followed by a frame that says so."""
+    instance = proxy("bedrock", "m", llm_format="bedrock", options=AWS)
+    _, attempt = first_attempt(instance, request("/model/m/converse-stream", CONVERSE))
+    attempt.translation.request()
+    kind = {"content-type": "application/vnd.amazon.eventstream"}
+    stream = attempt.translation.stream(200, kind)
+    assert stream is not None
+    one = encode_frame({":event-type": "messageStart", ":message-type": "event"}, b'{"role":"assistant"}')
+    out = stream.feed(one + one[:20]) + stream.finish()
+    assert out.startswith(one)
+    last = EventStreamDecoder().feed(out)[-1]
+    assert (last.kind, last.name) == ("exception", "modelStreamErrorException")
