@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import os
 import shutil
 import tempfile
 import uuid
@@ -28,6 +29,7 @@ from kong_ai_proxy.mockllm import MockLLM
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 MEGABYTE = 1024 * 1024
+LARGE = int(os.environ.get("KONG_AI_PROXY_LARGE_MB", "50"))
 WEATHER: Any = {
     "type": "function",
     "name": "get_weather",
@@ -213,7 +215,13 @@ def test_stored_responses(rest: Gateway) -> None:
 
 # Responses, by translation.
 
-TRANSLATED = {"anthropic": "claude", "bedrock": "claude", "gemini": "mock", "cohere": "command", "mistral": "m"}
+TRANSLATED = {
+    "anthropic": "claude",
+    "bedrock": "claude",
+    "gemini": "mock",
+    "cohere": "command",
+    "mistral": "m",
+}
 """Route → model."""
 
 
@@ -385,7 +393,7 @@ def test_preserve(rest: Gateway) -> None:
 
 def test_large_files_pass_without_being_held(rest: Gateway) -> None:
     call(rest.url, "/files", method="GET", headers=MARK)
-    size = 50 * MEGABYTE
+    size = LARGE * MEGABYTE
     before = rest.rss()
     piece = bytes(64 * 1024)
     head = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
