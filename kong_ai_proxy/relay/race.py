@@ -45,9 +45,9 @@ def race(exchange: Exchange, first: Attempt, send: Send) -> tuple[Attempt, Answe
                 return attempt, result
     finally:
         for greenlet, attempt in running.items():
-            greenlet.kill()
-            if isinstance(greenlet.value, Answer):
-                greenlet.value.close()
+            # Without waiting: nothing may be thrown in here, or the winner would be lost.
+            greenlet.link(_close)
+            greenlet.kill(block=False)
             if won:  # it would have taken longer
                 hedging.observe(attempt.index, exchange.stream, time.monotonic() - began[attempt])
             attempt.cancelled()
@@ -61,6 +61,12 @@ def _is_out(attempt: Attempt, result: Answer | Exception) -> bool:
         result.close()
         return True
     return False
+
+
+def _close(greenlet: gevent.Greenlet) -> None:
+    """It may have had its answer just then."""
+    if isinstance(greenlet.value, Answer):
+        greenlet.value.close()
 
 
 def _start(send: Send, attempt: Attempt) -> gevent.Greenlet:

@@ -50,7 +50,8 @@ def handler_greenlets() -> int:
     from kong_ai_proxy.server.pdk import HandlerGreenlet
 
     # Idle ones wait for the next phase.
-    found = [thing for thing in gc.get_objects() if isinstance(thing, HandlerGreenlet)]
+    # By type: isinstance looks through weak proxies, also of what is gone.
+    found = [thing for thing in gc.get_objects() if issubclass(type(thing), HandlerGreenlet)]
     return sum(1 for thing in found if getattr(thing, "event", None) is not None)
 
 
