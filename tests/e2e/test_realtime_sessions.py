@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from gateway_support import kinds
 from openai import OpenAI
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
@@ -39,18 +40,29 @@ LIVE = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateCo
 class Realtime:
     """A gateway with realtime routes, its plugin server, mock and log."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
         self.prefix = Path(tempfile.mkdtemp(prefix="kap-rt"))
         self.log = LogFile(self.prefix / "records.jsonl")
         self.unread: list[Json] = []
         self.mock = MockLLM()
-        relay, self.port = f"127.0.0.1:{free_port()}", free_port()
+        relay = f"127.0.0.1:{free_port()}"
+        self.kong: Any = None
+        if kind == "kong":
+            from real_kong import Kong
+
+            (self.prefix / "kong").mkdir()
+            self.kong = Kong(
+                self.prefix / "kong", self.prefix, workers=2, plugins=",post-function,ip-restriction"
+            )
+        self.port = self.kong.port if self.kong else free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
         self._output = (self.prefix / "plugin-server.log").open("w")
         deposit = f"http://127.0.0.1:{self.port}/kong-ai-usage"
         self.server = PluginServer(
             self.prefix, relay, output=self._output, arguments=("--deposit-url", deposit)
         )
-        self.gateway = EmbeddedGateway(self._document(relay), self.prefix)
+        self._declared = self._document(relay)
+        self._embedded: Any = None if self.kong else EmbeddedGateway(self._declared, self.prefix)
 
     def _document(self, relay: str) -> Json:
         service = {"name": "ai", "url": f"http://{relay}", "retries": 0}
@@ -71,8 +83,8 @@ class Realtime:
             ),
         ]
         deposit = yaml.safe_load(deposit_snippet())["services"][0]
-        # The development gateway has no ip-restriction.
-        deposit["plugins"] = [each for each in deposit["plugins"] if each["name"] == "post-function"]
+        if not self.kong:  # the development gateway has no ip-restriction
+            deposit["plugins"] = [each for each in deposit["plugins"] if each["name"] == "post-function"]
         return {
             "_format_version": "3.0",
             "services": [
@@ -86,10 +98,13 @@ class Realtime:
     def start(self) -> None:
         self.mock.start()
         self.server.start()
-        self.gateway.start(port=self.port)
+        if self.kong:
+            self.kong.start(self._declared)
+        else:
+            self._embedded.start(port=self.port)
 
     def stop(self) -> None:
-        self.gateway.stop()
+        (self.kong or self._embedded).stop()
         self.server.stop()
         self.mock.stop()
         self._output.close()
@@ -100,10 +115,10 @@ class Realtime:
         return (self.prefix / "plugin-server.log").read_text()
 
     def sdk(self, route: str) -> OpenAI:
-        return OpenAI(base_url=f"{self.gateway.url}/{route}", api_key="client-key", max_retries=0)
+        return OpenAI(base_url=f"{self.address}/{route}", api_key="client-key", max_retries=0)
 
     def url(self, path: str) -> str:
-        return self.gateway.url.replace("http:", "ws:") + path
+        return self.address.replace("http:", "ws:") + path
 
     def session_record(self) -> Json:
         """The record of the next 101."""
@@ -138,11 +153,11 @@ def _route(name: str, config: Json) -> Json:
     return {"name": name, "paths": [f"/{name}"], "plugins": [plugin]}
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Realtime]:
-    realtime = Realtime()
-    realtime.start()
+@pytest.fixture(scope="module", params=kinds())
+def running(request: pytest.FixtureRequest) -> Iterator[Realtime]:
+    realtime = Realtime(request.param)
     try:
+        realtime.start()
         yield realtime
     finally:
         realtime.stop()
