@@ -46,7 +46,8 @@ def _input_cost(usage: Usage, options: Options) -> float:
     price = options.input_cost or 0
     read_price = price if options.cache_read_cost is None else options.cache_read_cost
     write_price = price if options.cache_write_cost is None else options.cache_write_cost
-    read = max(usage.cached_tokens or 0, 0)
+    # Parts of the prompt: a report that says more of them than there is prompt is not paid for twice.
+    read = min(max(usage.cached_tokens or 0, 0), max(usage.prompt_tokens, 0))
     by_ttl = sum(usage.cache_write_by_ttl.values())
     written = max(usage.cache_write_tokens or 0, by_ttl)
     plain = max(usage.prompt_tokens - read - written, 0)

@@ -68,6 +68,9 @@ def _find(value: Any) -> tuple[str, Json]:
         found = value.get(name)
         if isinstance(found, str) and found:
             return found, value
+        if isinstance(found, dict):
+            # Mistral's 422: the findings of a validation inside `message`.
+            return _find(found)[0], value
         if findings := [_finding(item) for item in objects(found)]:
             return "; ".join(findings), value
     return "", value
@@ -82,7 +85,8 @@ def _finding(item: Json) -> str:
 
 
 def _error(status: int, message: str, error: Json, headers: Headers, call: Call) -> ApiError:
-    code = _code(error.get("code"))
+    # Databricks: https://docs.databricks.com/api/workspace/introduction#errors.
+    code = _code(error.get("code")) or _code(error.get("error_code"))
     if code in _FILTER_CODES or _code(obj(error.get("innererror")).get("code")) in _FILTER_CODES:
         code = "content_filter"
     param = error.get("param")
