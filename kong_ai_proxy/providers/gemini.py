@@ -226,7 +226,9 @@ def _model(call: Call, options: GeminiOptions) -> tuple[_Publisher, str]:
         given = next((publisher for prefix, publisher in _PREFIXES.items() if rest.startswith(prefix)), "")
     if not given:
         # A deployed endpoint serves an open model, unless the name is of Google's own.
-        open_model = bool(options.endpoint_id) and bool(rest) and not rest.startswith("gemini")
+        # One served as a service is another's model, if the name leaves out whose.
+        deployed = bool(options.endpoint_id) and bool(rest) and not rest.startswith("gemini")
+        open_model = deployed or rest.endswith("-maas")
         return (_Publisher("", "openai") if open_model else _GOOGLE), rest
     return _PUBLISHERS.get(given) or _Publisher(given, "openai"), rest
 

@@ -86,6 +86,7 @@ def test_characters_of_a_model_are_escaped() -> None:
         ("mistral-large-2411", False, "/publishers/mistralai/models/mistral-large-2411:rawPredict", "openai"),
         ("jamba-1.5", True, "/publishers/ai21/models/jamba-1.5:streamRawPredict", "openai"),
         ("meta/llama-3.3-70b-instruct-maas", False, "/endpoints/openapi/chat/completions", "openai"),
+        ("llama-3.3-70b-instruct-maas", True, "/endpoints/openapi/chat/completions", "openai"),
     ],
 )  # fmt: skip
 def test_vertex(model: str, stream: bool, path: str, spoken: str) -> None:
