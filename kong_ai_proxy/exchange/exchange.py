@@ -143,8 +143,12 @@ class Exchange:
         to be logged."""
         if not self.attempts:
             return None
+        self.attempts[-1].give_up()
+        return self.record_so_far()
+
+    def record_so_far(self) -> Json | None:
+        """The same while the answer is on its way: without latency, and without usage that comes later."""
         last = self.attempts[-1]
-        last.give_up()
         carried = last.translation
         return log_record(
             last.call,

@@ -87,7 +87,7 @@ class Journey:
 
     __slots__ = (
         "_attempt", "_delivered", "_down", "_exchange", "_limits", "_parts", "_record", "_request", "_ticket",
-        "_token",
+        "_token", "_told",
     )  # fmt: skip
 
     def __init__(
@@ -109,6 +109,8 @@ class Journey:
         self._attempt: Attempt | None = None
         """The attempt that is neither failed, nor rejected, nor ended."""
         self._record: Json | None = None
+        self._told: Json | None = None
+        """What Kong was told with the head of an answer that nothing can follow."""
         self._delivered = False
         """The record is where it belongs; or there is none."""
 
@@ -320,6 +322,11 @@ class Journey:
             headers[USAGE_HEADER] = "stream"
         elif self._ticket.buffered:
             headers[TICKET_HEADER] = self._token
+        elif self._ticket.filter_installed and stream.binary:
+            # Nothing can follow the answer, so what is known goes with its head.
+            self._told = self._note_so_far()
+            if self._told is not None:
+                headers[USAGE_HEADER] = self._parts.encode(self._told, HEADER_LIMIT)
         return self._down.stream_head(200, headers)
 
     def _in_band(self, stream: StreamTranslation) -> bool:
@@ -334,7 +341,7 @@ class Journey:
             return b": kong-ai-usage %b\n\n" % self._parts.encode(record, STREAM_LIMIT).encode()
         if self._ticket.buffered:
             self._parts.tickets.settle(self._token, record)
-        else:
+        elif self._told is None or "usage" in record:
             self._parts.log_usage(record)
         self._delivered = True
         return b""
@@ -371,6 +378,13 @@ class Journey:
         except Exception:
             log.exception("no log record could be made")
         return self._record
+
+    def _note_so_far(self) -> Json | None:
+        try:
+            return self._exchange.record_so_far()
+        except Exception:
+            log.exception("no log record could be made")
+            return None
 
     def _end(self, *, partial: bool = False) -> None:
         attempt, self._attempt = self._attempt, None

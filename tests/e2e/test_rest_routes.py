@@ -349,6 +349,10 @@ def test_speech(rest: Gateway) -> None:
     with audio.speech.with_streaming_response.create(model="tts-1", voice="alloy", input="x" * 200) as out:
         assert out.headers["content-type"] == "audio/mpeg"
         assert sum(map(len, out.iter_bytes())) == 200_000
+    for record in rest.log.wait(2):
+        assert record["ai"]["proxy"]["meta"]["request_model"] == "tts-1"
+        assert record["ai"]["proxy"]["tried_targets"][0]["upstream_uri"] == "/v1/audio/speech"
+        assert "x-kong-ai-usage" not in record["response"]["headers"]
 
 
 def test_images(rest: Gateway) -> None:
