@@ -26,15 +26,13 @@ from ..pivot import (
     note_unsaid,
     obj,
     objects,
-    stop_list,
     text,
-    token_limit,
     tool_call,
     tool_choice,
     utf8_size,
 )
 from ..streams import NDJSONStream
-from .common import drop_unknown, finish_reason, read_error, read_usage, stream_error
+from .common import drop_unknown, finish_reason, read_error, read_usage, sampling, stream_error
 
 _SAME = ("temperature", "seed", "frequency_penalty", "presence_penalty", "stream")
 _RENAMED = {"top_p": "p", "top_k": "k"}
@@ -99,18 +97,7 @@ class ChatV1:
 def _request(body: Json, call: Call) -> Json:
     request: Json = {"model": call.model}
     _set_messages(request, modern_messages(body.get("messages")), call)
-    for name in (*_SAME, *_OWN):
-        if body.get(name) is not None:
-            request[name] = body[name]
-    for name, own in _RENAMED.items():
-        if body.get(name) is not None:
-            request.setdefault(own, body[name])
-    limit = token_limit(body)
-    if limit is not None:
-        request["max_tokens"] = limit
-    stops = stop_list(body)
-    if stops:
-        request["stop_sequences"] = stops
+    request |= sampling(body, (*_SAME, *_OWN), _RENAMED, stops="stop_sequences")
     wanted = obj(body.get("response_format"))
     if wanted.get("type") in ("json_object", "json_schema"):
         request["response_format"] = {"type": "json_object"}

@@ -21,10 +21,8 @@ from ..pivot import (
     note_unsaid,
     obj,
     objects,
-    stop_list,
     text,
     text_only,
-    token_limit,
     tool_call,
     tool_choice,
     utf8_size,
@@ -35,6 +33,7 @@ from .common import (
     finish_reason,
     read_error,
     read_usage,
+    sampling,
     stream_error,
     url_citations,
 )
@@ -83,18 +82,7 @@ class ChatV2:
 
 def _request(body: Json, call: Call) -> Json:
     request: Json = {"model": call.model, "messages": _messages(body, call)}
-    for name in (*_SAME, *_OWN):
-        if body.get(name) is not None:
-            request[name] = body[name]
-    for name, own in _RENAMED.items():
-        if body.get(name) is not None:
-            request.setdefault(own, body[name])
-    limit = token_limit(body)
-    if limit is not None:
-        request["max_tokens"] = limit
-    stops = stop_list(body)
-    if stops:
-        request["stop_sequences"] = stops
+    request |= sampling(body, (*_SAME, *_OWN), _RENAMED, stops="stop_sequences")
     _set_format(request, body.get("response_format"), call)
     _set_tools(request, body, call)
     _set_thinking(request, body, call)

@@ -13,7 +13,17 @@ from ...core.errors import ApiError
 from ...core.http import Headers
 from ...core.json import Json
 from ...core.usage import Usage, UsageSource
-from ..pivot import decoded, error_text, integer, kept_headers, obj, objects, text
+from ..pivot import (
+    decoded,
+    error_text,
+    integer,
+    kept_headers,
+    obj,
+    objects,
+    stop_list,
+    text,
+    token_limit,
+)
 
 FINISH_REASONS = {
     "COMPLETE": "stop",
@@ -33,6 +43,22 @@ def finish_reason(reason: Any, calls: int) -> str:
     """OpenAI's word. v1 says COMPLETE for an answer that calls tools."""
     found = FINISH_REASONS.get(text(reason), "stop")
     return "tool_calls" if calls and found == "stop" else found
+
+
+def sampling(body: Json, passed: tuple[str, ...], renamed: dict[str, str], *, stops: str) -> Json:
+    """The request's scalar fields: `passed` as they are, `renamed` under Cohere's names, the limit of output
+    tokens, and the stop sequences under the name `stops`."""
+    out: Json = {name: body[name] for name in passed if body.get(name) is not None}
+    for name, own in renamed.items():
+        if body.get(name) is not None:
+            out.setdefault(own, body[name])
+    limit = token_limit(body)
+    if limit is not None:
+        out["max_tokens"] = limit
+    found = stop_list(body)
+    if found:
+        out[stops] = found
+    return out
 
 
 def read_usage(usage: Any) -> Usage:

@@ -16,13 +16,11 @@ from ..pivot import (
     not_an_answer,
     obj,
     objects,
-    stop_list,
     text,
-    token_limit,
     utf8_size,
 )
 from ..streams import NDJSONStream
-from .common import drop_unknown, finish_reason, read_error, read_usage, stream_error
+from .common import drop_unknown, finish_reason, read_error, read_usage, sampling, stream_error
 
 _SAME = ("temperature", "seed", "frequency_penalty", "presence_penalty", "stream")
 _RENAMED = {"top_p": "p", "top_k": "k", "n": "num_generations"}
@@ -50,19 +48,8 @@ class Generate:
     def request(self, body: Json, call: Call) -> Json | bytes:
         body = merged_body(body)
         request: Json = {"model": call.model, "prompt": single_prompt(body)}
-        for name in (*_SAME, *_OWN):
-            if body.get(name) is not None:
-                request[name] = body[name]
-        for name, own in _RENAMED.items():
-            if body.get(name) is not None:
-                request.setdefault(own, body[name])
-        limit = token_limit(body)
-        if limit is not None:
-            request["max_tokens"] = limit
-        stops = stop_list(body)
-        if stops:
-            # `stop_sequences` are kept in the text; OpenAI's `stop` and Cohere's `end_sequences` are cut off.
-            request["end_sequences"] = stops
+        # `stop_sequences` are kept in the text; OpenAI's `stop` and Cohere's `end_sequences` are cut off.
+        request |= sampling(body, (*_SAME, *_OWN), _RENAMED, stops="end_sequences")
         drop_unknown(body, _HANDLED, call)
         return request
 
