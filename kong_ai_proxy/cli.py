@@ -26,6 +26,7 @@ _ELSEWHERE = {
     "mock": "kong_ai_proxy.mockllm.cli",
     "demo": "kong_ai_proxy.devgateway.demo",
     "usage": "kong_ai_proxy.usage.cli",
+    "doctor": "kong_ai_proxy.doctor.cli",
 }
 """Commands whose module adds its own arguments (`add_parser(subparsers)`)."""
 
@@ -36,6 +37,7 @@ _HELP = {
     "dump": "print a plugin's name, phases and schema, for Kong's pluginserver_*_query_cmd",
     "usage-filter": "print the pre-function configuration that puts usage into Kong's log record",
     "check": "validate the plugin entries of a declarative configuration",
+    "doctor": "look at a running setup and say what is wrong with it",
     "usage": "add up tokens, cost, latency and errors from Kong's log records",
     "dev": "run a stand-in for Kong from a kong.yml, for development",
     "mock": "run mock providers",
