@@ -25,7 +25,8 @@ from kong_ai_proxy.devgateway.embedded import (
     free_port,
     usage_filter_plugin,
 )
-from kong_ai_proxy.mockllm import MockLLM
+from kong_ai_proxy.mockllm import Answer, MockLLM
+from kong_ai_proxy.mockllm.answers import Drop
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 MEGABYTE = 1024 * 1024
@@ -336,6 +337,24 @@ def test_transcription(rest: Gateway, route: str, size: int) -> None:
     assert (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]) == (17, 10, 27)
 
 
+@pytest.mark.parametrize("pieces", [1, 40])
+def test_transcription_of_unknown_length(rest: Gateway, pieces: int) -> None:
+    head = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    chunks = [head, *[bytes(10_000)] * pieces, b"\r\n--B--\r\n"]
+    headers = {"content-type": "multipart/form-data; boundary=B"}
+    answer = call(rest.url, "/transcriptions", chunks=chunks, headers=headers)
+    assert answer.json["text"] == f"{pieces * 10_000} bytes by whisper-1"
+
+
+def test_other_model_behind_a_large_file(rest: Gateway) -> None:
+    head = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    tail = b'\r\n--B\r\nContent-Disposition: form-data; name="model"\r\n\r\nother\r\n--B--\r\n'
+    headers = {"content-type": "multipart/form-data; boundary=B"}
+    answer = call(rest.url, "/transcriptions", head + bytes(3 * MEGABYTE) + tail, headers=headers)
+    assert answer.status == 400
+    assert answer.message == "cannot use own model - must be: whisper-1"
+
+
 def test_transcription_stream(rest: Gateway) -> None:
     audio = client(rest, "transcriptions").audio
     events = list(audio.transcriptions.create(model="whisper-1", file=("a.wav", b"x" * 9), stream=True))
@@ -353,6 +372,12 @@ def test_speech(rest: Gateway) -> None:
         assert record["ai"]["proxy"]["meta"]["request_model"] == "tts-1"
         assert record["ai"]["proxy"]["tried_targets"][0]["upstream_uri"] == "/v1/audio/speech"
         assert "x-kong-ai-usage" not in record["response"]["headers"]
+
+
+def test_cut_speech_does_not_look_whole(rest: Gateway) -> None:
+    rest.mock.answer(Answer(200, {"content-type": "audio/mpeg"}, steps=[b"x" * 5000, Drop()]))
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        call(rest.url, "/speech", {"input": "x", "voice": "alloy"})
 
 
 def test_images(rest: Gateway) -> None:
