@@ -188,13 +188,13 @@ class Upgrade(Journey):
         record = self._record = self._noted()
         if record is None:
             return
-        if self._deposit is None or end.why == "shutdown":
+        if end.client_gone and end.noting:
+            # Kong's log may have been written before the record came. Rather twice than not at all.
             delivered = False
-        elif end.client_gone:
-            # Kong's log is written already, with what it had by then.
-            delivered = self._deposited == self._counted()
         else:
-            delivered = self._leave()
+            # Where the client is gone, Kong's log is written already, with what was left by then.
+            leave = not end.client_gone and end.why != "shutdown"
+            delivered = (leave and self._leave()) or self._deposited == self._counted()
         if not delivered:
             self._parts.log_usage(record)
 

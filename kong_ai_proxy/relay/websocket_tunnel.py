@@ -65,6 +65,8 @@ class End:
     to_provider: bytes | None = None
     client_gone: bool = False
     """Kong has closed the connection: its log record is written."""
+    noting: bool = False
+    """It did so while `noted` ran."""
 
 
 class _Direction:
@@ -170,6 +172,8 @@ class Tunnel:
                 self._changed = False
                 refreshed = now
                 self._noted()
+                if self._end is not None:
+                    self._end.noting = True
                 continue
             due = [(self._last + limits.idle, self._idle)] if limits.idle else []
             if limits.total:

@@ -25,12 +25,14 @@ class Kong:
 
     def __init__(self, status: str = "204 No Content") -> None:
         self.status = status
+        self.delay = 0.0
         self.left: list[tuple[str, str]] = []
         """Token and record, in the order they came."""
 
     def answer(self, peer: Any, head: bytes, body: bytes) -> None:
         fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
         self.left.append((fields["x-kong-ai-ticket"], body.decode()))
+        gevent.sleep(self.delay)
         peer.send(f"HTTP/1.1 {self.status}\r\ncontent-length: 0\r\n\r\n".encode())
 
 
@@ -78,11 +80,26 @@ def test_client_that_goes_within_a_response_left_a_partial_record() -> None:
         client.text("begin")
         client.json()
         eventually(lambda: "usage.source=spartial" in kong.left[-1][1])
+        gevent.sleep(0.2)  # for Kong's 204 to be read
         before = len(kong.left)
         client.sock.close()
         eventually(lambda: world.relay.connections == 0)
         assert len(kong.left) == before  # nobody would come for it
         assert not world.logged
+
+
+def test_client_that_goes_while_the_record_is_left_is_logged_here() -> None:
+    kong = Kong()
+    with realtime_provider(talk) as provider, world_with(provider, kong) as world:
+        client = connect(world)
+        eventually(lambda: len(kong.left) == 1)
+        kong.delay = 0.3
+        client.text("whole")
+        client.json(), client.json()
+        eventually(lambda: len(kong.left) == 2)
+        client.sock.close()
+        eventually(lambda: bool(world.logged))
+        assert [record["usage"]["total_tokens"] for record in world.logged] == [7]
 
 
 @pytest.mark.parametrize("status", ["400 Bad Request", "507 Insufficient Storage", "404 Not Found"])
