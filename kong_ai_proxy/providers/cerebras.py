@@ -22,7 +22,9 @@ class Cerebras(CompatibleProvider):
     paths: ClassVar[Mapping[str, str]] = {"chat": "/v1/chat/completions"}
     dialect = Dialect(
         "cerebras",
-        rejected=frozenset({"frequency_penalty", "logit_bias", "presence_penalty", "store"}),
+        rejected=frozenset(
+            {"frequency_penalty", "logit_bias", "presence_penalty", "store", "thinking", "verbosity"}
+        ),
         known=frozenset({"reasoning"}),
         reasoning_field="reasoning",
         roles={"developer": "system"},

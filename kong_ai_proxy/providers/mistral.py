@@ -44,6 +44,7 @@ class Mistral(CompatibleProvider):
                 "modalities",
                 "safety_identifier",
                 "store",
+                "thinking",
                 "top_k",
                 "user",
                 "verbosity",

@@ -160,6 +160,31 @@ FIELDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "modalities": (PLAIN, {**PLAIN, "modalities": ["text"]}),
     "prediction": (PLAIN, {**PLAIN, "prediction": {"type": "content", "content": "Hi"}}),
     "web_search_options": (PLAIN, {**PLAIN, "web_search_options": {}}),
+    "thinking (budget)": (
+        {**PLAIN, "max_tokens": 8000},
+        {**PLAIN, "max_tokens": 8000, "thinking": {"type": "enabled", "budget_tokens": 2000}},
+    ),
+    "verbosity": (PLAIN, {**PLAIN, "verbosity": "low"}),
+    "safety_identifier": (PLAIN, {**PLAIN, "safety_identifier": "u-1"}),
+    "prompt_cache_key": (PLAIN, {**PLAIN, "prompt_cache_key": "k"}),
+    "generationConfig": (PLAIN, {**PLAIN, "generationConfig": {"topK": 3}}),
+    "safetySettings": (
+        PLAIN,
+        {
+            **PLAIN,
+            "safetySettings": [{"category": "HARM_CATEGORY_HATE_SPEECH", "threshold": "BLOCK_NONE"}],
+        },
+    ),
+    "cachedContent": (PLAIN, {**PLAIN, "cachedContent": "cachedContents/c1"}),
+    "guardrailConfig": (
+        PLAIN,
+        {**PLAIN, "guardrailConfig": {"guardrailIdentifier": "g", "guardrailVersion": "1"}},
+    ),
+    "cache_control, top level": (PLAIN, {**PLAIN, "cache_control": {"type": "ephemeral"}}),
+    "functions, function_call": (
+        PLAIN,
+        {**PLAIN, "functions": [{"name": "lookup"}], "function_call": {"name": "lookup"}},
+    ),
     "extra_body member": (PLAIN, {**PLAIN, "extra_body": {"provider_only": 1}}),
 }
 """name → (a request without it, the same with it)."""
