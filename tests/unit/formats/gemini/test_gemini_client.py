@@ -172,7 +172,8 @@ def test_structured_output() -> None:
     [
         ({"thinkingBudget": 0}, "none"), ({"thinkingBudget": 1024}, "low"),
         ({"thinkingBudget": 8000}, "medium"),
-        ({"thinkingBudget": 20000}, "high"), ({"thinkingBudget": -1}, None), ({"thinkingLevel": "LOW"}, "low"),
+        ({"thinkingBudget": 20000}, "high"), ({"thinkingBudget": -1}, None),
+        ({"thinkingLevel": "LOW"}, "low"),
         ({"includeThoughts": True}, None),
     ],
 )  # fmt: skip
