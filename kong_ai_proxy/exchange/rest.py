@@ -115,22 +115,28 @@ _COMPILED: Final = {
 }
 
 
-def recognise_rest(operations: Iterable[str], request: ClientRequest) -> RestCall:
-    """The API that a request is for, among those of `operations`.
+def recognise_rest(
+    operations: Iterable[str], request: ClientRequest, *, others: bool = False
+) -> RestCall:
+    """The API that a request is for, among those of `operations`. Where the route serves several kinds
+    (`others`: also such as are not recognised here), the path has to say which.
 
     Raises ApiError: 404 for a path that is none of theirs, 405 for a method, 400 for an id that would lead
     elsewhere.
     """
     wanted = list(dict.fromkeys(operations))
+    alone = len(wanted) == 1 and not others
     path = re.sub(r"//+", "/", request.path).rstrip("/")
     for operation in wanted:
-        if operation == "preserve":
-            return PRESERVED
-        if operation in _SINGLE and (len(wanted) == 1 or path.endswith(_SINGLE_ENDS[operation])):
+        if operation in _SINGLE and (alone or path.endswith(_SINGLE_ENDS[operation])):
             if request.method != "POST":
                 raise _wrong_method(request.method)
             return RestCall(operation, _SINGLE[operation])
-    found = _by_segment(wanted, request.method, path) or _by_rest(wanted, request.method, path)
+    found = _by_segment(wanted, request.method, path)
+    if found is None and "preserve" in wanted and not others:
+        return PRESERVED
+    if found is None and alone:
+        found = _by_rest(wanted[0], request.method, path)
     if found is None:
         raise ApiError(404, f"Invalid URL ({request.method} {_shown(path)})", code=UNKNOWN_PATH)
     return found
@@ -161,10 +167,9 @@ def _by_segment(wanted: list[str], method: str, path: str) -> RestCall | None:
     return None
 
 
-def _by_rest(wanted: list[str], method: str, path: str) -> RestCall | None:
+def _by_rest(operation: str, method: str, path: str) -> RestCall | None:
     """By a path from which the route took the collection's segment away."""
-    operation = next((each for each in wanted if each in _RESOURCES), None)
-    if operation is None:
+    if operation not in _RESOURCES:
         return None
     collection = next(iter(_RESOURCES[operation]))
     if operation == "assistants" and _THREAD_WORDS.match(path):

@@ -52,7 +52,7 @@ def plan_rest(instance: Instance, request: ClientRequest) -> RestPlan | None:
         return None
     others = len(wanted) < len(operations)
     try:
-        rest = recognise_rest(wanted, request)
+        rest = recognise_rest(wanted, request, others=others)
     except ApiError as error:
         if others and error.code == UNKNOWN_PATH:
             return None

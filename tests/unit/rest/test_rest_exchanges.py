@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from exchange_support import answered, first_attempt, open_exchange, proxy, sent, sse
+from exchange_support import advanced, answered, first_attempt, open_exchange, proxy, sent, sse, target_config
 
 from kong_ai_proxy.core.errors import ApiError
 from kong_ai_proxy.core.http import ClientRequest, UpstreamRequest
@@ -374,3 +374,13 @@ def test_only_responses_are_translated() -> None:
     with pytest.raises(ApiError) as caught:
         exchange.next_attempt()
     assert (caught.value.status, caught.value.code) == (400, "unsupported_responses_api")
+
+
+def test_chat_and_responses_on_one_route() -> None:
+    instance = advanced(
+        target_config(), target_config(route_type=RESPONSES), target_config(route_type=SPEECH)
+    )
+    chat = request("POST", "/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}]})
+    assert sent(instance, chat).url.path == "/v1/chat/completions"
+    assert sent(instance, request("POST", "/v1/responses", {"input": "x"})).url.path == "/v1/responses"
+    assert sent(instance, request("POST", "/v1/audio/speech", {"input": "x"})).url.path == "/v1/audio/speech"

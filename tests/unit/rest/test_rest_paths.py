@@ -112,3 +112,6 @@ def test_several_operations_on_one_route() -> None:
     assert operation("GET", "/v1/files/file-1") == "files"
     assert operation("POST", "/v1/batches") == "batches"
     assert operation("POST", "/v1/audio/speech") == "audio.speech"
+    with pytest.raises(ApiError) as caught:
+        operation("POST", "/anything")
+    assert caught.value.status == 404
