@@ -20,7 +20,7 @@ from .findings import Finding
 _SECONDS: Final = 5.0
 _ANSWER: Final = 4 * 1024 * 1024
 _OLD_TICKET: Final = 120.0
-_SERVE: Final = "start `kong-ai-proxy serve` with this --kong-prefix, or read its log"
+"""Seconds a request may be on its way from access to the relay before it is strange: bodies take time."""
 _SAMPLE: Final = re.compile(r"^(kong_ai_proxy_[a-z_]+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 _LABEL: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 _SERVE: Final = "start `kong-ai-proxy serve` with this --kong-prefix, or read its log"
