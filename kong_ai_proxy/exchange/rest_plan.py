@@ -48,7 +48,8 @@ def plan_rest(instance: Instance, request: ClientRequest) -> RestPlan | None:
     """The plan; None where the request is for one of the instance's other route types. Raises ApiError."""
     operations = [OPERATIONS[target.route_type] for target in instance.targets]
     wanted = [each for each in operations if each in REST]
-    if not wanted or (instance.llm_format != "openai" and wanted != ["preserve"]):
+    if not wanted or instance.llm_format != "openai":
+        # Native formats tell by their own paths what is asked for.
         return None
     others = len(wanted) < len(operations)
     try:
