@@ -239,6 +239,10 @@ end
 -- section: log
 -- No filter runs over a WebSocket: the relay leaves its record with Kong (see `deposit`) before it closes.
 return function()
+  local offered = kong.request.get_header("sec-websocket-protocol")
+  if offered and find(offered, "openai-insecure-api-key.", 1, true) then
+    kong.log.set_serialize_value("request.headers.sec-websocket-protocol", "REDACTED") -- a browser's key
+  end
   if ngx.status ~= 101 then
     return
   end

@@ -356,6 +356,18 @@ def test_refusals_have_their_status(world: Realtime, status: int) -> None:
     assert record["ai"]["proxy"]["meta"]["request_mode"] == "realtime"
 
 
+def test_browsers_key_is_in_no_log(world: Realtime) -> None:
+    protocols: Any = ["realtime", "openai-insecure-api-key.browser-key"]
+    with connect(
+        world.url("/openai/realtime?model=rt"), compression=None, subprotocols=protocols
+    ) as connection:
+        assert connection.subprotocol == "realtime"
+    record = world.session_record()
+    assert record["request"]["headers"]["sec-websocket-protocol"] == "REDACTED"
+    assert "browser-key" not in json.dumps(record) + world.said()
+    assert world.mock.last.headers["sec-websocket-protocol"] == "realtime"
+
+
 def test_model_rule_before_the_upgrade(world: Realtime) -> None:
     with pytest.raises(InvalidStatus) as refused:
         connect(world.url("/named/realtime?model=other"), compression=None)
