@@ -213,10 +213,10 @@ def _blocks(content: Any, index: int, call: Call) -> list[Json]:
         kind = part.get("type")
         if convert := _PARTS.get(str(kind)):
             blocks += convert(part, index, call)
-        elif kind in _THINKING:
+        elif str(kind) in _THINKING:
             if keeps_thinking(part):
                 blocks.append(part)
-        elif kind in _NATIVE_PARTS or _is_server_block(part):
+        elif str(kind) in _NATIVE_PARTS or _is_server_block(part):
             blocks.append(part)
         else:
             raise _bad(index, f"provider {call.provider} takes no content part of type {kind!r}")
