@@ -156,9 +156,7 @@ class Conversation:
         if not isinstance(identity, str) or not identity:
             raise BadRequest(f"{where}: a tool message needs tool_call_id", param=f"{where}.tool_call_id")
         self.has_tools = True
-        blocks = [
-            block for block in self._blocks(message.get("content"), where) if "cachePoint" not in block
-        ]
+        blocks = [block for block in self._blocks(message.get("content"), where) if "cachePoint" not in block]
         result: Json = {"toolUseId": tool_id(identity), "content": blocks or [_NO_OUTPUT]}
         if message.get("is_error") is True:
             result["status"] = "error"

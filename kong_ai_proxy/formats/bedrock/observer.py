@@ -227,9 +227,7 @@ def _read_headers(call: Call) -> Usage:
     counts = [_header(call, name) for name in (_INPUT, _OUTPUT)]
     if counts == [None, None]:
         return Usage()
-    return Usage(
-        prompt_tokens=counts[0] or 0, completion_tokens=counts[1] or 0, source=UsageSource.REPORTED
-    )
+    return Usage(prompt_tokens=counts[0] or 0, completion_tokens=counts[1] or 0, source=UsageSource.REPORTED)
 
 
 def _header(call: Call, name: str) -> int | None:
