@@ -86,10 +86,10 @@ def remarks(summary: Summary) -> list[str]:
     remark(totals.estimated, "request", f"with estimated tokens ({share(totals.estimated, totals.requests)})")
     remark(totals.partial, "request", f"broken off ({share(totals.partial, totals.requests)}): usage so far")
     remark(totals.unmetered, "request", f"without usage ({share(totals.unmetered, totals.requests)})")
-    remark(totals.failed_attempts, "failed attempt", "with tokens of its own, in the sums")
+    remark(totals.failed_attempts, "failed attempt", "whose tokens are in the sums")
     remark(summary.outside, "request", "outside the period or without a time, left out")
-    remark(summary.other_records, "record", "without an AI record, left out")
-    remark(summary.bad_lines, "line", "not a JSON record, left out")
+    remark(summary.other_records, "record", "without AI usage, left out")
+    remark(summary.bad_lines, "line", "that could not be read, left out")
     return found
 
 

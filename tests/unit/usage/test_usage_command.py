@@ -56,8 +56,8 @@ def test_table(capsys, log):
     assert head == "2026-01-31T12:00:00+00:00 to 2026-02-02T12:00:00+00:00"
     assert rest[0] == "4 requests, 1 error (429: 1), 0 failovers"
     assert "! 1 request with estimated tokens (25.0%)" in rest
-    assert "! 1 record without an AI record, left out" in rest
-    assert "! 1 line not a JSON record, left out" in rest
+    assert "! 1 record without AI usage, left out" in rest
+    assert "! 1 line that could not be read, left out" in rest
     rows = {words[0]: words[1:] for row in rest if (words := row.split())}
     assert rows["gpt-4o"] == ["2", "0", "30", "2", "32", "1", "100", "100", "-", "-", "-"]
     assert rows["claude"] == ["2", "1", "6", "2", "8", "1", "100", "100", "-", "-", "50.0%"]
