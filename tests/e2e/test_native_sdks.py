@@ -470,6 +470,8 @@ def test_aws_streams_pass_frame_by_frame(gateway: Gateway, mock: MockLLM) -> Non
     said = []
     with pytest.raises(ClientError) as caught:
         said += [event["output"]["text"] for event in stream]
+    stream.close()
+    stream.close()
     assert "slow" in str(caught.value)
 
 
@@ -501,3 +503,4 @@ def test_huggingface_text_generation(gateway: Gateway, mock: MockLLM) -> None:
     streaming = hub.InferenceClient(model=f"{url}/generate_stream", token="dummy", headers=dict(MARK))
     assert "".join(streaming.text_generation(ASKED, stream=True)) == SAID
     assert mock.last.path == "/generate_stream"
+    getattr(hub, "close_session", lambda: None)()
