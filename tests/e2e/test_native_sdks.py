@@ -471,7 +471,6 @@ def test_aws_streams_pass_frame_by_frame(gateway: Gateway, mock: MockLLM) -> Non
     with pytest.raises(ClientError) as caught:
         said += [event["output"]["text"] for event in stream]
     stream.close()
-    stream.close()
     assert "slow" in str(caught.value)
 
 
