@@ -69,7 +69,7 @@ class JSONStream:
             made.append(error)
 
     def complete(self, last: Json, reason: str, made: list[StreamItem]) -> None:
-        """End well: the last delta of the one choice with its finish reason, then usage where there is any."""
+        """End well: the last delta of the one choice with its finish reason, then usage if there is any."""
         if self.ended:
             return
         self.ended = True
@@ -101,7 +101,7 @@ class JSONStream:
 
 
 class SSEStream(JSONStream):
-    """Server-sent events. `[DONE]` is passed over: every provider here says in another way that it is done."""
+    """Server-sent events. `[DONE]` is passed over: these providers say in another way that they are done."""
 
     def __init__(self, call: Call) -> None:
         super().__init__(call)

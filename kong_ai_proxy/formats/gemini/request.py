@@ -273,7 +273,7 @@ def _google_extension(body: Json, request: Json, config: Json) -> None:
 
 
 def _merged(config: Json, given: Json) -> Json:
-    """The client's own generationConfig wins over what was made of OpenAI's fields; objects in it are merged."""
+    """The client's own generationConfig wins over what was made of OpenAI's fields; objects are merged."""
     merged = dict(config)
     for key, value in given.items():
         before = merged.get(key)
