@@ -22,7 +22,7 @@ from kong_ai_proxy import cli
 from kong_ai_proxy.config.check import check
 from kong_ai_proxy.config.entries import read
 from kong_ai_proxy.config.parse import PLUGINS
-from kong_ai_proxy.relay.server import HEALTH_PATH
+from kong_ai_proxy.metrics.manage import HEALTH_PATH
 
 ROOT = Path(__file__).resolve().parents[3]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
