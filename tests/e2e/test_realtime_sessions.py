@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import socket
 import sys
 import tempfile
 import threading
@@ -291,6 +292,8 @@ def test_client_that_just_goes_is_in_the_log(world: Realtime) -> None:
     while (event := json.loads(connection.recv(5)))["type"] != "response.done":
         pass
     time.sleep(0.1)
+    # Closing alone would say nothing to the other side while the client's thread still reads.
+    connection.socket.shutdown(socket.SHUT_RDWR)
     connection.socket.close()
     proxy = world.session_record()["ai"]["proxy"]
     assert proxy["usage"]["total_tokens"] == event["response"]["usage"]["total_tokens"]
