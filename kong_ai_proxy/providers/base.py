@@ -8,6 +8,7 @@ from ..core.call import Call
 from ..core.errors import ApiError
 from ..core.http import Headers, Url
 from ..formats.base import Adapter, Observer
+from ..formats.steps import Step, StepsTranslation
 
 
 class Provider:
@@ -42,6 +43,16 @@ class Provider:
     def url(self, call: Call) -> Url:
         """Where to call. `options.upstream_url` and `upstream_path` win as documented. Raises ApiError
         (400/500) naming the configuration field that is missing."""
+        raise NotImplementedError
+
+    def steps(self, call: Call) -> StepsTranslation | None:
+        """For one of OpenAI's REST APIs (`call.rest`) that this provider serves by an API of its own: how.
+        None: the request passes through, if `operations` has it."""
+        return None
+
+    def step_url(self, call: Call, step: Step) -> Url:
+        """Where a step of such a translation leads. Raises ApiError (500) naming the configuration field that
+        is missing, (502) for an absolute URL that is not the provider's own."""
         raise NotImplementedError
 
     def body_model(self, call: Call) -> str:
