@@ -2,8 +2,8 @@
 that it takes there.
 
 A translation is a generator without I/O: it yields what is to be asked of the provider, is sent what came
-back, and returns what the client gets. Most take one step (an image); some take several (a finished video: ask
-how the job went, then fetch what it made).
+back, and returns what the client gets. Most take one step (an image); some take several (a finished video:
+ask how the job went, then fetch what it made).
 """
 
 from __future__ import annotations
