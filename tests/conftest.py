@@ -14,6 +14,10 @@ from kong_ai_proxy.balancer.states import STATES
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE / "golden"), str(HERE / "unit" / "semantic")]
 
+from fuzz_support import use_as_default  # noqa: E402  (found through the paths above)
+
+use_as_default()
+
 
 @pytest.fixture(autouse=True)
 def nothing_known_about_targets() -> Iterator[None]:

@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from fuzz_support import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kong_ai_proxy.config.models import Model, Target
@@ -163,7 +164,7 @@ def call(provider: Any, model: str, client: str = "openai") -> Call:
     return Call(target, target.model.options, model, "chat", request, client_format=client)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(60)
 @given(body=BODY, model=st.sampled_from(MODELS), adapter=st.sampled_from(ADAPTERS))
 def test_any_chat_request(body: Any, model: str, adapter: Adapter) -> None:
     before = copy.deepcopy(body)
@@ -201,7 +202,7 @@ TURN = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@examples(60)
 @given(
     body=st.dictionaries(st.sampled_from(MEMBERS), JSON),
     messages=maybe(st.lists(maybe(TURN), max_size=3)),
@@ -354,7 +355,7 @@ def mutated(draw: Any, base: Any) -> Any:
     return value
 
 
-@settings(max_examples=150, deadline=None)
+@examples(60)
 @given(body=mutated(ANSWER))
 def test_any_message(body: Any) -> None:
     made = call("anthropic", "claude", "anthropic")
@@ -369,7 +370,7 @@ def test_any_message(body: Any) -> None:
     MessagesObserver().response(json.dumps(body).encode(), call("anthropic", "claude"))
 
 
-@settings(max_examples=150, deadline=None)
+@examples(60)
 @given(events=mutated(EVENTS), cut=st.integers(0, 3000))
 def test_any_messages_stream(events: Any, cut: int) -> None:
     data = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
@@ -386,7 +387,7 @@ def test_any_messages_stream(events: Any, cut: int) -> None:
     observer.finish()
 
 
-@settings(max_examples=150, deadline=None)
+@examples(60)
 @given(body=mutated(CONVERSE))
 def test_any_converse_answer(body: Any) -> None:
     try:
@@ -397,7 +398,7 @@ def test_any_converse_answer(body: Any) -> None:
     json.dumps(answer)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(60)
 @given(frames=mutated([[name, event] for name, event in FRAMES]), junk=st.binary(max_size=40))
 def test_any_converse_stream(frames: Any, junk: bytes) -> None:
     decoder = ConverseAdapter().stream(call("bedrock", "m"))
@@ -414,7 +415,7 @@ def test_any_converse_stream(frames: Any, junk: bytes) -> None:
             json.dumps(item)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(30)
 @given(
     body=st.one_of(
         JSON, mutated({"embeddings": {"float": [[1]]}}), mutated({"embeddings": [{"embedding": [1]}]})
@@ -429,7 +430,7 @@ def test_any_embeddings_answer(body: Any) -> None:
         assert error.status == 502
 
 
-@settings(max_examples=60, deadline=None)
+@examples(30)
 @given(
     status=st.integers(300, 599),
     body=st.one_of(st.binary(max_size=30), JSON.map(lambda v: json.dumps(v).encode())),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
+from fuzz_support import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kong_ai_proxy.config.entries import UnreadableFile, read
@@ -51,7 +52,7 @@ def _record(model: Any) -> st.SearchStrategy[Any]:
 _configs = {plugin: _record(model) | _json for plugin, model in PLUGINS.items()}
 
 
-@settings(max_examples=60, deadline=None)
+@examples(30)
 @given(st.data())
 def test_parse_raises_nothing_but_config_errors(data: st.DataObject) -> None:
     plugin = data.draw(st.sampled_from(sorted(PLUGINS)))
@@ -65,7 +66,7 @@ def test_parse_raises_nothing_but_config_errors(data: st.DataObject) -> None:
         assert all(target.templates is not None for target in parsed.targets)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(40)
 @given(st.text(alphabet="abc:-[]{}&*!|>%@`'\"#\n \t0", max_size=60))
 def test_a_file_is_read_or_refused(text: str) -> None:
     try:

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 from auth_support import logged
-from hypothesis import HealthCheck, given, settings
+from fuzz_support import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
@@ -29,9 +30,8 @@ from golden_support import HERE, TARGETS, make
 from kong_ai_proxy.exchange.carry import NOT_TRANSLATED, Carrier
 from kong_ai_proxy.wire.eventstream import encode_frame
 
-QUICK = settings(
-    max_examples=50,
-    deadline=None,
+QUICK = examples(
+    30,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 PNG = "data:image/png;base64,iVBORw0KGgo="

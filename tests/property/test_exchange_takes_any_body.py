@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from auth_support import logged
 from exchange_support import advanced, client_request, open_exchange, openai_answer, proxy, sse, target_config
-from hypothesis import HealthCheck, given, settings
+from fuzz_support import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from kong_ai_proxy.accounting.encoding import encode
@@ -90,7 +91,7 @@ BODIES = st.one_of(
         st.dictionaries(TOP, VALUES, max_size=4),
     ),
 )
-QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from fuzz_support import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from native_support import make_call, normalised, read_stream
 from openai.types import CreateEmbeddingResponse
@@ -146,7 +147,7 @@ bodies = st.fixed_dictionaries(
 
 
 @pytest.mark.parametrize("name", CHATS)
-@settings(max_examples=60, deadline=None)
+@examples(30)
 @given(body=bodies)
 def test_any_request(name: str, body: dict[str, Any]) -> None:
     adapter, model = CHATS[name]
@@ -322,7 +323,7 @@ def call_of(name: str, stream: bool = False) -> Any:
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-@settings(max_examples=60, deadline=None)
+@examples(30)
 @given(data=st.data())
 def test_any_answer(name: str, data: st.DataObject) -> None:
     adapter: Any = CHATS[name][0]
@@ -338,7 +339,7 @@ def test_any_answer(name: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("name", STREAMS)
-@settings(max_examples=60, deadline=None)
+@examples(30)
 @given(data=st.data())
 def test_any_stream(name: str, data: st.DataObject) -> None:
     adapter: Any = CHATS[name][0]
@@ -385,7 +386,7 @@ def _finishes(chunk: dict[str, Any]) -> bool:
         (FEATURE_EXTRACTION, [[0.1]]),
     ],
 )
-@settings(max_examples=40, deadline=None)
+@examples(25)
 @given(data=st.data())
 def test_any_embeddings(adapter: Any, answer: Any, data: st.DataObject) -> None:
     for given_input in (["a"], data.draw(junk)):
@@ -411,7 +412,7 @@ def test_any_embeddings(adapter: Any, answer: Any, data: st.DataObject) -> None:
         (OLLAMA_GENERATE, {"model": "m", "response": "a", "done": True, "done_reason": "length"}),
     ],
 )
-@settings(max_examples=40, deadline=None)
+@examples(25)
 @given(data=st.data())
 def test_any_completion(adapter: Any, answer: Any, data: st.DataObject) -> None:
     for body in ({"prompt": data.draw(junk)}, data.draw(st.dictionaries(words, junk, max_size=3))):
@@ -426,7 +427,7 @@ def test_any_completion(adapter: Any, answer: Any, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("name", CHATS)
-@settings(max_examples=40, deadline=None)
+@examples(25)
 @given(status=st.sampled_from([300, 400, 429, 500, 503]), body=st.binary(max_size=20) | junk.map(dumps))
 def test_any_error(name: str, status: int, body: bytes) -> None:
     adapter: Any = CHATS[name][0]

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
+from fuzz_support import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from native_support import make_call
 
@@ -90,7 +91,7 @@ providers = st.sampled_from(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@examples(40)
 @given(gemini_body, providers)
 def test_gemini_requests(body: Any, target: tuple[str, str]) -> None:
     before = repr(body)
@@ -104,7 +105,7 @@ def test_gemini_requests(body: Any, target: tuple[str, str]) -> None:
     assert repr(body) == before
 
 
-@settings(max_examples=80, deadline=None)
+@examples(40)
 @given(converse_body, providers)
 def test_converse_requests(body: Any, target: tuple[str, str]) -> None:
     before = repr(body)
@@ -153,7 +154,7 @@ def gemini_call(array: bool) -> Any:
     return call
 
 
-@settings(max_examples=60, deadline=None)
+@examples(30)
 @given(message, words)
 def test_answers(said: Any, finish: str) -> None:
     answer = {"id": "1", "choices": [{"index": 0, "message": said, "finish_reason": finish}]}
@@ -161,7 +162,7 @@ def test_answers(said: Any, finish: str) -> None:
         loads(dumps(client.response(answer, make_call("openai", "m"))))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(30)
 @given(chunks)
 def test_gemini_array_is_json(given_chunks: Any) -> None:
     encoder = GEMINI.stream(gemini_call(array=True))
@@ -175,7 +176,7 @@ def test_gemini_array_is_json(given_chunks: Any) -> None:
     assert loads(failed)[-1]["error"]["code"] == 502
 
 
-@settings(max_examples=60, deadline=None)
+@examples(30)
 @given(chunks)
 def test_converse_streams_are_in_order(given_chunks: Any) -> None:
     encoder = CONVERSE.stream(make_call("openai", "m", stream=True))
@@ -198,7 +199,7 @@ def test_converse_streams_are_in_order(given_chunks: Any) -> None:
     assert open_block is None
 
 
-@settings(max_examples=80, deadline=None)
+@examples(40)
 @given(junk, st.binary(max_size=40))
 def test_observers_read_anything(body: Any, raw: bytes) -> None:
     for observer in (
@@ -211,7 +212,7 @@ def test_observers_read_anything(body: Any, raw: bytes) -> None:
             assert observer.response(data, call) == data
 
 
-@settings(max_examples=60, deadline=None)
+@examples(30)
 @given(st.lists(junk, max_size=4), st.integers(1, 9))
 def test_streams_pass_byte_for_byte(events: list[Any], size: int) -> None:
     sse = b"".join(b"data: %b\n\n" % dumps(event) for event in events)

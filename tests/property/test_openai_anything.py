@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from fuzz_support import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion
 from openai_support import OWN, adapter_for, make_call
@@ -102,7 +103,7 @@ requests = st.fixed_dictionaries(
 
 @pytest.mark.parametrize("name", OWN)
 @given(body=requests, stream=st.booleans())
-@settings(max_examples=40, deadline=None)
+@examples(25)
 def test_any_request_goes_through(name: str, body: dict[str, Any], stream: bool) -> None:
     before = copy.deepcopy(body)
     call = make_call(name, stream=stream)
@@ -123,7 +124,7 @@ def test_any_request_goes_through(name: str, body: dict[str, Any], stream: bool)
         st.sampled_from(["messages", "tools", "functions", "model", "extra_body", "stop"]), junk
     )
 )
-@settings(max_examples=150, deadline=None)
+@examples(60)
 def test_any_nonsense_is_a_request_or_refused(body: dict[str, Any]) -> None:
     call = make_call("mistral")
     try:
@@ -203,7 +204,7 @@ def changes_of(original: Any) -> st.SearchStrategy[list[tuple[tuple[Any, ...], A
 
 
 @given(changes=changes_of(ANSWER))
-@settings(max_examples=400, deadline=None)
+@examples(120)
 def test_any_answer_is_valid_or_a_clean_error(changes: list[Any]) -> None:
     body = _mutated(ANSWER, changes)
     before = copy.deepcopy(body)
@@ -291,7 +292,7 @@ def _check_items(items: list[Any]) -> None:
 
 
 @given(changes=changes_of(STREAM), cut=st.none() | st.integers(0, 1200), split=st.integers(0, 1200))
-@settings(max_examples=400, deadline=None)
+@examples(120)
 def test_any_stream_is_chunks_and_at_most_one_error(changes: list[Any], cut: int | None, split: int) -> None:
     mutated = _mutated(STREAM, changes)
     raw = b"".join(b"data: %b\n\n" % dumps(chunk) for chunk in mutated)[:cut]
@@ -311,7 +312,7 @@ def test_any_stream_is_chunks_and_at_most_one_error(changes: list[Any], cut: int
 @given(
     raw=st.binary(max_size=200) | st.text(max_size=60).map(lambda text: b"data: " + text.encode() + b"\n\n")
 )
-@settings(max_examples=200, deadline=None)
+@examples(80)
 def test_any_bytes_are_chunks_or_an_error(raw: bytes) -> None:
     call = make_call(stream=True)
     stream = OpenAIStream(call, OPENAI)

@@ -8,7 +8,8 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import given, settings
+from fuzz_support import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kong_ai_proxy.accounting.encoding import CUT, HEADER_LIMIT, encode
@@ -99,7 +100,7 @@ trees = st.recursive(scalars, lambda inner: st.dictionaries(names, inner, max_si
 
 
 @given(st.dictionaries(names, trees, min_size=1, max_size=5))
-@settings(max_examples=200, deadline=None)
+@examples(80)
 def test_any_record_comes_out_the_same(record: dict[str, Any]) -> None:
     encoded = encode(record, limit=1_000_000)
     assert set(encoded) <= SAFE
@@ -118,7 +119,7 @@ def _readable(value: Any) -> Any:
 @given(
     st.integers(0, 20), st.integers(0, 5000), st.integers(200, 6000), st.sampled_from(["a", "é", "{", "\n"])
 )
-@settings(max_examples=150, deadline=None)
+@examples(60)
 def test_never_longer_than_allowed(targets: int, payload: int, limit: int, letter: str) -> None:
     record = {
         "payload": {"request": letter * payload, "response": letter * (payload // 3)},

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from fuzz_support import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from lupa import luajit21
 
@@ -241,7 +242,7 @@ def test_a_comment_right_behind_another():
     assert run.record == {"a": 2}
 
 
-@settings(max_examples=300, deadline=None)
+@examples(100)
 @given(
     st.lists(
         st.sampled_from(
