@@ -66,6 +66,9 @@ class Step:
     streams: bool = False
     """Its 2xx answer is the client's: nothing of it is held in memory, and `Reply.body` is empty. The
     translation has to return a `Streamed` then."""
+    after: float = 0.0
+    """Seconds to wait before it is sent: between two looks at a job that is not done. The time counts as the
+    provider's, which has `read_timeout` for all of it; a client that leaves ends it."""
 
 
 @dataclass(slots=True)
