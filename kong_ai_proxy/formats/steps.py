@@ -63,12 +63,17 @@ class Step:
     passes: frozenset[int] = frozenset()
     """Error statuses that the translation wants to see as a `Reply`; all others end the request as the
     provider's error."""
+    credentials: bool = True
+    """False: what is asked is open to everybody who knows its address, at a host that must not see the key."""
     streams: bool = False
     """Its 2xx answer is the client's: nothing of it is held in memory, and `Reply.body` is empty. The
     translation has to return a `Streamed` then."""
     after: float = 0.0
     """Seconds to wait before it is sent: between two looks at a job that is not done. The time counts as the
     provider's, which has `read_timeout` for all of it; a client that leaves ends it."""
+    anonymous: bool = False
+    """Sent without the target's credentials and the provider's own headers: to storage whose URL is a
+    credential itself, and where ours have no business."""
 
 
 @dataclass(slots=True)
