@@ -71,9 +71,6 @@ class Step:
     after: float = 0.0
     """Seconds to wait before it is sent: between two looks at a job that is not done. The time counts as the
     provider's, which has `read_timeout` for all of it; a client that leaves ends it."""
-    anonymous: bool = False
-    """Sent without the target's credentials and the provider's own headers: to storage whose URL is a
-    credential itself, and where ours have no business."""
 
 
 @dataclass(slots=True)
