@@ -27,6 +27,10 @@ def authenticate(request: UpstreamRequest, call: Call) -> None:
     endpoint, never longer than its own time limit.
     """
     target = call.target
+    if request.service == "s3":
+        # S3 knows nothing of Bedrock's API keys, configured or the client's.
+        _method("aws")(request, call)
+        return
     if target.auth.allow_override and overridden(request, call):
         return
     _method(kind_of(target))(request, call)

@@ -28,6 +28,7 @@ from .tokens import Token, TokenCache, Unavailable, refused
 
 _SERVICE: Final = "bedrock"
 """The signing name of Bedrock's runtime, agent and control APIs alike."""
+_S3: Final = "s3"
 _HOST_REGION: Final = re.compile(r"^bedrock[a-z-]*\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?$")
 _SIGNED: Final = ("content-type",)
 _FORM: Final = "application/x-www-form-urlencoded; charset=utf-8"
@@ -47,11 +48,12 @@ class Keys(NamedTuple):
 
 
 def sign(request: UpstreamRequest, call: Call) -> None:
-    """Sign a request to Bedrock, or give it the API key. Raises ApiError (500)."""
+    """Sign a request to Bedrock or S3, or give it Bedrock's API key. Raises ApiError (500)."""
     auth = call.target.auth
     options = call.options.bedrock or BedrockOptions()
+    service = _S3 if request.service == _S3 else _SERVICE
     bearer = os.environ.get("AWS_BEARER_TOKEN_BEDROCK")
-    if bearer and auth.aws_access_key_id is None and not options.aws_assume_role_arn:
+    if bearer and service != _S3 and auth.aws_access_key_id is None and not options.aws_assume_role_arn:
         request.headers["authorization"] = f"Bearer {bearer}"
         return
     region = region_of(request.url.host, options)
@@ -59,7 +61,7 @@ def sign(request: UpstreamRequest, call: Call) -> None:
         keys = _keys(auth, options, region)
     except Unavailable as error:
         raise refused("AWS credentials", error) from None
-    sign_with(request, keys, region, _SERVICE)
+    sign_with(request, keys, region, service)
 
 
 def region_of(host: str, options: BedrockOptions) -> str:
@@ -82,7 +84,7 @@ def region_of(host: str, options: BedrockOptions) -> str:
 
 def sign_with(request: UpstreamRequest, keys: Keys, region: str, service: str) -> None:
     """Add Signature Version 4 headers, in place."""
-    from botocore.auth import SigV4Auth
+    from botocore.auth import S3SigV4Auth, SigV4Auth
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials
 
@@ -91,8 +93,10 @@ def sign_with(request: UpstreamRequest, keys: Keys, region: str, service: str) -
     headers["host"] = url.authority
     # botocore encodes the path once more for the signature, as AWS wants it of a path that is sent encoded.
     signed = AWSRequest(request.method, f"{url.scheme}://{url.authority}{url.target}", headers, request.body)
-    SigV4Auth(Credentials(keys.access_key, keys.secret_key, keys.token), service, region).add_auth(signed)
-    for name in ("Authorization", "X-Amz-Date", "X-Amz-Security-Token"):
+    # S3 alone wants its path encoded once, and the body's hash as a header.
+    method = S3SigV4Auth if service == _S3 else SigV4Auth
+    method(Credentials(keys.access_key, keys.secret_key, keys.token), service, region).add_auth(signed)
+    for name in ("Authorization", "X-Amz-Date", "X-Amz-Security-Token", "X-Amz-Content-SHA256"):
         value = signed.headers.get(name)
         if value is not None:
             request.headers[name.lower()] = value

@@ -94,6 +94,8 @@ class UpstreamRequest:
     body: bytes = b""
     upload: Upload | None = None
     """Instead of `body`: sent while it is read, with its length or chunked."""
+    service: str = ""
+    """Which of the provider's services it is for, as `formats.steps.Step.service` says: AWS wants it signed."""
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ from ..formats.bedrock.invoke import InvokeMessagesAdapter, InvokeMessagesObserv
 from ..formats.bedrock.models import is_claude
 from ..formats.bedrock.observer import CONVERSE_OBSERVER
 from ..formats.over_chat import CompletionsOverChat
+from ..formats.steps import Step
 from .base import Provider
 from .compatible import missing, path_segment, upstream_url, with_path
 
@@ -33,6 +34,8 @@ SUFFIXES: Final = (
     ("eusc-", "amazonaws.eu"),
 )
 """Domains of AWS's partitions by the region's beginning (botocore's partitions); else amazonaws.com."""
+_BUCKET_LABEL: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+"""A bucket's name without dots: such a one is covered by S3's certificate as the first part of a host."""
 _REGION: Final = re.compile(r"[a-z]{2,6}(-[a-z]+)+-\d{1,2}")
 
 _CONVERSE: Final = ConverseAdapter()
@@ -80,8 +83,40 @@ class Bedrock(Provider):
         if call.options.upstream_url:
             return upstream_url(call.options.upstream_url)
         region = region_of(call)
-        suffix = next((name for prefix, name in SUFFIXES if region.startswith(prefix)), "amazonaws.com")
-        return Url("https", f"bedrock-runtime.{region}.{suffix}", 443, "/")
+        return Url("https", f"bedrock-runtime.{region}.{suffix_of(region)}", 443, "/")
+
+    def step_url(self, call: Call, step: Step) -> Url:
+        """Services: "" is the runtime, "control" Bedrock's control plane, "s3" S3 with paths of the form
+        `/bucket/key`."""
+        if step.service == "s3":
+            return _s3_url(call, step.path)
+        if step.service == "control":
+            region = region_of(call)
+            own = os.environ.get("AWS_ENDPOINT_URL_BEDROCK") or call.options.upstream_url
+            host = f"https://bedrock.{region}.{suffix_of(region)}"
+            return with_path(upstream_url(own or host), step.path)
+        return with_path(self._base(call), step.path)
+
+
+def suffix_of(region: str) -> str:
+    """The domain of AWS's partition that a region is in."""
+    return next((name for prefix, name in SUFFIXES if region.startswith(prefix)), "amazonaws.com")
+
+
+def _s3_url(call: Call, path: str) -> Url:
+    """Virtual-hosted where the bucket's name can be part of a host's, as AWS wants it of new code:
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html. AWS_ENDPOINT_URL_S3 is where
+    AWS's own SDKs look for an endpoint: https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html.
+    """
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3")
+    if endpoint:
+        return with_path(Url.parse(endpoint), path)
+    region = region_of(call)
+    host = f"s3.{region}.{suffix_of(region)}"
+    bucket, slash, key = path.lstrip("/").partition("/")
+    if _BUCKET_LABEL.fullmatch(bucket):
+        return with_path(Url("https", f"{bucket}.{host}", 443, "/"), f"/{key}")
+    return with_path(Url("https", host, 443, "/"), f"/{bucket}{slash}{key}")
 
 
 def region_of(call: Call) -> str:

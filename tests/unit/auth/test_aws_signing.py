@@ -143,6 +143,35 @@ def test_the_path_of_a_model_arn_is_signed_as_botocores_own_client_signs_it(
     assert ours.headers["authorization"] == theirs.headers["Authorization"].decode()
 
 
+def test_a_file_in_s3_is_asked_for_as_botocores_own_client_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    import boto3
+
+    _freeze(monkeypatch)
+    client = boto3.client(
+        "s3",
+        region_name="eu-west-1",
+        aws_access_key_id="AKIDSTATIC",
+        aws_secret_access_key="static-secret",
+    )
+    seen: dict[str, Any] = {}
+
+    def keep(request: Any, **_: Any) -> Any:
+        seen["request"] = request
+        raise KeyboardInterrupt
+
+    client.meta.events.register("before-send.s3.GetObject", keep)
+    with pytest.raises(KeyboardInterrupt):
+        client.get_object(Bucket="videos-of-mine", Key="a b/x+1/output.mp4", ChecksumMode="ENABLED")
+    theirs = seen["request"]
+    assert "/a%20b/x%2B1/output.mp4" in theirs.url
+    monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "an-api-key-of-bedrock")
+    monkeypatch.setattr(aws, "_SIGNED", ("x-amz-checksum-mode",))
+    ours = UpstreamRequest("GET", Url.parse(theirs.url), {"x-amz-checksum-mode": "ENABLED"}, service="s3")
+    authenticate(ours, call("bedrock", STATIC, options=REGION))
+    assert ours.headers["authorization"] == theirs.headers["Authorization"].decode()
+    assert ours.headers["x-amz-content-sha256"] == theirs.headers["X-Amz-Content-SHA256"].decode()
+
+
 def test_static_keys() -> None:
     request = upstream(ENDPOINT)
     authenticate(request, call("bedrock", STATIC, options=REGION))
