@@ -95,7 +95,7 @@ class UpstreamRequest:
     upload: Upload | None = None
     """Instead of `body`: sent while it is read, with its length or chunked."""
     service: str = ""
-    """Which of the provider's services it is for, as `formats.steps.Step.service` says: AWS wants it signed."""
+    """Which of the provider's services it is for, as `formats.steps.Step.service` says: AWS signs it."""
 
 
 @dataclass(slots=True)

@@ -64,7 +64,7 @@ class Step:
     """Error statuses that the translation wants to see as a `Reply`; all others end the request as the
     provider's error."""
     credentials: bool = True
-    """False: what is asked is open to everybody who knows its address, at a host that must not see the key."""
+    """False: what is asked is open to all who know its address, at a host that must not see the key."""
     streams: bool = False
     """Its 2xx answer is the client's: nothing of it is held in memory, and `Reply.body` is empty. The
     translation has to return a `Streamed` then."""
