@@ -156,6 +156,7 @@ def _collect_inner(text: str, found: set[str]) -> None:
 class _Sink:
     level: int = LEVELS["info"]
     stream: TextIO | None = None
+    always: Mapping[str, Any] = {}
 
     def write(self, line: str) -> None:
         stream = self.stream or sys.stdout
@@ -214,6 +215,7 @@ class Logger:
             "level": level,
             "component": self.component,
             "event": secrets.redact(event),
+            **_sink.always,
         }
         head.update({key: _clean(key, value) for key, value in fields.items()})
         return json.dumps(head, default=_text)
@@ -247,14 +249,27 @@ def get_logger(component: str) -> Logger:
     return Logger(component)
 
 
-def configure(level: str = "info", stream: TextIO | None = None) -> None:
-    """Set the lowest level shown and, for tests, another stream than stdout. Takes over Python's `logging`
-    too: what libraries report from `warning` up becomes a line here."""
+def configure(
+    level: str = "info", stream: TextIO | None = None, always: Mapping[str, Any] | None = None
+) -> None:
+    """Set the lowest level shown and another stream than stdout. Takes over Python's `logging` too: what
+    libraries report from `warning` up becomes a line here. `always` are fields of every line."""
     _sink.level = LEVELS[level]
     _sink.stream = stream
+    _sink.always = always or {}
     root = logging.getLogger()
     if not any(isinstance(handler, _Bridge) for handler in root.handlers):
         root.addHandler(_Bridge(logging.WARNING))
+
+
+def level() -> str:
+    """The lowest level shown."""
+    return next(name for name, number in LEVELS.items() if number == _sink.level)
+
+
+def write_line(line: str) -> None:
+    """A whole line that another process of ours made, credentials masked already."""
+    _sink.write(line)
 
 
 def take_over_gevent() -> None:

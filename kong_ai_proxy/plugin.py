@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from .accounting.encoding import CUT
 from .balancer.semantic import Semantic
@@ -79,6 +79,20 @@ class Context:
     clock: Callable[[], float] = time.monotonic
     prepare: Callable[[Sequence[Target]], None] | None = None
     """Told the targets of a new instance, to get ready for them. Must return at once."""
+    book: Book | None = None
+    """Told which instances there are. Must return at once."""
+
+
+class Book(Protocol):
+    """Knows the instances, for other processes that carry their requests."""
+
+    def opened(self, instance: Instance) -> None:
+        """Tickets for it may be filed from now on."""
+        ...
+
+    def closed(self, instance: Instance) -> None:
+        """No further ones will."""
+        ...
 
 
 class _Plugin:
@@ -91,6 +105,7 @@ class _Plugin:
         self.instance = Instance.from_config(self.name, config)
         if context.prepare is not None:
             context.prepare(self.instance.targets)
+        self._book = context.book
         self._tickets = context.tickets
         self._relay = context.relay
         self._clock = context.clock
@@ -107,6 +122,13 @@ class _Plugin:
         self._service_seen = float("-inf")
         self._missing_said = False
         self._match_by_meaning()
+        if self._book is not None:
+            self._book.opened(self.instance)
+
+    def close(self) -> None:
+        """The instance is used no longer, but for the tickets that were filed."""
+        if self._book is not None:
+            self._book.closed(self.instance)
 
     def access(self, kong: Kong) -> None:
         """File a ticket and send the request to the relay with it."""

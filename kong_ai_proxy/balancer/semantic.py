@@ -18,7 +18,8 @@ from .weighted import RoundRobin
 log = get_logger("balancer")
 
 CATCHALL: Final = "CATCHALL"
-_NOTE: Final = "semantic"
+NOTE: Final = "semantic"
+"""What a request's ranking is noted under."""
 
 
 class Matcher(Protocol):
@@ -53,7 +54,7 @@ class Semantic:
     def pick(self, candidates: list[int], tried: list[int], asked: Asked) -> int | None:
         """Raises ApiError where nothing matches, or the request's meaning cannot be had, at the first
         attempt."""
-        for group in self._ranking(asked):
+        for group in self.ranking(asked):
             untried = [index for index in group if index in candidates and index not in tried]
             if untried:
                 return self._within.pick(untried, [], asked)
@@ -65,11 +66,11 @@ class Semantic:
     def ended(self, target: int, outcome: Outcome) -> None:
         return
 
-    def _ranking(self, asked: Asked) -> list[list[int]]:
-        """Groups of targets, best match first, CATCHALL last; found out once per request."""
-        ranking: list[list[int]] | None = asked.notes.get(_NOTE)
+    def ranking(self, asked: Asked) -> list[list[int]]:
+        """Groups of targets, best match first, CATCHALL last; found out once per request. Raises ApiError."""
+        ranking: list[list[int]] | None = asked.notes.get(NOTE)
         if ranking is None:
-            ranking = asked.notes[_NOTE] = self._rank(asked)
+            ranking = asked.notes[NOTE] = self._rank(asked)
         return ranking
 
     def _rank(self, asked: Asked) -> list[list[int]]:

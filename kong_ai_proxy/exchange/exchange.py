@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from ..accounting.record import log_record
-from ..balancer.base import Asked
+from ..balancer.base import Asked, Outcome
 from ..core.call import Call
 from ..core.errors import ApiError
 from ..core.http import ClientRequest, ClientResponse
@@ -92,10 +92,16 @@ class Exchange:
         return None if index is None else self._begin(index)
 
     def _begin(self, index: int) -> Attempt:
-        attempt = self._attempt(index)
+        balancer = self.instance.balancer
+        # At once after the choice: no other request may choose in between without knowing of this one.
+        balancer.started(index)
+        try:
+            attempt = self._attempt(index)
+        except BaseException:
+            balancer.ended(index, Outcome(ok=True))
+            raise
         self.attempts.append(attempt)
         self._tried.append(index)
-        self.instance.balancer.started(index)
         return attempt
 
     def choose_next(self, after: Attempt, *, answered: bool) -> bool:

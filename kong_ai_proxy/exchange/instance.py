@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -73,9 +74,11 @@ class Instance:
         self.rotation = Rotation(self.targets)
 
     @classmethod
-    def from_config(cls, plugin: str, config: Json) -> Instance:
+    def from_config(
+        cls, plugin: str, config: Json, make_balancer: Callable[[AdvancedConfig], Balancer] | None = None
+    ) -> Instance:
         """From the configuration as Kong's StartInstance brings it. Raises ConfigError naming what is
-        wrong."""
+        wrong. `make_balancer`: for a process that does not choose among the targets itself."""
         parsed = parse(plugin, config)
         plugin_id = config.get("__plugin_id")
         instance = cls(
@@ -91,10 +94,12 @@ class Instance:
             extensions=parsed.kong_ai_proxy,
         )
         if isinstance(parsed, AdvancedConfig):
-            instance.balance(parsed)
+            instance.balance(parsed, make_balancer)
         return instance
 
-    def balance(self, config: AdvancedConfig) -> None:
+    def balance(
+        self, config: AdvancedConfig, make_balancer: Callable[[AdvancedConfig], Balancer] | None = None
+    ) -> None:
         """Take over how ai-proxy-advanced chooses, tries and gives up targets."""
         balancer = config.balancer
         self.timeouts = Timeouts(
@@ -102,8 +107,11 @@ class Instance:
         )
         self.retries = balancer.retries
         self.failover_criteria = frozenset(balancer.failover_criteria)
-        redis = config.kong_ai_proxy.redis
-        self.balancer = balancer_for(config, self.plugin_id, sharing=sharing_by(redis) if redis else None)
+        if make_balancer is not None:
+            self.balancer = make_balancer(config)
+        else:
+            redis = config.kong_ai_proxy.redis
+            self.balancer = balancer_for(config, self.plugin_id, sharing=sharing_by(redis) if redis else None)
         self.acls = config.acls
         quantile = config.kong_ai_proxy.hedge_quantile
         if quantile is not None:

@@ -32,6 +32,8 @@ class Rotation:
         self._asked: dict[str, float] = {}
         self._doubtful: set[str] = set()
         self._clock = clock
+        self.on_renewed: Callable[[str, str], None] | None = None
+        """Told the reference and its value, when that has changed."""
 
     def doubt(self, target: Target) -> None:
         """This target's credential was refused, or had no value."""
@@ -55,4 +57,6 @@ class Rotation:
             if getattr(auth, field) != value:
                 setattr(auth, field, value)
                 changed = True
+        if changed and self.on_renewed is not None:
+            self.on_renewed(reference, value)
         return changed

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeAlias
 
 import gevent
 from gevent.server import StreamServer
@@ -31,6 +31,9 @@ log = get_logger("relay")
 
 _JSON: Final = {"content-type": "application/json"}
 
+Manage: TypeAlias = Callable[[ClientRequest], ClientResponse | None]
+"""Answers a management request; None for every other one."""
+
 NO_TICKET: Final = (
     "this request did not pass the kong-ai-proxy plugin, so it was not sent anywhere. Kong proxies requests "
     "past a plugin whose server is not running: see Kong's error log for the plugin server, and check that "
@@ -43,7 +46,7 @@ class RelayServer:
 
     def __init__(
         self,
-        listen: tuple[str, int],
+        listen: tuple[str, int] | None,
         tickets: TicketStore,
         *,
         limits: Limits | None = None,
@@ -55,11 +58,13 @@ class RelayServer:
         deposit_url: str | None = None,
         backlog: int = 1024,
         settle: bool = False,
+        manage: Manage | None = None,
     ) -> None:
-        """`open`, `authenticate`, `encode` and `log_usage` are those of `exchange`, `auth`, `accounting` and
+        """`listen`: None where connections are accepted by somebody else (see `serve`). `open`, `authenticate`, `encode` and `log_usage` are those of `exchange`, `auth`, `accounting` and
         the log unless given; port 0 takes a free one. `settle`: keep the garbage collector's pauses short in
         the whole process (see `memory`), as suits one that serves. `deposit_url`: the route of Kong's where
-        records of WebSockets are left (see `websocket_deposit`); ValueError for what is none."""
+        records of WebSockets are left (see `websocket_deposit`); ValueError for what is none. `manage` answers
+        /health and /metrics in this relay's place."""
         self._limits = limits or Limits()
         self._tickets = tickets
         self._client = client or UpstreamClient()
@@ -83,10 +88,12 @@ class RelayServer:
         self.collectors: list[Collector] = [self._metrics]
         """What /metrics tells, besides the process itself; others may add theirs."""
         self._settling = Settling() if settle else None
+        self._manage = manage or self._manage_alone
 
     def start(self) -> None:
         """Listens. Raises OSError where the address is taken."""
-        server = StreamServer(self._listen, self._serve, backlog=self._backlog)
+        assert self._listen is not None
+        server = StreamServer(self._listen, self.serve, backlog=self._backlog)
         server.start()
         self._server = server
         log.info("listening", address=self._listen[0], port=self.port)
@@ -128,7 +135,8 @@ class RelayServer:
 
     # One connection.
 
-    def _serve(self, sock: Any, address: Any) -> None:
+    def serve(self, sock: Any, address: Any) -> None:
+        """Carries what comes on an accepted connection, in this greenlet, until it ends."""
         greenlet = gevent.getcurrent()
         connection = Connection.accepted(sock, str(address[0]) if address else "")
         down = Downstream(connection, self._limits)
@@ -228,7 +236,7 @@ class RelayServer:
 
     def _without_ticket(self, request: ClientRequest, token: str) -> ClientResponse:
         if not token:
-            own = manage.answer(request, stopping=self._stopping, collectors=self.collectors)
+            own = self._manage(request)
             if own is not None:
                 return own
         self._refused += 1
@@ -237,6 +245,9 @@ class RelayServer:
             self._refused_at = now
             log.warning("request without a valid ticket refused", method=request.method, path=request.path)
         return _plain(ApiError(503, NO_TICKET, code="plugin_did_not_run"))
+
+    def _manage_alone(self, request: ClientRequest) -> ClientResponse | None:
+        return manage.answer(request, stopping=self._stopping, collectors=self.collectors)
 
     def _metrics(self) -> Iterator[Family]:
         requests = Family("kong_ai_proxy_relay_requests_total", "counter", "Requests from Kong.")
