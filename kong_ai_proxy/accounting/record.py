@@ -2,7 +2,7 @@
 
 Keys, types and units: https://developer.konghq.com/ai-gateway/ai-audit-log-reference/. Beyond Kong's keys:
 `usage.source`, "estimated" or "partial", where the numbers are not the provider's own count of a whole
-answer.
+answer; `usage.images`, `.seconds` and `.characters`, where that is what is billed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from .cost import cost
 
 _REALTIME: Final = "realtime"
 _MEDIA: Final = ("audio.", "image.", "video.")
+_BILLED_OTHERWISE: Final = ("images", "seconds", "characters")
+"""Fields of `Usage` that are no tokens; an extension, Kong's record has no keys for them."""
 _SOURCES_TOLD: Final = frozenset({UsageSource.ESTIMATED, UsageSource.PARTIAL})
 
 
@@ -94,6 +96,10 @@ def usage_record(usage: Usage, call: Call, timing: Timing) -> Json:
     record = _text_tokens(usage)
     if call.operation.startswith(_MEDIA):
         record.update(_media_tokens(usage))
+    for name in _BILLED_OTHERWISE:
+        amount = getattr(usage, name)
+        if amount is not None:
+            record[name] = amount
     record["total_tokens"] = usage.total
     record["cost"] = cost(usage, call.options)
     if timing.latency is not None and usage.completion_tokens > 0:

@@ -49,6 +49,12 @@ class Usage:
     text_completion_tokens: int | None = None
     accepted_prediction_tokens: int | None = None
     rejected_prediction_tokens: int | None = None
+    images: int | None = None
+    """Images answered: what is billed where a provider bills no tokens for them."""
+    seconds: float | None = None
+    """Of sound heard (transcriptions) or of video made, where that is what is billed."""
+    characters: int | None = None
+    """Of a text that was spoken, where that is what is billed."""
     service_tier: str | None = None
     """The tier the provider says it served."""
     source: UsageSource = UsageSource.NONE
@@ -133,8 +139,8 @@ def _details(usage: Json, *names: str) -> Json:
 def _int(obj: Json, *names: str) -> int | None:
     for name in names:
         value = obj.get(name)
-        # Within 64 bits (and finite): what is beyond is no count, and could not be written as JSON again.
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**63:
+        # From 0 and within 64 bits (and finite): what is beyond is no count, or could not be written again.
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 2**63:
             return int(value)
     return None
 
