@@ -224,6 +224,7 @@ class FakeAttempt:
         self.call = Call(target, target.model.options, "m", "chat", exchange.request)
         self.translation = FakeTranslation(self.call, url)
         self.timeouts = exchange.world.timeouts
+        self.repeatable = False
 
     def connected(self, ip: str, elapsed: float) -> None:
         self.exchange.events.append(("connected", ip))

@@ -17,7 +17,8 @@ SLOW = Timeouts(5.0, 5.0, 5.0)
 def send(port: int, timeouts: Timeouts = SLOW, client: UpstreamClient | None = None, **kwargs: Any) -> Any:
     url = Url(kwargs.pop("scheme", "http"), kwargs.pop("host", "127.0.0.1"), port, "/v1")
     request = UpstreamRequest(kwargs.pop("method", "POST"), url, kwargs.pop("headers", {}), b"{}")
-    return (client or UpstreamClient()).send(request, timeouts, kwargs.pop("connected", None))
+    connected, repeatable = kwargs.pop("connected", None), kwargs.pop("repeatable", False)
+    return (client or UpstreamClient()).send(request, timeouts, connected, repeatable=repeatable)
 
 
 def say(data: bytes, *, close: bool = True) -> Any:

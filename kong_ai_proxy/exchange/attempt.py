@@ -30,6 +30,7 @@ FailureKind = Literal["error", "timeout", "invalid_header"]
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
 """Methods that may be repeated:
 https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_next_upstream."""
+_REPEAT: Final = frozenset({"error", "non_idempotent"})
 _CRITERIA: Final = {529: "http_503"}
 """Statuses without a criterion of their own. 529 is how Anthropic says that it is overloaded:
 https://docs.claude.com/en/api/errors."""
@@ -65,6 +66,12 @@ class Attempt:
         self.ip = ip
         self._connect_ms = elapsed * 1000
         self._sent = True
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the configuration allows that a request is sent again which the provider may have acted
+        on, whatever its method."""
+        return self._exchange.instance.failover_criteria >= _REPEAT
 
     def failed(self, kind: FailureKind) -> bool:
         """No answer came. True if the exchange tries another target (by criteria, retries, method)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeAlias
@@ -34,7 +35,7 @@ class UpstreamFailure(Exception):
 class Channel:
     """A connection with its response parser, as the pool keeps them."""
 
-    __slots__ = ("born", "connection", "idle_since", "key", "parser", "reading", "used")
+    __slots__ = ("born", "connection", "idle_max", "idle_since", "key", "parser", "reading", "used")
 
     def __init__(self, key: Key, connection: Connection) -> None:
         self.key = key
@@ -42,6 +43,8 @@ class Channel:
         self.reading = Reading()
         self.parser = self.reading.parser = httptools.HttpResponseParser(self.reading)
         self.used = False
+        self.idle_max = math.inf
+        """Seconds for which it is of use to keep it idle."""
         self.born = self.idle_since = time.monotonic()
 
     def feed_head(self, data: bytes) -> None:

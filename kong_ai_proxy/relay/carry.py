@@ -200,7 +200,9 @@ class Journey:
         except ApiError as error:
             attempt.doubt_credential()
             raise _NoCredential(error) from None
-        return self._parts.client.send(upstream, attempt.timeouts, attempt.connected)
+        return self._parts.client.send(
+            upstream, attempt.timeouts, attempt.connected, repeatable=attempt.repeatable
+        )
 
     def _not_sent(self, attempt: Attempt, failure: Exception) -> NoReturn:
         """Raises as `_try` does."""

@@ -7,8 +7,12 @@ stream, so this keeps one watcher for each direction and one timer, and switches
 from __future__ import annotations
 
 import errno
+import fcntl
+import select
 import socket
 import ssl
+import struct
+import termios
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
@@ -21,6 +25,7 @@ StdSocket: Final[type[socket.socket]] = monkey.get_original("socket", "socket")
 
 _READ: Final = 1
 _WRITE: Final = 2
+_poll: Final = monkey.get_original("select", "poll")
 _LATE: Final = object()
 _BURST: Final = 16
 """Full reads in a row, without a wait, before the other greenlets get their turn."""
@@ -34,6 +39,9 @@ class TimedOut(Exception):
 
 class ConnectionBroken(Exception):
     """The peer reset the connection, or TLS failed on it."""
+
+    closed = False
+    """It was closed, not reset: only TLS's own end was missing."""
 
 
 class Connection:
@@ -176,7 +184,9 @@ class Connection:
                 self._timer_for = timeout
             timer.again(wake, _LATE)
         try:
-            if self._hub.switch() is _LATE:
+            # What came while this process had no time to look is there all the same: where both are due in one
+            # round of the loop, the timer is told first.
+            if self._hub.switch() is _LATE and (self.closed or not self._ready(watcher)):
                 raise TimedOut
         finally:
             # Closed meanwhile by another greenlet: its watchers are gone already.
@@ -184,6 +194,20 @@ class Connection:
                 watcher.stop()
                 if timeout:
                     timer.stop()
+
+    def _ready(self, watcher: Any) -> bool:
+        poll = _poll()
+        poll.register(self.fd, select.POLLIN if watcher is self._reader else select.POLLOUT)
+        return bool(poll.poll(0))
+
+    def unacknowledged(self) -> bool:
+        """Whether the peer's system had not received all that was sent when it last said something, its
+        close included. False where that cannot be told."""
+        try:
+            (left,) = struct.unpack("i", fcntl.ioctl(self.fd, termios.TIOCOUTQ, bytes(4)))
+        except OSError:
+            return False
+        return bool(left > 0)
 
     def watch(self, callback: Callable[[], None]) -> None:
         """Until `unwatch`: calls back, in the hub, whenever there is something to read or the peer closed."""
@@ -257,7 +281,9 @@ class TlsConnection(Connection):
             except ssl.SSLZeroReturnError:
                 return b""
             except ssl.SSLError as error:
-                raise ConnectionBroken(error.reason or "TLS error") from None
+                broken = ConnectionBroken(error.reason or "TLS error")
+                broken.closed = isinstance(error, ssl.SSLEOFError)
+                raise broken from None
 
     def send(self, data: bytes | memoryview, timeout: float) -> None:
         assert self._tls is not None

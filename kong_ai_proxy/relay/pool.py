@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,6 +12,9 @@ import gevent
 from .answer import Channel, Key
 
 _SWEEP_SECONDS: Final = 5.0
+_TIMEOUT: Final = re.compile(r"\btimeout=(\d{1,6})")
+_MARGIN: Final = 1.0
+"""Seconds before the announced end after which a request might cross the close on its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class Pool:
             channel.connection.close()
             return
         channel.idle_since = time.monotonic()
+        channel.idle_max = _told(reading.headers.get("keep-alive"), self._limits.idle_seconds)
         channels.append(channel)
         if self._sweeper is None:
             self._sweeper = gevent.spawn(self._sweep)
@@ -71,7 +76,7 @@ class Pool:
 
     def _fit(self, channel: Channel, now: float) -> bool:
         return (
-            now - channel.idle_since < self._limits.idle_seconds
+            now - channel.idle_since < channel.idle_max
             and now - channel.born < self._limits.age_seconds
             and channel.connection.idle_and_open()
         )
@@ -97,3 +102,10 @@ class Pool:
                 self._idle[key] = keep
             else:
                 del self._idle[key]
+
+
+def _told(keep_alive: str | None, longest: float) -> float:
+    """Seconds to keep a connection, by the header with which Node's servers say how long they do
+    (https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/Keep-Alive)."""
+    found = _TIMEOUT.search(keep_alive) if keep_alive else None
+    return min(longest, int(found[1]) - _MARGIN) if found else longest

@@ -24,10 +24,17 @@ _RECV: Final = 64 * 1024
 _HEAD_LIMIT: Final = 64 * 1024
 """Bytes of an answer's head, interim answers included."""
 _BODILESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+_IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
+"""RFC 9110, 9.2.2."""
 
 
 class _Stale(Exception):
     """A kept-alive connection was closed before any byte of the answer."""
+
+    def __init__(self, untouched: bool) -> None:
+        super().__init__()
+        self.untouched = untouched
+        """The provider cannot have acted on the request: the end of it never reached its system."""
 
 
 class UpstreamClient:
@@ -44,13 +51,21 @@ class UpstreamClient:
         self._dialer = Dialer(resolver, tls)
 
     def send(
-        self, request: UpstreamRequest, timeouts: Timeouts, connected: Connected | None = None
+        self,
+        request: UpstreamRequest,
+        timeouts: Timeouts,
+        connected: Connected | None = None,
+        *,
+        repeatable: bool = False,
     ) -> Answer:
         """Sends, and waits for the answer's head. Raises UpstreamFailure; ValueError for what cannot
         be sent.
 
         A request is sent a second time in one case only: the connection had been kept alive, and closed
-        before any byte of an answer, as a server does that has just ended an idle connection.
+        before any byte of an answer, as a server does that has just ended an idle connection. But it may
+        have been one that failed over this very request, and a proxy must not repeat that on its own
+        (RFC 9110, 9.2.2). So it is sent again where the provider cannot have acted on it, where the method
+        is idempotent, or where the caller says that it is `repeatable`.
         """
         head = request_head(request)
         url = request.url
@@ -62,9 +77,12 @@ class UpstreamClient:
                 connected(channel.connection.peer_ip, time.perf_counter() - began)
             try:
                 return self._exchange(channel, head, request, timeouts)
-            except _Stale:
-                if request.upload is not None and request.upload.started:
-                    raise UpstreamFailure("error", "the provider closed the connection") from None
+            except _Stale as stale:
+                started = request.upload is not None and request.upload.started
+                if started or not (stale.untouched or repeatable or request.method in _IDEMPOTENT):
+                    raise UpstreamFailure(
+                        "error", "the provider closed the connection without an answer"
+                    ) from None
         channel = Channel(key, self._dialer.dial(url, timeouts.connect))
         if connected:
             connected(channel.connection.peer_ip, time.perf_counter() - began)
@@ -104,7 +122,7 @@ class UpstreamClient:
                         text = "the provider did not take the request in time"
                         raise UpstreamFailure("timeout", text) from None
                     if reused:
-                        raise _Stale from None
+                        raise _Stale(untouched=True) from None
                     raise UpstreamFailure("error", f"the provider broke the connection ({error})") from None
             if not reading.status:
                 self._read_head(channel, timeouts.read, reused)
@@ -126,11 +144,11 @@ class UpstreamClient:
                 raise UpstreamFailure("timeout", "the provider did not answer in time") from None
             except ConnectionBroken as error:
                 if reused and not size:
-                    raise _Stale from None
+                    raise _Stale(error.closed and channel.connection.unacknowledged()) from None
                 raise UpstreamFailure("error", f"the provider broke the connection ({error})") from None
             if not data:
                 if reused and not size:
-                    raise _Stale
+                    raise _Stale(untouched=channel.connection.unacknowledged())
                 raise UpstreamFailure("error", "the provider closed the connection without an answer")
             size += len(data)
             channel.feed_head(data)

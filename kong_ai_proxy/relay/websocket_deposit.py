@@ -44,7 +44,8 @@ class Deposit:
         headers = {TICKET_HEADER: token, "content-type": "text/plain", "accept": "application/json"}
         request = UpstreamRequest("POST", self._url, headers, record.encode())
         try:
-            answer = self._client.send(request, _TIMEOUTS)
+            # Once more does no harm: it replaces what was there.
+            answer = self._client.send(request, _TIMEOUTS, repeatable=True)
             try:
                 answer.read_all(64 * 1024)
             finally:

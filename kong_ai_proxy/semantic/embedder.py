@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 from ..auth import authenticate
@@ -80,7 +80,8 @@ class Embedder:
 
 def embedder_for(config: Embeddings, dimensions: int | None, send: Send | None = None) -> Embedder:
     """The embedder for `config.embeddings`; `dimensions` of the vectors where the store fixes them."""
-    return Embedder(target_of(config, dimensions), send or _client().send)
+    # Embedding a text leaves nothing behind: it may be asked for again.
+    return Embedder(target_of(config, dimensions), send or partial(_client().send, repeatable=True))
 
 
 @lru_cache(maxsize=1)

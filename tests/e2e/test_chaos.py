@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gevent
-import pytest
 from exchange_support import advanced, target_config
 from gevent import socket
 from gevent.pool import Pool
@@ -37,14 +36,18 @@ PHASE = 1.0
 PAUSE = 0.1
 """Seconds between a client's requests."""
 READ_TIMEOUT = 2.0
-"""Seconds; providers and relay share a process: one that gets no time must not look like a time-out."""
+"""Seconds."""
 MAX_FAILS = 6
 FAIL_TIMEOUT = 0.3
 
 GOOD, GIVEN, FAILED, STALE = "good", "given", "failed", "stale"
 """How a provider's work on one request ended: whole answer; broken off within the answer's text; no answer; a
 kept-alive connection closed without a byte, which looks like an idle one that is closed: the relay sends
-again, as part of the same attempt."""
+again, as part of the same attempt, for the criteria allow it.
+
+On a machine under load a provider may be slower than the relay's time-out. It sees that like any other: its
+connection is closed before its last byte is out. All of them share one thread, so nothing happens between its
+looking and its sending."""
 CRITERIA = ["error", "timeout", "invalid_header", "http_500", "http_502", "http_429", "non_idempotent"]
 
 KINDS = {
@@ -64,6 +67,8 @@ class Work:
     target: int
     kind: str
     end: str
+    late: bool
+    """The relay had given up when the request was read."""
     tokens: int = 0
     at: float = field(default_factory=time.monotonic)
 
@@ -119,7 +124,7 @@ def behave(peer: Peer, journal: Journal, target: int, kinds: list[str], body: by
     request, stream = asked["messages"][0]["content"], bool(asked.get("stream"))
     kind = journal.kind(target, kinds)
     tokens = 10 + sum(map(len, journal.works.values()))
-    work = journal.note(request, Work(target, kind, FAILED))
+    work = journal.note(request, Work(target, kind, FAILED, given_up(peer)))
     if kind == "error500":
         peer.answer(b'{"error":{"message":"broken"}}', "500 Internal Server Error")
         return True
@@ -139,7 +144,7 @@ def behave(peer: Peer, journal: Journal, target: int, kinds: list[str], body: by
         reset(peer)
         return False
     if kind in ("resets", "closes"):
-        work.end = STALE if used else FAILED
+        work.end = STALE if used and not work.late else FAILED
         if kind == "resets":
             reset(peer)
         return False
@@ -153,6 +158,8 @@ def behave(peer: Peer, journal: Journal, target: int, kinds: list[str], body: by
         return False
     if kind == "slow":
         gevent.sleep(journal.rng.uniform(0.02, 0.2))
+    if given_up(peer):
+        return False
     work.tokens = tokens
     if not stream:
         if kind == "breaks_off":
@@ -165,19 +172,34 @@ def behave(peer: Peer, journal: Journal, target: int, kinds: list[str], body: by
         return True
     peer.stream_head()
     events = pieces(request, tokens)
+    peer.chunk(events[0])
+    work.end = GIVEN
     if kind == "breaks_off":
-        work.end = GIVEN
-        peer.chunk(events[0])
         gevent.sleep(0.03)  # so that it is read before the reset is
         reset(peer)
         return False
-    for event in events:
-        peer.chunk(event)
+    for event in events[1:]:
         if kind == "slow":
             gevent.sleep(0.01)
+        if given_up(peer):
+            return False
+        peer.chunk(event)
     work.end = GOOD
     peer.end()
     return True
+
+
+def given_up(peer: Peer) -> bool:
+    """Whether the relay has closed this connection."""
+    peer.sock.setblocking(False)
+    try:
+        return not peer.sock.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    finally:
+        peer.sock.setblocking(True)
 
 
 def reset(peer: Peer) -> None:
@@ -336,36 +358,16 @@ def chaos(journal: Journal, algorithm: str) -> Iterator[tuple[Chaos, Watched, li
             relay.stop(0)
 
 
-@contextmanager
-def pulse() -> Iterator[list[float]]:
-    """How many seconds too late a timer of 50 ms was, again and again."""
-    late = [0.0]
-
-    def beat() -> None:
-        while True:
-            before = time.monotonic()
-            gevent.sleep(0.05)
-            late.append(time.monotonic() - before - 0.05)
-
-    heart = gevent.spawn(beat)
-    try:
-        yield late
-    finally:
-        heart.kill()
-
-
 def run(algorithm: str) -> tuple[Counter[str], Watched]:
     journal = Journal()
     with chaos(journal, algorithm) as (world, watched, providers):
         clients = Pool(CLIENTS)
         for number in range(CLIENTS):
             clients.spawn(world.client, number)
-        with pulse() as stalls:
-            clients.join(timeout=SECONDS + 10, raise_error=True)
-        if max(stalls) > READ_TIMEOUT / 2:
-            pytest.skip(f"this process got no time for {max(stalls):.1f} s: time-outs would be its own")
+        clients.join(timeout=SECONDS + 20, raise_error=True)
         assert not len(clients), "a client still waits"
         eventually(lambda: sum(watched.started_at.values()) == len(watched.outcomes))
+        eventually(lambda: seen(journal) == watched.started_at, seconds=5)
         ports = [each.port for each in providers]
         kinds: Counter[str] = Counter()
         for name, got in world.got.items():
@@ -376,6 +378,11 @@ def run(algorithm: str) -> tuple[Counter[str], Watched]:
         assert not world.logged, "every record went back with its answer"
         assert len(world.tickets) == 0
         return kinds, watched
+
+
+def seen(journal: Journal) -> Counter[int]:
+    """Attempts that the providers know of, by target."""
+    return Counter(work.target for each in journal.works.values() for work in attempts(each))
 
 
 def attempts(works: list[Work]) -> list[Work]:
@@ -389,11 +396,16 @@ def check(name: str, got: Got, works: list[Work], ports: list[int]) -> str:
     good = [work for work in works if work.end == GOOD]
     given = [work for work in works if work.end == GIVEN]
     assert len(good) + len(given) <= 1, f"answered twice: {context}"
+    in_time = [work for work in works if not work.late]
     if good or given:
-        assert works[-1] in (good + given), f"tried on after an answer: {context}"
+        assert in_time[-1] in (good + given), f"tried on after an answer: {context}"
     if got.record is not None:
         tried = [entry["port"] for entry in got.record.get("tried_targets", [])]
-        assert tried == [ports[work.target] for work in works], context
+        assert Counter(tried) == Counter(ports[work.target] for work in works), context
+        # Who was late read the request after others that were tried afterwards.
+        for work in in_time:
+            at = tried.index(ports[work.target])
+            del tried[: at + 1]
         used = got.record.get("usage", {})
     else:
         assert not works, f"no record: {context}"
@@ -438,7 +450,7 @@ def streamed(body: bytes) -> str:
 def agree(journal: Journal, watched: Watched) -> None:
     """The balancer was told of every request a provider saw, and how it went."""
     works = [work for each in journal.works.values() for work in attempts(each)]
-    assert Counter(work.target for work in works) == watched.started_at
+    assert seen(journal) == watched.started_at
     # A stream that breaks off is the target's failure too, though nothing else is tried.
     failed = Counter(work.target for work in works if work.end != GOOD)
     assert failed == Counter(target for target, outcome in watched.outcomes if not outcome.ok)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import gzip
 import random
+import socket
+import ssl
+import struct
+import sys
+import time
 import zlib
+from pathlib import Path
 
 import gevent
 import pytest
-from relay_support import Peer, eventually, every, provider_of, relay_world
+from relay_support import Peer, certificate, eventually, every, provider_of, relay_world
 from upstream_support import QUICK, SLOW, counting, say, send
 
 from kong_ai_proxy.core.http import UpstreamRequest, Url
 from kong_ai_proxy.core.json import loads
 from kong_ai_proxy.exchange.exchange import Timeouts
+from kong_ai_proxy.relay.connection import Connection, TlsConnection
 from kong_ai_proxy.relay.downstream import Limits
 from kong_ai_proxy.relay.upstream import PoolLimits, UpstreamClient, UpstreamFailure
 
@@ -242,8 +249,17 @@ def test_connection_that_the_provider_closed_while_idle() -> None:
     client.close()
 
 
-def test_stale_connection_is_retried_once_and_only_before_any_byte() -> None:
-    """The provider closes just when the second request arrives on its kept-alive connection."""
+@pytest.mark.parametrize("reset_it", [False, True])
+@pytest.mark.parametrize(
+    ("method", "repeatable", "sent"),
+    [("POST", False, 2), ("POST", True, 3), ("GET", False, 3), ("DELETE", False, 3), ("PATCH", False, 2)],
+)
+def test_what_may_have_been_acted_on_is_repeated_by_permission_only(
+    method: str, repeatable: bool, sent: int, reset_it: bool
+) -> None:
+    """The provider reads the second request on its kept-alive connection and closes without a byte: nobody
+    can tell what it did. RFC 9110, 9.2.2: a proxy must not repeat what is not idempotent; nginx does it with
+    non_idempotent only, Go's client not at all."""
     seen: list[bytes] = []
 
     def script(peer: Peer) -> None:
@@ -253,14 +269,89 @@ def test_stale_connection_is_retried_once_and_only_before_any_byte() -> None:
         peer.answer(b"1")
         got = peer.request()
         if got:
-            seen.append(got[1])  # and closed without a byte
+            seen.append(got[1])
+            if reset_it:
+                linger = struct.pack("ii", 1, 0)
+                peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
     client = UpstreamClient()
     with provider_of(script) as provider:
         assert send(provider.port, client=client).read_all(1) == b"1"
-        assert send(provider.port, client=client).read_all(1) == b"1"
-        assert (len(seen), provider.connections) == (3, 2)
+        if sent == 3:
+            answer = send(provider.port, client=client, method=method, repeatable=repeatable)
+            assert answer.read_all(1) == b"1"
+        else:
+            with pytest.raises(UpstreamFailure) as failure:
+                send(provider.port, client=client, method=method, repeatable=repeatable)
+            assert failure.value.kind == "error"
+        assert (len(seen), provider.connections) == (sent, sent - 1)
     client.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel what was acknowledged")
+@pytest.mark.parametrize("tls", [False, True])
+def test_what_never_arrived_is_repeated(
+    tls: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The provider has closed its idle connection when the request sets out: no byte of it was received."""
+    kept: list[Peer] = []
+
+    def script(peer: Peer) -> None:
+        while peer.request():
+            kept.append(peer)
+            peer.answer(b"1")
+
+    context = certificate(tmp_path, None, "127.0.0.1") if tls else None
+    trusted = ssl.create_default_context(cafile=str(tmp_path / "ca.pem")) if tls else None
+    client = UpstreamClient(tls=trusted)
+    scheme = "https" if tls else "http"
+    with provider_of(script, context) as provider:
+        assert send(provider.port, client=client, scheme=scheme).read_all(1) == b"1"
+        # The close crosses the request on its way: it has come, but nobody has looked yet.
+        monkeypatch.setattr(Connection, "idle_and_open", lambda self: True)
+        monkeypatch.setattr(TlsConnection, "idle_and_open", lambda self: True)
+        kept[0].sock.close()
+        gevent.sleep(0.01)
+        assert send(provider.port, client=client, scheme=scheme).read_all(1) == b"1"
+        assert provider.connections == 2
+        assert len(kept) == 2, "the first connection had one request only"
+    client.close()
+
+
+def test_announced_end_of_an_idle_connection_is_kept_clear_of() -> None:
+    """Node's servers say `Keep-Alive: timeout=5`: a request at its end would cross their close."""
+    says = "keep-alive: timeout=2, max=100\r\ncontent-type: text/plain\r\n"
+    now = time.monotonic()
+
+    def script(peer: Peer) -> None:
+        while peer.request():
+            peer.answer(b"1", headers=says)
+
+    client = UpstreamClient()
+    with provider_of(script) as provider, pytest.MonkeyPatch.context() as patch:
+        assert send(provider.port, client=client).read_all(1) == b"1"
+        assert send(provider.port, client=client).read_all(1) == b"1"
+        assert provider.connections == 1
+        patch.setattr("kong_ai_proxy.relay.pool.time.monotonic", lambda: now + 1.5)
+        assert send(provider.port, client=client).read_all(1) == b"1"
+        assert provider.connections == 2
+    client.close()
+
+
+def test_answer_that_came_while_nobody_looked_is_no_timeout() -> None:
+    """This process gets no time for longer than the time-out, and the answer comes meanwhile."""
+
+    def late(peer: Peer) -> None:
+        peer.answer(b"1")
+        time.sleep(0.3)
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        gevent.spawn_later(0.01, late, peer)
+        peer.wait_closed()
+
+    with provider_of(script) as provider:
+        assert send(provider.port, QUICK).read_all(1) == b"1"
 
 
 def test_no_retry_after_the_first_byte_nor_on_a_new_connection() -> None:
