@@ -60,11 +60,12 @@ class RelayServer:
         settle: bool = False,
         manage: Manage | None = None,
     ) -> None:
-        """`listen`: None where connections are accepted by somebody else (see `serve`). `open`, `authenticate`, `encode` and `log_usage` are those of `exchange`, `auth`, `accounting` and
-        the log unless given; port 0 takes a free one. `settle`: keep the garbage collector's pauses short in
-        the whole process (see `memory`), as suits one that serves. `deposit_url`: the route of Kong's where
-        records of WebSockets are left (see `websocket_deposit`); ValueError for what is none. `manage` answers
-        /health and /metrics in this relay's place."""
+        """`listen`: None where connections are accepted by somebody else (see `serve`); port 0 takes a free
+        one. `open`, `authenticate`, `encode` and `log_usage` are those of `exchange`, `auth`, `accounting`
+        and the log unless given. `settle`: keep the garbage collector's pauses short in the whole process
+        (see `memory`), as suits one that serves. `deposit_url`: the route of Kong's where records of
+        WebSockets are left (see `websocket_deposit`); ValueError for what is none. `manage` answers /health
+        and /metrics in this relay's place."""
         self._limits = limits or Limits()
         self._tickets = tickets
         self._client = client or UpstreamClient()
