@@ -210,6 +210,9 @@ class FakeTranslation:
         kept = {name: headers[name] for name in ("content-type", "x-request-id") if name in headers}
         return ClientResponse(status, kept, body)
 
+    def further(self, status: int, headers: Headers, body: bytes) -> None:
+        return None
+
     def stream(self, status: int, headers: Headers) -> PassStream | None:
         kind = headers.get("content-type", "")
         if status != 200 or kind not in ("text/event-stream", "audio/mpeg", "application/x-ndjson"):

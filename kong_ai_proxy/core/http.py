@@ -96,6 +96,8 @@ class UpstreamRequest:
     """Instead of `body`: sent while it is read, with its length or chunked."""
     service: str = ""
     """Which of the provider's services it is for, as `formats.steps.Step.service` says: AWS signs it."""
+    anonymous: bool = False
+    """Sent without any credential: what is asked is open to everybody who knows its address."""
 
 
 @dataclass(slots=True)

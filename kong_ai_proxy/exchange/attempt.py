@@ -80,6 +80,8 @@ class Attempt:
     def reads_refusal(self, status: int) -> bool:
         """Whether `rejected` wants the body of an answer with this status."""
         extensions = self._exchange.instance.extensions
+        if status in self.translation.passes:
+            return False
         return status in STATUSES and getattr(extensions, "budget_failover", False) is True
 
     def rejected(self, status: int, headers: Headers, refusal: bytes | None = None) -> bool:
@@ -88,6 +90,8 @@ class Attempt:
         `refusal`: its body, where `reads_refusal` wanted it.
         """
         self.status = status
+        if status in self.translation.passes:
+            return False
         if status in REFUSED:
             self.doubt_credential()
         if refusal is not None and not self.settled:

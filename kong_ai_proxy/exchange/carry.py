@@ -18,6 +18,7 @@ from .defaults import with_defaults
 from .headers import answer_headers, provider_headers, with_client_query
 from .redact import redact
 from .streams import PassedStream, SniffedStream, Stream, TranslatedStream
+from .translation import Further
 
 log = get_logger("exchange")
 
@@ -26,6 +27,7 @@ MODEL_HEADER: Final = "x-kong-llm-model"
 NOT_TRANSLATED: Final = "request_not_translated"
 DROPPED_HEADER: Final = "x-kong-ai-dropped"
 _HEADER_MAX: Final = 1024
+_NONE: Final[frozenset[int]] = frozenset()
 
 
 class Carrier:
@@ -33,6 +35,8 @@ class Carrier:
 
     metered = True
     """Usage is estimated where the provider reports none."""
+    movable = True
+    """Another target may be asked after a failure. False once a step has left something at the provider."""
 
     def __init__(
         self,
@@ -132,6 +136,15 @@ class Carrier:
             # Whatever a provider sends, the client gets an answer; the traceback is ours to read.
             log.exception("an answer could not be translated", provider=self.call.provider)
             return self.error(_untranslatable(self.call), headers)
+
+    def further(self, status: int, headers: Headers, body: bytes) -> Further | None:
+        """See `Translation.further`. Most need one answer only."""
+        return None
+
+    @property
+    def passes(self) -> frozenset[int]:
+        """Error statuses that are no failure of the provider: the translation knows what to do."""
+        return _NONE
 
     def error(self, error: ApiError, headers: Headers | None = None) -> ClientResponse:
         """An error in the client's format; request ids and rate limits of the provider's answer stay."""

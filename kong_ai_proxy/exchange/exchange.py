@@ -109,6 +109,8 @@ class Exchange:
         twice."""
         if answered:
             self._answered.add(after.index)
+        if not after.translation.movable:
+            return False
         if self._begun or self._next is not None or len(self.attempts) > self.instance.retries:
             return False
         left = [index for index in self.plan.candidates if index not in self._answered]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from ..config.models import Auth
@@ -9,6 +10,8 @@ from ..config.models import Auth
 _REDACTED: Final = b"[redacted]"
 _SHORTEST: Final = 8
 """Characters below which a value is no credential worth looking for (and might be an everyday word)."""
+_BASE64: Final = re.compile(rb'"(?:[A-Za-z0-9+/]{1024,}={0,2}|data:[^",]{1,100},[A-Za-z0-9+/=]{1024,})"')
+_ELIDED: Final = b'"[base64 not logged]"'
 _SECRET_FIELDS: Final = (
     "header_value",
     "param_value",
@@ -28,3 +31,8 @@ def redact(body: bytes, auth: Auth) -> bytes:
         if len(secret) >= _SHORTEST and secret in body:
             body = body.replace(secret, _REDACTED)
     return body
+
+
+def without_base64(body: bytes) -> bytes:
+    """A JSON body as it may be logged: images and sound have no place there."""
+    return _BASE64.sub(_ELIDED, body)

@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 from ..core.call import Call
 from ..core.errors import ApiError, BadRequest
 from ..core.http import ClientResponse, Headers, Upload, UpstreamRequest, Url
-from ..core.json import Json, dumps, loads_lenient
+from ..core.json import dumps, loads_lenient
 from ..core.rest import RestCall
 from ..formats.openai.errors import read_error
 from ..formats.openai.rest import BatchOutput, ErrorEvents, RestReader
@@ -22,16 +22,15 @@ from ..providers.compatible import upstream_url
 from .carry import JSON_TYPE, Carrier, _is_error_object
 from .headers import provider_headers, with_client_query
 from .plan import OWN_MODEL
-from .redact import redact
+from .redact import redact, without_base64
 from .rest_plan import RestPlan
-from .streams import PassedStream, Stream
+from .steps_carry import StepsCarrier
+from .streams import NoEvents, PassedStream, Stream
 
 WHOLE_MAX: Final = 1024 * 1024
 """Bytes up to which an answer that is neither JSON nor text is held in memory."""
 _SSE: Final = "text/event-stream"
 _ANSWER_HEADERS: Final = ("content-disposition", "openai-poll-after-ms")
-_BASE64: Final = re.compile(rb'"(?:[A-Za-z0-9+/]{1024,}={0,2}|data:[^",]{1,100},[A-Za-z0-9+/=]{1024,})"')
-_ELIDED: Final = b'"[base64 not logged]"'
 _DEFAULTS: Final = {"temperature": "temperature", "top_p": "top_p", "max_tokens": "max_output_tokens"}
 """`model.options` → the Responses API's parameter."""
 
@@ -216,7 +215,7 @@ class RestCarrier(Carrier):
     def answered(self) -> bytes | None:
         """See `Carrier.answered`. Images and sound have no place in a log."""
         found = super().answered
-        return _BASE64.sub(_ELIDED, found) if found and self._rest.operation != "files" else None
+        return without_base64(found) if found and self._rest.operation != "files" else None
 
 
 class BytesStream(Stream):
@@ -226,7 +225,7 @@ class BytesStream(Stream):
     """No event could tell the client that it broke: its connection has to."""
 
     def __init__(self, call: Call, headers: Headers, output: BatchOutput | None) -> None:
-        super().__init__(_Bytes(headers.get("content-type", "application/octet-stream")), call)
+        super().__init__(NoEvents(headers.get("content-type", "application/octet-stream")), call)
         self._output = output
 
     def _take(self, data: bytes) -> bytes:
@@ -240,27 +239,12 @@ class BytesStream(Stream):
         return b""
 
 
-class _Bytes:
-    """A `StreamEncoder` that has nothing to say."""
-
-    def __init__(self, content_type: str) -> None:
-        self.content_type = content_type
-
-    def encode(self, chunk: Json) -> bytes:
-        return b""
-
-    def finish(self) -> bytes:
-        return b""
-
-    def error(self, error: ApiError) -> bytes:
-        return b""
-
-
 def rest_carrier(
     call: Call, plan: RestPlan, *, model_header: bool, on_start: Callable[[], None]
 ) -> Carrier:
-    """The carrier of one attempt: pass-through, or for the Responses API translation onto chat where the
-    provider has no Responses API of its own. Raises LookupError for an unknown provider, ApiError."""
+    """The carrier of one attempt: pass-through; the steps of a translation where the provider has another API
+    for the same thing; for the Responses API translation onto chat where it has none. Raises LookupError for
+    an unknown provider, ApiError."""
     rest = plan.rest
     if rest.operation == "responses" and "responses" not in provider(call.provider).operations:
         if rest.rest or plan.request.method != "POST":
@@ -274,6 +258,9 @@ def rest_carrier(
             call, plan.body, as_sent=plan.body_as_sent, model_header=model_header, on_start=on_start
         )
     call.rest = rest
+    steps = None if rest.operation == "preserve" else provider(call.provider).steps(call)
+    if steps is not None:
+        return StepsCarrier(call, plan, steps, model_header=model_header, on_start=on_start)
     return RestCarrier(call, plan, model_header=model_header, on_start=on_start)
 
 

@@ -222,3 +222,19 @@ class SniffedStream(Stream):
             self.failed = self._inner.failed
             self.ended = True
         return data
+
+
+class NoEvents:
+    """A `StreamEncoder` that has nothing to say: of an answer that is bytes."""
+
+    def __init__(self, content_type: str) -> None:
+        self.content_type = content_type
+
+    def encode(self, chunk: Json) -> bytes:
+        return b""
+
+    def finish(self) -> bytes:
+        return b""
+
+    def error(self, error: ApiError) -> bytes:
+        return b""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..core.call import Call
 from ..core.errors import ApiError
@@ -35,6 +35,14 @@ class StreamTranslation(Protocol):
         ...
 
 
+class Further(NamedTuple):
+    """A request that follows the answer to another, within the same attempt."""
+
+    request: UpstreamRequest
+    after: float
+    """Seconds to wait before it is sent."""
+
+
 class Translation(Protocol):
     """One attempt. Built anew from the client's original request for each target."""
 
@@ -51,4 +59,9 @@ class Translation(Protocol):
     def stream(self, status: int, headers: Headers) -> StreamTranslation | None:
         """For a provider's answer to a request for a stream; None for an error or where none was asked for:
         read it whole and use `response`. Plain JSON in spite of `stream: true` is turned into a stream."""
+        ...
+
+    def further(self, status: int, headers: Headers, body: bytes) -> Further | None:
+        """What is to be asked next of the same provider after a whole answer; None where that answer is the
+        last: `response` turns it into the client's. Never raises."""
         ...

@@ -8,7 +8,7 @@ ask how the job went, then fetch what it made).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -92,12 +92,24 @@ class Whole:
     content_type: str = "application/json"
 
 
+class Through(Protocol):
+    """Bytes in, bytes out, for one answer."""
+
+    def feed(self, data: bytes) -> bytes:
+        """What `data` completes, perhaps nothing. Raises ApiError where the answer cannot go on."""
+        ...
+
+    def finish(self) -> bytes:
+        """The provider's answer has ended: the rest. Also called where nobody reads on."""
+        ...
+
+
 @dataclass(slots=True)
 class Streamed:
     """The client gets the last reply's body while it arrives."""
 
     content_type: str
-    through: Callable[[Iterator[bytes]], Iterator[bytes]] | None = None
+    through: Through | None = None
     """Turns the provider's bytes into the client's (a batch's results, line by line); None: as they are."""
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NoReturn, TypeAlias
 
+import gevent
+
 from ..accounting.encoding import HEADER_LIMIT, STREAM_LIMIT
 from ..core.call import Call
 from ..core.errors import ApiError
@@ -18,7 +20,7 @@ from ..core.http import ClientRequest, ClientResponse, UpstreamRequest
 from ..core.json import Json
 from ..exchange.exchange import Attempt, Exchange, FailureKind
 from ..exchange.tickets import TICKET_HEADER, Ticket, TicketStore
-from ..exchange.translation import StreamTranslation
+from ..exchange.translation import Further, StreamTranslation
 from ..log import get_logger
 from .downstream import BodyTooLarge, ClientGone, Downstream, Limits
 from .race import race
@@ -152,10 +154,20 @@ class Journey:
 
     def _try(self, attempt: Attempt) -> ClientResponse | None:
         """Raises ApiError, or _Another where another target may be tried."""
+        began = time.monotonic()
         if self._ticket.instance.hedging is not None and self._request.upload is None:
             attempt, answer = self._ask_two(attempt)
         else:
             answer = self._ask(attempt)
+        while True:
+            result = self._read(attempt, answer)
+            if not isinstance(result, Further):
+                return result
+            answer = self._ask_further(attempt, result, began)
+
+    def _read(self, attempt: Attempt, answer: Answer) -> ClientResponse | Further | None:
+        """What an answer comes to: the client's, None where that was streamed, or something else to ask of
+        the same provider. Raises as `_try` does."""
         try:
             status, headers = answer.status, answer.headers
             refusal = answer.read_all(self._limits.answer) if attempt.reads_refusal(status) else None
@@ -165,7 +177,9 @@ class Journey:
                 raise _Another(ApiError(502, f"{attempt.call.provider} answered with {status}"))
             stream = attempt.translation.stream(status, headers) if refusal is None else None
             if stream is None:
-                return self._whole(attempt, answer, refusal)
+                body = answer.read_all(self._limits.answer) if refusal is None else refusal
+                further = attempt.translation.further(status, headers, body)
+                return further or self._whole(attempt, answer, body)
             early = self._stream(attempt, answer, stream)
         except UpstreamFailure as failure:
             self._failed(failure.kind, _error_of(failure, attempt.call))
@@ -185,6 +199,21 @@ class Journey:
         except _FAILURES as failure:
             self._not_sent(attempt, failure)
 
+    def _ask_further(self, attempt: Attempt, further: Further, began: float) -> Answer:
+        """The head of the answer to a request that follows another. Raises as `_try` does.
+
+        A wait before it counts as the provider's silence, all of them since the first request together.
+        """
+        try:
+            if further.after > 0:
+                patience = attempt.timeouts.read or _FOREVER
+                if time.monotonic() - began + further.after > patience:
+                    raise UpstreamFailure("timeout", "the provider did not finish in time")
+                gevent.sleep(further.after)
+            return self._send(attempt, further.request)
+        except _FAILURES as failure:
+            self._not_sent(attempt, failure)
+
     def _ask_two(self, first: Attempt) -> tuple[Attempt, Answer]:
         """The head of an answer, by the target that began it first. Raises as `_try` does."""
         attempt, result = race(self._exchange, first, self._send)
@@ -193,15 +222,18 @@ class Journey:
             self._not_sent(attempt, result)
         return attempt, result
 
-    def _send(self, attempt: Attempt) -> Answer:
-        upstream = attempt.translation.request()
+    def _send(self, attempt: Attempt, further: UpstreamRequest | None = None) -> Answer:
+        """`further`: not the attempt's first request, whose address is the one that is logged."""
+        upstream = further or attempt.translation.request()
+        connected = attempt.connected if further is None else None
         try:
-            self._parts.authenticate(upstream, attempt.call)
+            if not upstream.anonymous:
+                self._parts.authenticate(upstream, attempt.call)
         except ApiError as error:
             attempt.doubt_credential()
             raise _NoCredential(error) from None
         return self._parts.client.send(
-            upstream, attempt.timeouts, attempt.connected, repeatable=attempt.repeatable
+            upstream, attempt.timeouts, connected, repeatable=attempt.repeatable
         )
 
     def _not_sent(self, attempt: Attempt, failure: Exception) -> NoReturn:
@@ -230,10 +262,7 @@ class Journey:
         upload = self._request.upload
         return upload is None or not upload.started
 
-    def _whole(self, attempt: Attempt, answer: Answer, body: bytes | None) -> ClientResponse:
-        """`body`: where it was read already."""
-        if body is None:
-            body = answer.read_all(self._limits.answer)
+    def _whole(self, attempt: Attempt, answer: Answer, body: bytes) -> ClientResponse:
         response = attempt.translation.response(answer.status, answer.headers, body)
         attempt.first_output()
         self._end()

@@ -206,6 +206,54 @@ def text_fields(data: bytes, boundary: bytes, wanted: frozenset[str]) -> dict[st
     return fields
 
 
+class Part(NamedTuple):
+    """One part of a form, whole."""
+
+    name: str
+    data: bytes
+    filename: str | None
+    """None: it is a text field."""
+    content_type: str
+    """As its header says it; "" without one."""
+
+
+def whole_form(data: bytes, boundary: bytes) -> list[Part]:
+    """All parts of a form in their order. Raises BadForm; also where it is cut off."""
+    reader = MultipartReader(boundary)
+    tokens = reader.feed(data)
+    reader.finish()
+    parts: list[Part] = []
+    pieces: list[bytes] = []
+    for token in tokens:
+        if token.kind is Kind.HEAD:
+            pieces = []
+            filename, content_type = _file_of(token.raw)
+            name = filename or "" if token.file else None
+            parts.append(Part(token.name, b"", name, content_type))
+        elif token.kind is Kind.DATA:
+            pieces.append(token.raw)
+            parts[-1] = parts[-1]._replace(data=pieces[0] if len(pieces) == 1 else b"".join(pieces))
+    return parts
+
+
+def field_text(part: Part) -> str:
+    """A text field's value. Raises BadForm where it is not UTF-8."""
+    return _text(part.data)
+
+
+def _file_of(head: bytes) -> tuple[str, str]:
+    """A part's file name and content type, each "" without one."""
+    filename = content_type = ""
+    for line in head.split(b"\r\n"):
+        header, _, value = line.partition(b":")
+        name = header.strip().lower()
+        if name == b"content-disposition":
+            filename = _parameters(value.decode("utf-8", "replace")).get("filename", "")
+        elif name == b"content-type":
+            content_type = value.decode("latin-1").strip()
+    return filename, content_type
+
+
 def _disposition(head: bytes) -> tuple[str, bool]:
     """A part's field name, and whether it is a file."""
     for line in head.split(b"\r\n"):
