@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, TypeAlias
 
 import orjson
@@ -11,6 +12,7 @@ Json: TypeAlias = dict[str, Any]
 """A parsed JSON object. The OpenAI forms that formats translate to and from are of this type."""
 
 JSONDecodeError = orjson.JSONDecodeError
+_TOO_DEEP = "JSON nested too deeply"
 
 
 def loads(data: bytes | str) -> Any:
@@ -37,12 +39,96 @@ def loads_lenient(data: bytes) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
+        return _without_halves(_loads_any(data))
+
+
+class JSONEvents:
+    """The JSON of one stream's events, parsed as `loads_lenient` does. A character of which one event's text
+    has the first half and the next event's the rest is put together, in the later event.
+
+    Which text goes on in which is told by its place in the events: the same members, and the same numbers
+    where they are called index.
+    """
+
+    __slots__ = ("_halves", "mended")
+
+    def __init__(self) -> None:
+        self.mended = False
+        """The last event says something else than its bytes do."""
+        self._halves: dict[tuple[object, ...], str] = {}
+        """Place of a text → the half character that it ended with."""
+
+    def loads(self, data: bytes) -> Any:
+        """Parse one event. Raises ValueError for what is no JSON."""
+        self.mended = False
         try:
-            text = json.dumps(_loads_any(data), ensure_ascii=False)
+            found = orjson.loads(data)
+            if not self._halves:
+                return found
+        except orjson.JSONDecodeError:
+            found = _loads_any(data)
+        self.mended = True
+        try:
+            return _without_halves(self._joined(found, ()))
         except RecursionError:
-            raise ValueError("JSON nested too deeply") from None
+            raise ValueError(_TOO_DEEP) from None
+
+    def _joined(self, value: Any, place: tuple[object, ...]) -> Any:
+        if isinstance(value, str):
+            return self._text(value, place)
+        if isinstance(value, dict):
+            numbers = tuple(value[name] for name in _INDEXES if isinstance(value.get(name), int))
+            return {name: self._joined(one, (*place, numbers, name)) for name, one in value.items()}
+        if isinstance(value, list):
+            return [self._joined(one, (*place, at)) for at, one in enumerate(value)]
+        return value
+
+    def _text(self, text: str, place: tuple[object, ...]) -> str:
+        if not text:
+            return text
+        text = _whole_characters(self._halves.pop(place, "") + text)
+        half = _HALF_AT_END.search(text)
+        if half is None:
+            return text
+        self._halves[place] = half[0]
+        return text[: half.start()]
+
+
+_INDEXES = ("index", "contentBlockIndex", "output_index", "content_index")
+"""What streams call the number of a choice, a block or a part."""
+_HALF_AT_END = re.compile("(?:[\ud800-\udbff]|[\udcc2-\udcdf]|[\udce0-\udcef][\udc80-\udcbf]?"
+                          "|[\udcf0-\udcf4][\udc80-\udcbf]{0,2})$")  # fmt: skip
+"""The first half of a surrogate pair; or the first bytes of a UTF-8 sequence, each escaped as Python does
+(PEP 383)."""
+_ESCAPED_BYTES = re.compile("[\udc80-\udcff]+")
+
+
+def _whole_characters(text: str) -> str:
+    """Halves that stand side by side become the character they are."""
+    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+    return _ESCAPED_BYTES.sub(_from_bytes, text)
+
+
+def _from_bytes(escaped: re.Match[str]) -> str:
+    return escaped[0].encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+
+
+def _from_wrong_bytes(escaped: re.Match[str]) -> str:
+    return escaped[0].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _without_halves(value: Any) -> Any:
+    """Half characters that stay alone become U+FFFD."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    text = _ESCAPED_BYTES.sub(_from_wrong_bytes, text)
     return orjson.loads(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
 
 
 def _loads_any(data: bytes) -> Any:
-    return json.loads(data.decode("utf-8", "replace"), parse_constant=lambda _: None)
+    try:
+        return json.loads(data.decode("utf-8", "surrogateescape"), parse_constant=lambda _: None)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None

@@ -94,6 +94,11 @@ class _Passed:
         if self.failed is not None:
             self._reader.end()
 
+    def _broken(self, message: str, code: str) -> ApiError:
+        """Why nothing can be read any more; whoever passes the stream on ends it with this error."""
+        self._reader.end()
+        return ApiError(502, message, code=code)
+
 
 class PassedEvents(_Passed):
     """Server-sent events."""
@@ -101,24 +106,34 @@ class PassedEvents(_Passed):
     def __init__(self, reader: Reader) -> None:
         super().__init__(reader)
         self._buffer = AlignedBuffer(reader.call.max_frame)
+        self._too_large: FrameTooLarge | None = None
 
     def feed(self, data: bytes) -> bytes:
         """See `StreamObserver`. What follows an error is not sent on."""
         if self.failed is not None:
             return b""
+        self._refuse()
         try:
             block = self._buffer.feed(data)
         except FrameTooLarge as error:
-            raise ApiError(502, str(error), code="upstream_event_too_large") from None
+            block, self._too_large = error.block, error
+            if not block:
+                self._refuse()
         return self._pass(block) if block else b""
 
     def finish(self) -> bytes:
+        self._refuse()
         rest = b""
         if self.failed is None and (rest := self._buffer.finish()).strip():
             # An event that no empty line closed.
             self._pass(rest)
         self._reader.end()
         return rest
+
+    def _refuse(self) -> None:
+        """Raise what an event too large left to say, once what came before it has gone on."""
+        if self._too_large is not None and self.failed is None:
+            raise self._broken(str(self._too_large), "upstream_event_too_large")
 
     def _pass(self, block: bytes) -> bytes:
         for _, event in frames(block):
@@ -144,7 +159,8 @@ class PassedLines(_Passed):
         try:
             self._read(self._lines.feed(data))
         except LineTooLarge as error:
-            raise ApiError(502, str(error), code="upstream_event_too_large") from None
+            self._read(error.lines)
+            raise self._broken(str(error), "upstream_event_too_large") from None
         self._see_failure()
         return data
 
@@ -174,14 +190,10 @@ class PassedArray(_Passed):
 
     def feed(self, data: bytes) -> bytes:
         try:
-            elements = self._array.feed(data)
+            self._read(self._array.feed(data))
         except ElementTooLarge as error:
-            raise ApiError(502, str(error), code="upstream_event_too_large") from None
-        for element in elements:
-            try:
-                self._reader.event(loads_lenient(element))
-            except ValueError:
-                continue
+            self._read(error.elements)
+            raise self._broken(str(error), "upstream_event_too_large") from None
         # An error closes the array like any other element: the rest of the bytes is needed to read it.
         return data
 
@@ -189,6 +201,13 @@ class PassedArray(_Passed):
         self._reader.end()
         self.failed = self._reader.failed
         return b""
+
+    def _read(self, elements: list[bytes]) -> None:
+        for element in elements:
+            try:
+                self._reader.event(loads_lenient(element))
+            except ValueError:
+                continue
 
 
 class PassedFrames(_Passed):
@@ -209,7 +228,9 @@ class PassedFrames(_Passed):
         try:
             found = self._decoder.feed(data)
         except BadFrame as error:
-            raise ApiError(502, str(error), code="upstream_invalid_stream") from None
+            for frame in error.frames:
+                self._reader.frame(frame)
+            raise self._broken(str(error), "upstream_invalid_stream") from None
         for frame in found:
             self._reader.frame(frame)
         self._see_failure()

@@ -58,6 +58,12 @@ def integer(value: Any) -> int | None:
     return None
 
 
+def count(value: Any) -> int | None:
+    """The value as a number of tokens; None where it is none, as a negative one is."""
+    found = integer(value)
+    return None if found is None or found < 0 else found
+
+
 def number(value: Any) -> float | int | None:
     """The value if it is a number, else None."""
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from ..core.call import Call
 from ..core.errors import ApiError
-from ..core.json import Json, loads_lenient
+from ..core.json import Json, JSONEvents
 from ..core.usage import UsageSource
 from ..wire.ndjson import LineTooLarge, NDJSONDecoder
 from ..wire.sse import FrameTooLarge, SSEDecoder
@@ -27,6 +27,7 @@ class JSONStream:
         self.call = call
         self.chunks = Chunks(call)
         self.ended = False
+        self._events = JSONEvents()
 
     def take(self, body: Json, made: list[StreamItem]) -> None:
         """One frame's object."""
@@ -93,7 +94,7 @@ class JSONStream:
             if frame == b"[DONE]":
                 continue
             try:
-                body: Any = loads_lenient(frame)
+                body: Any = self._events.loads(frame)
             except ValueError:
                 self.fail(unreadable or not_an_answer(self.provider), made)
                 return

@@ -53,9 +53,11 @@ def ask(target: str, *, stream: bool) -> tuple[Made, Carrier, str]:
     return made, carrier, carrier._adapter.format
 
 
-def native_stream(form: str) -> bytes:
+def native_stream(form: str, *, halves: bool = False) -> bytes:
+    """`halves`: with an emoji of which two events have a half each."""
     if form == "bedrock":
-        events = json.loads((NATIVE / "bedrock.events.json").read_text())
+        text = (NATIVE / "bedrock.events.json").read_text()
+        events = json.loads(in_halves(text) if halves else text)
         return b"".join(
             encode_frame(
                 {":event-type": name, ":content-type": "application/json", ":message-type": "event"},
@@ -63,9 +65,12 @@ def native_stream(form: str) -> bytes:
             )
             for name, payload in events
         )
-    if form == "ollama":
-        return (NATIVE / "ollama.ndjson").read_bytes()
-    return (NATIVE / f"{form}.sse").read_bytes()
+    text = (NATIVE / ("ollama.ndjson" if form == "ollama" else f"{form}.sse")).read_text()
+    return (in_halves(text) if halves else text).encode()
+
+
+def in_halves(text: str) -> str:
+    return text.replace("Both are wet", r"Both are wet \ud83e").replace(" — I", r"\udd8d I")
 
 
 def whole(target: str) -> dict[str, Any]:
@@ -130,3 +135,19 @@ def test_stream_says_what_the_answer_says(target: str) -> None:
     assert [reason for reason in finishes if reason] == ["tool_calls"]
     usages = [chunk["usage"] for chunk in chunks if chunk.get("usage")]
     assert usages == [answer["usage"]]
+
+
+SPLIT = [target for target in WITH_TOOLS if target != "cohere"]  # its answer of `native/` has no text
+
+
+@pytest.mark.parametrize("target", SPLIT)
+def test_a_character_split_over_two_events(target: str) -> None:
+    """Servers that cut by tokens escape each half of an emoji in an event of its own."""
+    _, carrier, form = ask(target, stream=True)
+    running = carrier.stream(200, {"content-type": CONTENT_TYPES.get(form, "text/event-stream")})
+    assert running is not None
+    sent = running.feed(native_stream(form, halves=True)) + running.finish()
+    assert running.failed is None, running.failed
+    chunks = [json.loads(line[6:]) for line in sent.decode().split("\n") if line.startswith("data: {")]
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks if chunk["choices"]]
+    assert "".join(delta.get("content") or "" for delta in deltas) == "Both are wet 🦍 I look. ☔"

@@ -6,7 +6,7 @@ from typing import Final
 
 from ...core.call import Call
 from ...core.errors import ApiError
-from ...core.json import Json, JSONDecodeError, dumps, loads
+from ...core.json import Json, dumps, loads_lenient
 from ...core.usage import UsageSource
 from ...wire.sse import AlignedBuffer, FrameTooLarge, encode, frames
 from ..base import StreamObserver
@@ -34,8 +34,8 @@ class MessagesObserver:
 
     def response(self, body: bytes, call: Call) -> bytes:
         try:
-            message = obj(loads(body))
-        except JSONDecodeError:
+            message = obj(loads_lenient(body))
+        except ValueError:
             return body
         note_message(message, call)
         return body
@@ -172,8 +172,8 @@ class MessagesStreamObserver:
             if event is None:
                 continue
             try:
-                parsed = loads(event.data)
-            except JSONDecodeError:
+                parsed = loads_lenient(event.data)
+            except ValueError:
                 continue
             if isinstance(parsed, dict):
                 self._reader.note(parsed)

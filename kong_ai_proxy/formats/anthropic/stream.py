@@ -10,7 +10,7 @@ from typing import Any
 
 from ...core.call import Call
 from ...core.errors import ApiError
-from ...core.json import Json, JSONDecodeError, dumps_text, loads
+from ...core.json import Json, JSONDecodeError, JSONEvents, dumps_text, loads
 from ...core.usage import UsageSource
 from ...wire.sse import Event, FrameTooLarge, SSEDecoder
 from ..base import StreamItem
@@ -34,6 +34,7 @@ class MessagesDecoder:
 
     def __init__(self, call: Call) -> None:
         self._sse = SSEDecoder(call.max_frame)
+        self._json = JSONEvents()
         self._events = MessagesEvents(call)
 
     def feed(self, data: bytes) -> list[StreamItem]:
@@ -59,8 +60,8 @@ class MessagesDecoder:
             if self._events.ended:
                 break
             try:
-                parsed = loads(event.data)
-            except JSONDecodeError:
+                parsed = self._json.loads(event.data)
+            except ValueError:
                 what = "the provider's stream holds an event that is not JSON"
                 items.append(self._events.fail(ApiError(502, what, code="upstream_invalid_stream")))
                 break

@@ -16,7 +16,7 @@ from ...core.http import Headers
 from ...core.json import Json
 from ...core.usage import Usage, UsageSource
 from ..base import StreamDecoder
-from ..pivot import embeddings, integer, items, merged_body, not_an_answer, obj, objects
+from ..pivot import count, embeddings, items, merged_body, not_an_answer, obj, objects
 from .errors import read_error
 
 _HANDLED = frozenset({"model", "input", "dimensions", "encoding_format", "stream", "normalize", "input_type"})
@@ -49,7 +49,7 @@ class EmbeddingsAdapter:
         vectors = _vectors(body)
         if not vectors:
             raise not_an_answer(call.provider)
-        tokens = integer(body.get("inputTextTokenCount"))
+        tokens = count(body.get("inputTextTokenCount"))
         if tokens is None and call.answer_headers.get(_TOKENS_HEADER, "").isdigit():
             tokens = int(call.answer_headers[_TOKENS_HEADER])
         if tokens is not None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+from typing import Any
 
 from ...core.call import Call
 from ...core.errors import ApiError
 from ...core.http import Headers
-from ...core.json import Json, dumps
+from ...core.json import Json, JSONEvents, dumps
 from ...wire.eventstream import BadFrame, EventStreamDecoder, Frame
 from ...wire.sse import encode
 from ..anthropic.errors import write_error
@@ -118,6 +119,7 @@ class _EventFrames:
 
     def __init__(self, max_frame: int) -> None:
         self._decoder = EventStreamDecoder(max_frame)
+        self._json = JSONEvents()
 
     def feed(self, data: bytes) -> tuple[list[tuple[bytes, Json]], ApiError | None]:
         try:
@@ -129,12 +131,18 @@ class _EventFrames:
             if frame.kind != "event":
                 return events, read_frame_error(frame)
             raw = _inner(frame)
-            event = decoded(raw)
+            event = self._parsed(raw)
             if not isinstance(event, dict):
                 what = "the provider's stream holds an event that is not JSON"
                 return events, ApiError(502, what, code="upstream_invalid_stream")
             events.append((raw, event))
         return events, failure
+
+    def _parsed(self, raw: bytes) -> Any:
+        try:
+            return self._json.loads(raw)
+        except ValueError:
+            return None
 
 
 def _inner(frame: Frame) -> bytes:

@@ -19,7 +19,7 @@ from ...wire.eventstream import Frame
 from ..anthropic.observer import MessagesReader, note_message
 from ..base import StreamObserver
 from ..passing import PassingObserver, Reader
-from ..pivot import decoded, integer, obj, objects, text, utf8_size
+from ..pivot import count, decoded, obj, objects, text, utf8_size
 from .blocks import finish_reason
 from .errors import read_frame_error
 from .usage import read_usage
@@ -198,11 +198,11 @@ def _reason(reason: str) -> str:
 
 def _read_counts(found: Json) -> Usage | None:
     for prompt, answer in _COUNTS:
-        given, made = integer(found.get(prompt)), integer(found.get(answer))
+        given, made = count(found.get(prompt)), count(found.get(answer))
         if given is None and made is None:
             continue
-        read = integer(found.get("cacheReadInputTokenCount")) or 0
-        written = integer(found.get("cacheWriteInputTokenCount")) or 0
+        read = count(found.get("cacheReadInputTokenCount")) or 0
+        written = count(found.get("cacheWriteInputTokenCount")) or 0
         return Usage(
             prompt_tokens=(given or 0) + read + written,
             completion_tokens=made or 0,
@@ -215,11 +215,11 @@ def _read_counts(found: Json) -> Usage | None:
 
 def _titan(body: Json) -> Usage | None:
     """Titan's text answers count each result's tokens on its own."""
-    counts = [integer(result.get("tokenCount")) for result in objects(body.get("results"))]
+    counts = [count(result.get("tokenCount")) for result in objects(body.get("results"))]
     known = [count for count in counts if count is not None]
     if not known:
         return None
-    given = integer(body.get("inputTextTokenCount")) or 0
+    given = count(body.get("inputTextTokenCount")) or 0
     return Usage(prompt_tokens=given, completion_tokens=sum(known), source=UsageSource.REPORTED)
 
 

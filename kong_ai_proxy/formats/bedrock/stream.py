@@ -10,7 +10,7 @@ from typing import Any
 
 from ...core.call import Call
 from ...core.errors import ApiError
-from ...core.json import Json, dumps_text
+from ...core.json import Json, JSONEvents, dumps_text
 from ...core.usage import UsageSource
 from ...wire.eventstream import BadFrame, EventStreamDecoder, Frame
 from ..anthropic.json_mode import JSON_TOOL
@@ -36,6 +36,7 @@ class ConverseDecoder:
         self._stopped = False
         self._ending: tuple[str, Json] | None = None
         self._failed = False
+        self._events = JSONEvents()
 
     def feed(self, data: bytes) -> list[StreamItem]:
         if self._failed:
@@ -68,7 +69,7 @@ class ConverseDecoder:
     def _frame(self, frame: Frame) -> list[StreamItem]:
         if frame.kind != "event":
             return [self._fail(read_frame_error(frame))]
-        event = decoded(frame.payload)
+        event = self._parsed(frame)
         if not isinstance(event, dict):
             what = "the provider's stream holds an event that is not JSON"
             return [self._fail(ApiError(502, what, code="upstream_invalid_stream"))]
@@ -87,6 +88,12 @@ class ConverseDecoder:
         if name == "metadata":
             return self._metadata(event)
         return []
+
+    def _parsed(self, frame: Frame) -> Any:
+        try:
+            return self._events.loads(frame.payload)
+        except ValueError:
+            return None
 
     def _start(self, index: int, start: Json) -> list[StreamItem]:
         block = self._blocks[index] = _Block(self._length)

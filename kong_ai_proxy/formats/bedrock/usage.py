@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ...core.json import Json
 from ...core.usage import Usage, UsageSource
-from ..pivot import integer, objects
+from ..pivot import count, objects
 
 
 def read_usage(usage: object, tier: object = None) -> Usage:
@@ -37,5 +37,5 @@ def read_usage(usage: object, tier: object = None) -> Usage:
 
 
 def _count(usage: Json, name: str) -> int | None:
-    found = integer(usage.get(name))
+    found = count(usage.get(name))
     return found if found is not None and found >= 0 else None

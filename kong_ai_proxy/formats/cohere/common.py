@@ -14,9 +14,9 @@ from ...core.http import Headers
 from ...core.json import Json
 from ...core.usage import Usage, UsageSource
 from ..pivot import (
+    count,
     decoded,
     error_text,
-    integer,
     kept_headers,
     obj,
     objects,
@@ -85,7 +85,7 @@ def read_usage(usage: Any) -> Usage:
 
 
 def _count(source: Json, name: str) -> int | None:
-    return integer(source.get(name))
+    return count(source.get(name))
 
 
 def url_citations(citations: list[Any]) -> list[Json]:
@@ -102,8 +102,8 @@ def url_citations(citations: list[Any]) -> list[Json]:
                         "url_citation": {
                             "url": url,
                             "title": text(document.get("title")) or url,
-                            "start_index": integer(citation.get("start")) or 0,
-                            "end_index": integer(citation.get("end")) or 0,
+                            "start_index": count(citation.get("start")) or 0,
+                            "end_index": count(citation.get("end")) or 0,
                         },
                     }
                 )

@@ -10,7 +10,7 @@ from ...core.errors import ApiError, BadRequest
 from ...core.http import Headers
 from ...core.json import Json
 from ..base import StreamDecoder
-from ..pivot import embeddings, integer, merged_body, not_an_answer, obj, text
+from ..pivot import count, embeddings, merged_body, not_an_answer, obj, text
 from .common import drop_unknown, read_error, read_usage
 
 _OWN = ("truncate", "max_tokens", "priority")
@@ -53,7 +53,7 @@ class Embed:
         if vectors is None:
             raise not_an_answer("Cohere")
         call.usage = read_usage(body.get("meta"))
-        if images := integer(obj(obj(body.get("meta")).get("billed_units")).get("image_tokens")):
+        if images := count(obj(obj(body.get("meta")).get("billed_units")).get("image_tokens")):
             # Beside the tokens of text.
             call.usage.image_prompt_tokens = images
             call.usage.prompt_tokens += images

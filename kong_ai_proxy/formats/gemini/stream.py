@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ...core.call import Call
 from ...core.errors import ApiError
-from ...core.json import Json, loads_lenient
+from ...core.json import Json, JSONEvents
 from ...core.usage import UsageSource
 from ...wire.jsonarray import ElementTooLarge, JSONArrayDecoder
 from ...wire.sse import FrameTooLarge, SSEDecoder
@@ -36,6 +36,7 @@ class ChatStream:
         self._array: JSONArrayDecoder | None = None
         self._identified = False
         self._ended = False
+        self._events = JSONEvents()
 
     def feed(self, data: bytes) -> list[StreamItem]:
         """See `StreamDecoder`."""
@@ -104,7 +105,7 @@ class ChatStream:
         if self._ended or payload == b"[DONE]":
             return
         try:
-            body = loads_lenient(payload)
+            body = self._events.loads(payload)
         except ValueError:
             # What the end of the stream cut off is no answer that cannot be understood.
             self._fail(unreadable or not_an_answer("Gemini"), items)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...core.json import Json
 from ...core.usage import Usage, UsageSource
-from ..pivot import integer, objects
+from ..pivot import count, objects
 
 _COUNTS = (
     "promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "responseTokenCount",
@@ -44,7 +44,7 @@ class UsageReader:
     def usage(self) -> Usage:
         """Empty (source NONE) while no count has come."""
         latest = self._latest
-        counts = {name: found for name in _COUNTS if (found := integer(latest.get(name))) is not None}
+        counts = {name: found for name in _COUNTS if (found := count(latest.get(name))) is not None}
         tier = latest.get("serviceTier") or latest.get("trafficType")
         tier = _TRAFFIC.get(tier, tier) if isinstance(tier, (str, int)) else None
         usage = Usage(service_tier=tier if isinstance(tier, str) else None)
@@ -78,5 +78,5 @@ class UsageReader:
                 if not isinstance(modality, (str, int)):
                     continue
                 modality = str(_MODALITIES.get(modality, modality))
-                counts[modality] = counts.get(modality, 0) + (integer(entry.get("tokenCount")) or 0)
+                counts[modality] = counts.get(modality, 0) + (count(entry.get("tokenCount")) or 0)
         return counts

@@ -19,7 +19,7 @@ from ..over_chat import single_prompt
 from ..pivot import (
     chosen_functions,
     completion,
-    integer,
+    count,
     items,
     merged_body,
     not_an_answer,
@@ -207,8 +207,8 @@ def details_usage(found: list[Json]) -> Usage:
     usage = Usage()
     for one in found:
         details = obj(one.get("details"))
-        usage.completion_tokens += integer(details.get("generated_tokens")) or 0
-        prompt = integer(details.get("input_length"))
+        usage.completion_tokens += count(details.get("generated_tokens")) or 0
+        prompt = count(details.get("input_length"))
         if prompt is None and items(details.get("prefill")):
             prompt = len(details["prefill"])
         if prompt is not None:

@@ -13,9 +13,9 @@ from ...core.http import Headers
 from ...core.json import Json
 from ...core.usage import Usage, UsageSource
 from ..pivot import (
+    count,
     decoded,
     error_text,
-    integer,
     items,
     kept_headers,
     number,
@@ -115,7 +115,7 @@ def _think(body: Json) -> Any:
 
 def read_usage(body: Json) -> Usage:
     """From the last object. A prompt that was in the cache whole has no `prompt_eval_count` (recorded)."""
-    prompt, answer = integer(body.get("prompt_eval_count")), integer(body.get("eval_count"))
+    prompt, answer = count(body.get("prompt_eval_count")), count(body.get("eval_count"))
     if prompt is None and answer is None:
         return Usage()
     return Usage(prompt_tokens=prompt or 0, completion_tokens=answer or 0, source=UsageSource.REPORTED)

@@ -8,7 +8,7 @@ from ...core.http import Headers
 from ...core.json import Json
 from ...core.usage import Usage, UsageSource
 from ..base import StreamDecoder
-from ..pivot import embeddings, integer, merged_body, not_an_answer, text
+from ..pivot import count, embeddings, merged_body, not_an_answer, text
 from .common import read_error
 
 _OWN = ("truncate", "keep_alive", "options")
@@ -43,7 +43,7 @@ class OllamaEmbed:
         found = body.get("embeddings") if isinstance(body, dict) else None
         if not isinstance(found, list):
             raise not_an_answer("Ollama")
-        tokens = integer(body.get("prompt_eval_count"))
+        tokens = count(body.get("prompt_eval_count"))
         if tokens is not None:
             call.usage = Usage(prompt_tokens=tokens, source=UsageSource.REPORTED)
         return embeddings(call, found, model=text(body.get("model")))

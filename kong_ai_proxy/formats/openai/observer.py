@@ -7,7 +7,7 @@ from typing import Final
 
 from ...core.call import Call
 from ...core.errors import ApiError
-from ...core.json import Json, dumps, loads_lenient
+from ...core.json import Json, JSONEvents, dumps, loads_lenient
 from ...wire.sse import DONE, AlignedBuffer, FrameTooLarge, encode, frames
 from ..base import StreamObserver
 from ..pivot import integer, items, obj, objects, text, utf8_size
@@ -68,6 +68,7 @@ class OpenAIStreamObserver:
         self._finished: set[int] = set()
         self._done = False
         self._named = False
+        self._events = JSONEvents()
         self.failed: ApiError | None = None
         """The error that the provider ended its stream with; the client has it already."""
 
@@ -111,7 +112,7 @@ class OpenAIStreamObserver:
                 out.append(raw)
                 continue
             try:
-                chunk = loads_lenient(event.data)
+                chunk = self._events.loads(event.data)
             except ValueError:
                 if event.data.strip() == b"[DONE]":
                     self._done = True
@@ -131,7 +132,7 @@ class OpenAIStreamObserver:
         if "error" in chunk:
             self.failed = error_in(chunk, call)
         choices = chunk.get("choices")
-        edited = self._mend(chunk)
+        edited = self._mend(chunk) or self._events.mended
         for choice in items(choices):
             if isinstance(choice, dict):
                 edited = self._choice(choice) or edited

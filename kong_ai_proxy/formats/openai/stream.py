@@ -7,7 +7,7 @@ from typing import Final
 
 from ...core.call import Call
 from ...core.errors import ApiError
-from ...core.json import Json, loads_lenient
+from ...core.json import Json, JSONEvents, loads_lenient
 from ...wire.sse import Event, FrameTooLarge, SSEDecoder
 from ..base import StreamItem
 from ..pivot import integer, items, text, truncated, utf8_size
@@ -58,6 +58,7 @@ class OpenAIStream:
         self._usage_chunk: Json | None = None
         self._done = False
         self._failed = False
+        self._events = JSONEvents()
 
     def feed(self, data: bytes) -> list[StreamItem]:
         if self._done or self._failed:
@@ -93,7 +94,7 @@ class OpenAIStream:
         out: list[StreamItem] = []
         for event in events:
             try:
-                chunk = loads_lenient(event.data)
+                chunk = self._events.loads(event.data)
             except ValueError:
                 if event.data.strip() == b"[DONE]":
                     out += self._end()

@@ -7,7 +7,7 @@ from typing import Final
 from ...core.call import Call
 from ...core.json import Json
 from ...core.usage import Usage
-from ..pivot import integer, obj
+from ..pivot import count, obj
 from .dialect import SERVICE_TIERS, Dialect
 
 _COUNTS: Final = frozenset(
@@ -61,20 +61,20 @@ def shown_usage(reported: Json) -> Json:
     """The provider's own numbers, with the three that OpenAI's form requires always there."""
     usage = dict(reported)
     for name, other in (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")):
-        if integer(usage.get(name)) is None:
-            usage[name] = integer(usage.get(other)) or 0
-    if integer(usage.get("total_tokens")) is None:
+        if count(usage.get(name)) is None:
+            usage[name] = count(usage.get(other)) or 0
+    if count(usage.get("total_tokens")) is None:
         usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
     for name in ("prompt_tokens_details", "completion_tokens_details"):
         details = usage.get(name)
         if isinstance(details, dict):
-            wrong = [key for key in _COUNTS & details.keys() if integer(details[key]) is None]
+            wrong = [key for key in _COUNTS & details.keys() if count(details[key]) is None]
             if wrong:
                 usage[name] = {key: value for key, value in details.items() if key not in wrong}
         elif details is not None:
             del usage[name]
     cached = _cached(reported)
-    if cached is not None and integer(obj(usage.get("prompt_tokens_details")).get("cached_tokens")) is None:
+    if cached is not None and count(obj(usage.get("prompt_tokens_details")).get("cached_tokens")) is None:
         usage["prompt_tokens_details"] = {**obj(usage.get("prompt_tokens_details")), "cached_tokens": cached}
     return usage
 
@@ -86,7 +86,7 @@ def _cached(reported: Json) -> int | None:
     Hugging Face router; `cache_read_input_tokens`: Databricks' Claude models (all recorded).
     """
     for name in _CACHED:
-        value = integer(reported.get(name))
+        value = count(reported.get(name))
         if value is not None:
             return value
     return None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from kong_ai_proxy.core.json import dumps, loads_lenient
+from kong_ai_proxy.core.json import JSONEvents, dumps, loads_lenient
 
 
 @pytest.mark.parametrize(
@@ -30,3 +31,49 @@ def test_what_can_be_made_of_it(data: bytes, value: Any) -> None:
 def test_what_is_none_even_so(data: bytes) -> None:
     with pytest.raises(ValueError):
         loads_lenient(data)
+
+
+class TestEvents:
+    """A character of which two events of a stream have a part each."""
+
+    @pytest.mark.parametrize(
+        ("events", "texts"),
+        [
+            ([b'"a\\ud83e"', b'"\\udd8db"'], ["a", "🦍b"]),
+            ([b'"\\ud83e"', b'""', b'"\\udd8d"'], ["", "", "🦍"]),
+            ([b'"\\ud83e\\udd8d\\ud83e"', b'"\\udd8d\\ud83e"', b'"\\udd8d"'], ["🦍", "🦍", "🦍"]),
+            ([b'"\\ud83e"', b'"b"', b'"\\udd8d"'], ["", "\ufffdb", "\ufffd"]),
+            ([b'"a\xf0\x9f"', b'"\xa6\x8db"'], ["a", "🦍b"]),
+            ([b'"\xf0"', b'"\x9f"', b'"\xa6\x8d"'], ["", "", "🦍"]),
+            ([b'"\xc3"', b'"\xa9"'], ["", "é"]),
+            ([b'"\xff"', b'"\xa9"'], ["\ufffd", "\ufffd"]),
+            ([b'"\xf0\x9f"', b'"b"'], ["", "\ufffdb"]),
+        ],
+    )
+    def test_are_put_together(self, events: list[bytes], texts: list[str]) -> None:
+        parser = JSONEvents()
+        assert [parser.loads(b'{"t":%b}' % event)["t"] for event in events] == texts
+
+    def test_each_at_its_own_place(self) -> None:
+        parser = JSONEvents()
+        said = [[0, "\ud83e"], [1, "\ud83d"], [0, "\udd8d"], [1, "\ude00"]]
+        found = [
+            parser.loads(json.dumps({"choices": [{"index": index, "delta": {"content": text}}]}).encode())
+            for index, text in said
+        ]
+        assert [event["choices"][0]["delta"]["content"] for event in found] == ["", "", "🦍", "😀"]
+
+    def test_says_whether_it_changed_anything(self) -> None:
+        parser = JSONEvents()
+        mended = []
+        for event in (b'{"t":"a"}', b'{"t":"\\ud83e"}', b'{"t":"\\udd8d"}', b'{"t":"b"}'):
+            parser.loads(event)
+            mended.append(parser.mended)
+        assert mended == [False, True, True, False]
+
+    @pytest.mark.parametrize("data", [b"", b"{", b"[" * 100_000, b'{"a":1e999}'])
+    def test_what_is_no_json(self, data: bytes) -> None:
+        parser = JSONEvents()
+        parser.loads(b'"\\ud83e"')
+        with pytest.raises(ValueError):
+            parser.loads(data)
