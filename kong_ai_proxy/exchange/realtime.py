@@ -168,6 +168,10 @@ class RealtimeAttempt(Attempt):
 class SessionCarrier:
     """A `Translation` (see there) of a request for an upgrade: nothing is translated."""
 
+    movable = True
+    passes: frozenset[int] = frozenset()
+    """See `Carrier`."""
+
     def __init__(self, call: Call, ticket: Ticket, *, model_header: bool) -> None:
         self.call = call
         self.upstream: UpstreamRequest | None = None
