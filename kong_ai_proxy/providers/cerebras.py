@@ -1,7 +1,9 @@
 """Cerebras.
 
-Source: https://inference-docs.cerebras.ai/resources/openai, which names the fields it answers with a 400, and
-says that there is no `developer` role. Other fields it does not know get a 400 too ("property 'store' is
+Sources: https://inference-docs.cerebras.ai/resources/openai (there is no `developer` role);
+https://inference-docs.cerebras.ai/api-reference/chat-completions and its SDK,
+https://github.com/Cerebras/cerebras-cloud-sdk-python (types/chat/completion_create_params.py), for the fields
+it takes: penalties and `logit_bias` are among them now. Fields it does not know get a 400 ("property 'store' is
 unsupported", the same for `reasoning_content` in a message): earlier reasoning goes back as `reasoning`
 (recorded).
 """
@@ -22,9 +24,7 @@ class Cerebras(CompatibleProvider):
     paths: ClassVar[Mapping[str, str]] = {"chat": "/v1/chat/completions"}
     dialect = Dialect(
         "cerebras",
-        rejected=frozenset(
-            {"frequency_penalty", "logit_bias", "presence_penalty", "store", "thinking", "verbosity"}
-        ),
+        rejected=frozenset({"store", "thinking", "verbosity"}),
         known=frozenset({"reasoning"}),
         reasoning_field="reasoning",
         roles={"developer": "system"},

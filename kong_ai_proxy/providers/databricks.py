@@ -1,8 +1,9 @@
 """Databricks model serving.
 
 It answers `stream_options` with a 400 (`unknown field`) and sends usage on every chunk without being asked
-(recorded). Claude alone reads Anthropic's cache breakpoints; its answers count what came from the cache
-(recorded in databricks/chat, `cache_read_input_tokens`).
+(recorded). Claude alone reads Anthropic's cache breakpoints, on parts of a content and on tools (so found by
+https://github.com/BerriAI/litellm/pull/15801 and https://github.com/aaif-goose/goose/pull/6320); its answers
+count what came from the cache (recorded in databricks/chat, `cache_read_input_tokens`).
 
 Source: https://docs.databricks.com/aws/en/machine-learning/foundation-model-apis/api-reference.
 """

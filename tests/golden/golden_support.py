@@ -120,12 +120,14 @@ class Made:
         return self.attempt.call.dropped
 
 
-def make(target: str, body: dict[str, Any], llm_format: str = "openai") -> Made:
-    """Put a client's chat request through the exchange, up to what would be sent."""
+def make(
+    target: str, body: dict[str, Any], llm_format: str = "openai", *, name: str | None = None
+) -> Made:
+    """Put a client's chat request through the exchange, up to what would be sent. `name`: another model."""
     config = {
         "route_type": "llm/v1/chat",
         "llm_format": llm_format,
-        "model": TARGETS[target],
+        "model": TARGETS[target] if name is None else {**TARGETS[target], "name": name},
         "logging": {"log_statistics": True},
     }
     instance = Instance.from_config(PROXY, config)

@@ -261,7 +261,47 @@ def table() -> str:
     for field in FIELDS:
         cells = [marks.get(effect(target, field), "LOST") for target in TARGETS]
         lines.append(f"| {field} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *own_choices()]) + "\n"
+
+
+CLAUDES = (
+    "claude-3-haiku-20240307", "claude-3-5-haiku-20241022", "claude-3-7-sonnet-20250219",
+    "claude-sonnet-4-20250514", "claude-sonnet-4-5", "claude-opus-4-6", "claude-opus-4-8", "claude-opus-5",
+    "my-deployment",
+)  # fmt: skip
+
+
+def own_choices() -> list[str]:
+    """Numbers that no provider's documentation gives and that the gateway must choose: Claude's."""
+    lines = [
+        "## What the gateway chooses for Claude",
+        "",
+        "Messages demands `max_tokens`, and older models think by a budget of tokens; OpenAI's API has "
+        "neither a limit that must",
+        "be named nor budgets. Where a request (or `model.options.max_tokens`) says nothing, these go out. "
+        "They are this project's",
+        "own choice, not Anthropic's. Adaptive models get no budget: the effort goes out as "
+        "`output_config.effort`.",
+        "",
+        "| model | `max_tokens` | with `reasoning_effort: low` | `medium` | `high` |",
+        "|---|---|---|---|---|",
+    ]
+    for name in CLAUDES:
+        cells = [str(make("anthropic", PLAIN, name=name).body["max_tokens"])]
+        for effort in ("low", "medium", "high"):
+            body = make("anthropic", {**PLAIN, "reasoning_effort": effort}, name=name).body
+            cells.append(_thinking(body))
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _thinking(body: dict[str, Any]) -> str:
+    thinking = body.get("thinking", {})
+    if budget := thinking.get("budget_tokens"):
+        return f"budget {budget}, `max_tokens` {body['max_tokens']}"
+    if effort := body.get("output_config", {}).get("effort"):
+        return f"effort {effort}"
+    return "– reported"
 
 
 def test_every_effect_occurs() -> None:

@@ -33,19 +33,24 @@ _CLOUD_BETAS = frozenset(
         "tool-search-tool-2025-10-19",
     }
 )  # fmt: skip
-"""Source: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html."""
+"""Bedrock answers others with a 400 ("invalid beta flag"). Sources: the request's `anthropic_beta` in
+https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages-request-response.html
+(as gateways that follow it quote its list; which model knows which is left to Bedrock), Kong's changelog 3.15.0.4
+(`context-management`)."""
 _VERTEX_BETAS = (
     _CLOUD_BETAS
     - {
         "dev-full-thinking-2025-05-14", "effort-2025-11-24", "fine-grained-tool-streaming-2025-05-14",
-        "output-128k-2025-02-19", "token-efficient-tools-2025-02-19", "tool-examples-2025-10-29",
+        "output-128k-2025-02-19", "token-efficient-tools-2025-02-19",
     }
 ) | {"web-search-2025-03-05"}  # fmt: skip
 """Vertex answers a beta it does not know with a 400, so only those are sent that are documented or reported
 to work there: https://platform.claude.com/docs/en/build-with-claude/overview (availability of each feature),
-https://github.com/BerriAI/litellm (anthropic_beta_headers_config.json, `vertex_ai`)."""
+https://platform.claude.com/docs/en/agents-and-tools/tool-use/implement-tool-use (tool examples),
+https://github.com/BerriAI/litellm (anthropic_beta_headers_config.json, `vertex_ai`: read in October 2026)."""
 CLOUD_NAMES = {"advanced-tool-use-2025-11-20": "tool-search-tool-2025-10-19"}
-"""Anthropic's own name of a beta → its name at the clouds."""
+"""Anthropic's own name of a beta → its name at the clouds:
+https://platform.claude.com/docs/en/agents-and-tools/tool-use/tool-search-tool."""
 
 ANTHROPIC = Flavor("anthropic")
 VERTEX = Flavor(

@@ -111,8 +111,10 @@ COMPATIBLE: Final = Dialect("openai", reasoning_models=_REASONING_MODELS, known=
 OPENAI: Final = replace(
     COMPATIBLE,
     refusals=(
-        # https://platform.openai.com/docs/guides/reasoning and .../guides/latest-model: from gpt-5.1 on,
-        # models that are told not to reason take sampling parameters again.
+        # The same models and fields as https://learn.microsoft.com/azure/ai-foundry/openai/how-to/reasoning
+        # ("Not supported"), which OpenAI's own reference leaves to https://platform.openai.com/docs/guides/reasoning.
+        # From gpt-5.1 on, models that are told not to reason take sampling parameters again
+        # (https://platform.openai.com/docs/guides/latest-model), so nothing is held back from those.
         Refusal(
             r"(o1|o3|o4|gpt-5)(?!-chat)([-:].*)?",
             {
@@ -125,6 +127,8 @@ OPENAI: Final = replace(
                 "logit_bias": {},
             },
         ),
+        # https://platform.openai.com/docs/api-reference/chat/create (`stop`); recording openai/chat/009.
+        Refusal(r"(o3|o4-mini|o1-mini)(-\d{4}.*|:.*)?", {"stop": None}),
     ),
     # https://platform.openai.com/docs/api-reference/chat/create knows no such parameter.
     rejected=frozenset({"top_k"}),

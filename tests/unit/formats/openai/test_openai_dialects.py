@@ -304,12 +304,22 @@ def test_mistrals_own_seed_wins() -> None:
     assert made("mistral", {"seed": 4, "random_seed": 5})[0]["random_seed"] == 5
 
 
-def test_cerebras_answers_penalties_with_an_error() -> None:
-    out, call = made(
-        "cerebras", {"frequency_penalty": 1, "presence_penalty": 1, "logit_bias": {"1": 1}, "seed": 4}
-    )
-    assert out == {"model": "test-model", "messages": HELLO, "seed": 4}
-    assert set(call.dropped) == {"frequency_penalty", "presence_penalty", "logit_bias"}
+def test_cerebras_answers_what_it_does_not_know_with_an_error() -> None:
+    known = {"frequency_penalty": 1, "presence_penalty": 1, "logit_bias": {"1": 1}, "seed": 4}
+    out, call = made("cerebras", {**known, "store": True, "verbosity": "low"})
+    assert out == {"model": "test-model", "messages": HELLO, **known}
+    assert set(call.dropped) == {"store", "verbosity"}
+
+
+@pytest.mark.parametrize(
+    ("model", "taken"),
+    [("o3", False), ("o3-2025-04-16", False), ("o4-mini", False), ("o1-mini", False), ("o3-mini", True),
+     ("gpt-5", True)],
+)  # fmt: skip
+def test_models_that_take_no_stop(model: str, taken: bool) -> None:
+    out, call = made("openai", {"model": model, "stop": ["x"]}, model=model)
+    assert ("stop" in out) is taken
+    assert ("stop" in call.dropped) is not taken
 
 
 def test_reasoning_effort_stays_on_top() -> None:

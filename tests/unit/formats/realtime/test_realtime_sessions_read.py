@@ -166,7 +166,42 @@ def test_of_two_models_none_slips_through() -> None:
 
 
 def test_without_a_configured_model_the_clients_passes() -> None:
-    message = b'{"setup": {"model": "models/any"}}'
-    assert with_model(message, frozenset(), "") == (message, "any")
+    for named, wanted in (
+        ("models/any", "models/any"),
+        ("any", "models/any"),
+        ("tunedModels/any", "tunedModels/any"),
+        ("projects/p/locations/l/publishers/google/models/any", "models/any"),
+    ):
+        message = json.dumps({"setup": {"model": named}}).encode()
+        changed, asked = with_model(message, frozenset(), "")
+        assert json.loads(changed) == {"setup": {"model": wanted}}
+        assert asked == wanted.removeprefix("models/")
     with pytest.raises(BadRequest):
         with_model(b'{"setup":{}}', frozenset(), "")
+
+
+PLACE = "projects/ours/locations/here/publishers/google/models/"
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        "live",
+        "models/live",
+        "google/live",
+        "publishers/google/models/live",
+        "projects/theirs/locations/there/publishers/google/models/live",
+    ],
+)
+@pytest.mark.parametrize("configured", ["", "live", "google/live"])
+def test_on_vertex_the_project_is_the_configured_one(named: str, configured: str) -> None:
+    message = json.dumps({"setup": {"model": named}}).encode()
+    changed, asked = with_model(message, NAMES, configured, PLACE)
+    assert json.loads(changed) == {"setup": {"model": PLACE + "live"}}
+    assert asked == "live"
+
+
+@pytest.mark.parametrize("named", ["projects/theirs/locations/l/endpoints/7", "publishers/x/models/live", ""])
+def test_no_model_of_anybody_elses_on_vertex(named: str) -> None:
+    with pytest.raises(BadRequest):
+        with_model(json.dumps({"setup": {"model": named}}).encode(), frozenset(), "", PLACE)
