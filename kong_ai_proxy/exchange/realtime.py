@@ -15,9 +15,9 @@ from ..core.errors import ApiError
 from ..core.http import ClientRequest, ClientResponse, Headers, UpstreamRequest
 from ..core.json import Json, JSONDecodeError, loads
 from ..core.operations import OPERATIONS
-from ..formats.realtime import Session, session_for, with_model
+from ..formats.realtime import Session, bare_model, session_for, with_model
 from ..providers import provider
-from ..providers.realtime import PROVIDERS, asked_model, needs_model, realtime_url
+from ..providers.realtime import PROVIDERS, asked_model, live_model_place, needs_model, realtime_url
 from .access import restrict
 from .attempt import Attempt
 from .carry import JSON_TYPE, MODEL_HEADER
@@ -95,8 +95,8 @@ class RealtimeExchange(Exchange):
     def setup(self, call: Call, message: bytes) -> bytes:
         """A client's first message at Gemini as the provider may have it. Raises ApiError."""
         target = call.target.model
-        names = frozenset({call.model.removeprefix("models/"), target.model_alias or ""}) - {""}
-        changed, asked = with_model(message, names, call.model)
+        names = frozenset({bare_model(call.model), target.model_alias or ""}) - {""}
+        changed, asked = with_model(message, names, call.model, live_model_place(call))
         if not call.model:
             call.model = asked
         return changed

@@ -10,11 +10,16 @@ azure      wss://{instance}.openai.azure.com/openai/realtime                   a
 azure      wss://{instance}.openai.azure.com/openai/v1/realtime?model=…        any other: GA
 gemini     wss://generativelanguage.googleapis.com/ws/google.ai.generative-    the version in the client's
              language.{version}.GenerativeService.BidiGenerateContent          path
+gemini     wss://{location}-aiplatform.googleapis.com/ws/google.cloud.ai-      options.gemini: Vertex AI;
+             platform.{version}.LlmBidiService/BidiGenerateContent             version as above, or v1beta1
 =========  ==================================================================  ============================
 
 Sources: https://platform.openai.com/docs/guides/realtime-websocket; https://docs.x.ai/docs/guides/voice;
 https://learn.microsoft.com/azure/ai-foundry/openai/how-to/realtime-audio-websockets (both of Azure's);
-https://ai.google.dev/api/live; recordings openai, xai, azure, gemini/realtime.
+https://ai.google.dev/api/live;
+https://cloud.google.com/vertex-ai/generative-ai/docs/live-api/get-started-websocket, and Google's own SDK for
+Python (google-genai 3.4, live.py: path, default version and the model's name on Vertex); recordings openai,
+xai, azure, gemini/realtime.
 """
 
 from __future__ import annotations
@@ -23,10 +28,12 @@ import re
 from typing import Final
 from urllib.parse import parse_qsl, quote
 
+from ..config.models import GeminiOptions
 from ..core.call import Call
-from ..core.errors import ApiError, BadRequest
+from ..core.errors import ApiError
 from ..core.http import Url
 from .compatible import INVALID_CONFIGURATION, missing, upstream_url, with_path
+from .gemini import endpoint, vertex_options
 
 PROVIDERS: Final = {"openai": "openai", "azure": "openai", "xai": "openai", "gemini": "gemini"}
 """Provider → the client format that its sessions are held in."""
@@ -47,6 +54,10 @@ _HOST_LABEL: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})")
 _LIVE: Final = re.compile(
     r"/ws/google\.ai\.generativelanguage\.(v\d\w*)\.GenerativeService[./](BidiGenerateContent(?:Constrained)?)$"
 )
+_VERTEX_LIVE: Final = re.compile(
+    r"/ws/google\.cloud\.aiplatform\.(v1|v1beta1)\.LlmBidiService[./]BidiGenerateContent$"
+)
+_VERTEX_VERSION: Final = "v1beta1"
 _SCHEMES: Final = {"http": "ws", "https": "wss"}
 _MODEL_PARAMETERS: Final = ("model", "deployment")
 
@@ -114,14 +125,34 @@ def _azure(call: Call, configured: Url | None) -> Url:
 def _gemini(call: Call, configured: Url | None) -> Url:
     if configured is not None and configured.path != "/":
         return configured
-    gemini = call.options.gemini
-    if gemini is not None and (gemini.api_endpoint or gemini.project_id) and configured is None:
-        raise BadRequest("realtime sessions of Gemini are supported at the public API, not on Vertex AI")
+    vertex = vertex_options(call)
+    if vertex is not None:
+        return _vertex(call, vertex, configured)
     match = _LIVE.search(call.request.path)
     version, method = match.groups() if match else ("v1beta", "BidiGenerateContent")
     path = f"/ws/google.ai.generativelanguage.{version}.GenerativeService.{method}"
     base = configured or Url("wss", _HOSTS["gemini"], 443, "/")
     return with_path(base, call.options.upstream_path or path)
+
+
+def _vertex(call: Call, options: GeminiOptions, configured: Url | None) -> Url:
+    for field in ("project_id", "location_id"):
+        if not getattr(options, field):
+            raise missing(f"gemini.{field}", "gemini on Vertex")
+    match = _VERTEX_LIVE.search(call.request.path)
+    version = match[1] if match else _VERTEX_VERSION
+    path = f"/ws/google.cloud.aiplatform.{version}.LlmBidiService/BidiGenerateContent"
+    base = configured or Url("wss", endpoint(options), 443, "/")
+    return with_path(base, call.options.upstream_path or path)
+
+
+def live_model_place(call: Call) -> str:
+    """What stands before a model's name in a Live session's setup: on Vertex the configured project's own
+    path, so that no client chooses another project with the gateway's credentials."""
+    vertex = vertex_options(call)
+    if vertex is None:
+        return "models/"
+    return f"projects/{vertex.project_id}/locations/{vertex.location_id}/publishers/google/models/"
 
 
 def _model(call: Call) -> str:

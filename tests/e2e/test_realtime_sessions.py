@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import shutil
@@ -14,7 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import google.oauth2.credentials
 import pytest
+import websockets.asyncio.client
 import yaml
 from gateway_support import kinds
 from openai import OpenAI
@@ -36,6 +39,7 @@ pytestmark = pytest.mark.filterwarnings(r"ignore:connect\(\) must be used:Deprec
 
 Json = dict[str, Any]
 LIVE = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
+LIVE_ON_VERTEX = "/ws/google.cloud.aiplatform.v1beta1.LlmBidiService/BidiGenerateContent"
 
 
 class Realtime:
@@ -83,6 +87,12 @@ class Realtime:
                 },
             ),
         ]
+        vertex = {**routes[-1]["plugins"][0]["config"]["targets"][0]}
+        vertex["auth"] = {"header_name": "Authorization", "header_value": "Bearer secret-google"}
+        region = {"api_endpoint": "eu-aiplatform.googleapis.com", "project_id": "ours", "location_id": "eu"}
+        options = {**vertex["model"]["options"], "gemini": region}
+        vertex["model"] = {**vertex["model"], "options": options}
+        routes.append(_route("vertex", {"targets": [vertex], "llm_format": "gemini"}))
         deposit = yaml.safe_load(deposit_snippet())["services"][0]
         if not self.kong:  # the development gateway has no ip-restriction
             deposit["plugins"] = [each for each in deposit["plugins"] if each["name"] == "post-function"]
@@ -333,6 +343,56 @@ def test_gemini_live(world: Realtime, model: str | None) -> None:
     usage = world.session_record()["ai"]["proxy"]["usage"]
     assert usage["total_tokens"] == totals
     assert usage["output_tokens_reasoning_tokens_count"] == 4
+
+
+@pytest.mark.parametrize("vertex", [False, True])
+def test_google_sdk_holds_a_live_session(
+    world: Realtime, vertex: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Text, sound, a turn of speech each, by either API's client; on Vertex the project is the gateway's."""
+    from google import genai
+    from google.genai import types
+
+    where: Json = {"api_key": "client-key"}
+    if vertex:
+        credentials = google.oauth2.credentials.Credentials("client-token")  # type: ignore[no-untyped-call]
+        where = {"vertexai": True, "project": "theirs", "location": "us", "credentials": credentials}
+    route = "vertex" if vertex else "gemini"
+    client = genai.Client(**where, http_options=types.HttpOptions(base_url=f"{world.address}/{route}"))
+
+    def without_tls(uri: str, ssl: Any, **options: Any) -> Any:
+        """The SDK speaks TLS, always; this gateway does not."""
+        return websockets.asyncio.client.connect(uri.replace("wss:", "ws:"), **options)
+
+    monkeypatch.setattr("google.genai.live.ws_connect", without_tls)
+
+    async def talk() -> list[Any]:
+        usages = []
+        config = types.LiveConnectConfig(response_modalities=[types.Modality.AUDIO])
+        async with client.aio.live.connect(model="live-1", config=config) as session:
+            for text in ("one two", "three"):
+                turn = types.Content(role="user", parts=[types.Part(text=text)])
+                await session.send_client_content(turns=turn, turn_complete=True)
+                async for message in session.receive():
+                    if message.usage_metadata is not None:
+                        usages.append(message.usage_metadata)
+        return usages
+
+    usages = asyncio.run(talk())
+    assert len(usages) == 2
+    request = world.mock.last
+    # The SDK has its own idea of the public API's version.
+    assert request.path in ((LIVE_ON_VERTEX,) if vertex else (LIVE, LIVE.replace("v1beta", "v1")))
+    if vertex:
+        assert request.headers["authorization"] == "Bearer secret-google"
+    else:
+        assert request.headers["x-goog-api-key"] == "secret-gemini"
+    place = "projects/ours/locations/eu/publishers/google/models/" if vertex else "models/"
+    assert request.json["setup"]["model"] == place + "live-1"
+    record = world.session_record()["ai"]["proxy"]
+    assert record["usage"]["prompt_tokens"] == sum(each.prompt_token_count for each in usages)
+    assert record["usage"]["output_tokens_reasoning_tokens_count"] == 4
+    assert record["tried_targets"][0]["upstream_uri"] == request.path
 
 
 def test_gemini_refuses_another_model(world: Realtime) -> None:

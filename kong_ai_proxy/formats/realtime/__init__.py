@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ...core.call import Call
-from .gemini import GeminiLive, with_model
+from .gemini import GeminiLive, bare_model, with_model
 from .openai import OpenAIRealtime
 from .session import Session
 
-__all__ = ["GeminiLive", "OpenAIRealtime", "Session", "session_for", "with_model"]
+__all__ = ["GeminiLive", "OpenAIRealtime", "Session", "bare_model", "session_for", "with_model"]
 
 
 def session_for(call: Call) -> Session:

@@ -11,11 +11,17 @@ Source: https://ai.google.dev/api/live.
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from ...core.errors import BadRequest
 from ...core.json import Json, JSONDecodeError, dumps, loads
 from ...core.usage import Usage, UsageSource
 from ..gemini.usage import UsageReader
 from .session import Session
+
+_PLACE: Final = re.compile(r"(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/google/)?models/|google/")
+"""What may stand before a model's name, at the public API and on Vertex."""
 
 
 class GeminiLive(Session):
@@ -60,11 +66,20 @@ def _whole(usage: Usage) -> Usage:
     return usage
 
 
-def with_model(message: bytes, names: frozenset[str], model: str) -> tuple[bytes, str]:
+def bare_model(name: str) -> str:
+    """A model's name without what may stand before it."""
+    place = _PLACE.match(name)
+    return name[place.end() :] if place else name
+
+
+def with_model(
+    message: bytes, names: frozenset[str], model: str, place: str = "models/"
+) -> tuple[bytes, str]:
     """A client's first message with the target's model in its `setup`, and the model that the client named.
 
     `names`: what clients may call the model. `model`: what the provider calls it; "" leaves the client's.
-    Raises BadRequest for a message that is no setup and for another model.
+    `place`: what stands before its name there. Raises BadRequest for a message that is no setup and for
+    another model.
     """
     try:
         body = loads(message)
@@ -76,13 +91,16 @@ def with_model(message: bytes, names: frozenset[str], model: str) -> tuple[bytes
     named = setup.get("model") or ""
     if not isinstance(named, str):
         raise BadRequest("setup.model must be a string")
-    asked = named.removeprefix("models/")
+    asked = bare_model(named)
     if not model:
         if not asked:
             raise BadRequest("setup.model is missing")
-        return message, asked
-    if asked and asked not in names:
+        if "/" in asked and place != "models/":
+            raise BadRequest("setup.model must be a model of Google's")
+    elif asked and asked not in names:
         raise BadRequest(f"cannot use own model - must be: {model}")
-    wanted = f"models/{model.removeprefix('models/')}"
+    wanted = bare_model(model) or asked
+    if "/" not in wanted:
+        wanted = place + wanted
     # Written anew in any case: of a member that stands there twice the provider might read the other.
     return dumps({**body, "setup": {**setup, "model": wanted}}), asked

@@ -232,6 +232,8 @@ class _Live:
         """One message of the client's."""
         content: Any = event.get("clientContent") or event.get("client_content")
         if "setup" in event:
+            # What else would be in a request's body.
+            self._sock.received.body = dumps(event)
             self._sock.binary({"setupComplete": {}})
         elif isinstance(content, dict):
             texts = [p.get("text", "") for turn in content.get("turns", []) for p in turn.get("parts", [])]

@@ -68,6 +68,38 @@ def test_the_clients_version_of_live(method: str) -> None:
     assert url("gemini", path=path) == GOOGLE + LIVE.format("v1alpha", method)
 
 
+VERTEX = "/ws/google.cloud.aiplatform.{}.LlmBidiService/BidiGenerateContent"
+HOST = "eu-aiplatform.googleapis.com"
+REGION = {"api_endpoint": HOST, "project_id": "p", "location_id": "eu"}
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "expected"),
+    [
+        ("/realtime", {"gemini": REGION}, f"wss://{HOST}" + VERTEX.format("v1beta1")),
+        (
+            "/p" + VERTEX.format("v1"), {"gemini": REGION},
+            f"wss://{HOST}" + VERTEX.format("v1"),
+        ),
+        # A client of the public API: its version says nothing about Vertex's.
+        (
+            LIVE.format("v1alpha", "BidiGenerateContent"), {"gemini": REGION},
+            f"wss://{HOST}" + VERTEX.format("v1beta1"),
+        ),
+        (
+            "/realtime", {"gemini": {"project_id": "p", "location_id": "global"}},
+            "wss://aiplatform.googleapis.com" + VERTEX.format("v1beta1"),
+        ),
+        ("/x", {"gemini": REGION, "upstream_url": "http://h:1"}, "ws://h:1" + VERTEX.format("v1beta1")),
+        ("/x", {"gemini": REGION, "upstream_url": "https://h/own"}, "wss://h/own"),
+        # And a client of Vertex at the public API.
+        (VERTEX.format("v1"), {}, GOOGLE + LIVE.format("v1beta", "BidiGenerateContent")),
+    ],
+)  # fmt: skip
+def test_live_on_vertex(path: str, options: dict[str, Any], expected: str) -> None:
+    assert url("gemini", path=path, **options) == expected
+
+
 def test_models_stay_in_their_place() -> None:
     assert (
         url("openai", model="a&key=b/../c") == "wss://api.openai.com/v1/realtime?model=a%26key%3Db%2F..%2Fc"
@@ -79,7 +111,8 @@ def test_models_stay_in_their_place() -> None:
     [
         ("azure", {}),
         ("azure", {"azure_instance": "evil.example/"}),
-        ("gemini", {"gemini": {"api_endpoint": "e", "project_id": "p", "location_id": "l"}}),
+        ("gemini", {"gemini": {"api_endpoint": "e", "location_id": "l"}}),
+        ("gemini", {"gemini": {"project_id": "p"}}),
         ("openai", {"upstream_url": "nonsense"}),
     ],
 )

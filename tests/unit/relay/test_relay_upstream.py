@@ -290,9 +290,7 @@ def test_what_may_have_been_acted_on_is_repeated_by_permission_only(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel what was acknowledged")
 @pytest.mark.parametrize("tls", [False, True])
-def test_what_never_arrived_is_repeated(
-    tls: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_never_arrived_is_repeated(tls: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The provider has closed its idle connection when the request sets out: no byte of it was received."""
     kept: list[Peer] = []
 
