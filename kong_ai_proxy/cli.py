@@ -18,6 +18,9 @@ DEFAULT_RELAY = "127.0.0.1:8125"
 RELAY_VARIABLE = "KONG_AI_PROXY_RELAY"
 ADVERTISE_VARIABLE = "KONG_AI_PROXY_RELAY_ADVERTISE"
 DEPOSIT_VARIABLE = "KONG_AI_PROXY_DEPOSIT_URL"
+WORKERS_VARIABLE = "KONG_AI_PROXY_WORKERS"
+MOST_WORKERS = 64
+"""More than any machine has use for."""
 PLUGIN_NAMES = ("kong-ai-proxy", "kong-ai-proxy-advanced")
 
 _ELSEWHERE = {
@@ -27,6 +30,7 @@ _ELSEWHERE = {
     "demo": "kong_ai_proxy.devgateway.demo",
     "usage": "kong_ai_proxy.usage.cli",
     "doctor": "kong_ai_proxy.doctor.cli",
+    "migrate": "kong_ai_proxy.migrate.cli",
 }
 """Commands whose module adds its own arguments (`add_parser(subparsers)`)."""
 
@@ -37,6 +41,7 @@ _HELP = {
     "dump": "print a plugin's name, phases and schema, for Kong's pluginserver_*_query_cmd",
     "usage-filter": "print the pre-function configuration that puts usage into Kong's log record",
     "check": "validate the plugin entries of a declarative configuration",
+    "migrate": "turn a configuration of Kong's AI Proxy, or LiteLLM's, into one for these plugins",
     "doctor": "look at a running setup and say what is wrong with it",
     "usage": "add up tokens, cost, latency and errors from Kong's log records",
     "dev": "run a stand-in for Kong from a kong.yml, for development",
@@ -139,6 +144,14 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="how long running exchanges may take to end on SIGTERM (default: 10)",
     )
+    parser.add_argument(
+        "--workers",
+        type=_workers,
+        default=os.environ.get(WORKERS_VARIABLE, "1"),
+        metavar="N",
+        help="processes that carry requests and streams; with 1 it is the plugin server itself "
+        f"(default: {WORKERS_VARIABLE}, else 1)",
+    )
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     parser.set_defaults(run=_serve)
 
@@ -157,9 +170,22 @@ def _serve(args: argparse.Namespace) -> int:
         return 2
     return serve(
         Options(
-            args.kong_prefix, relay, advertise or None, args.socket_mode, args.grace, args.deposit_url or None
+            args.kong_prefix,
+            relay,
+            advertise or None,
+            args.socket_mode,
+            args.grace,
+            args.deposit_url or None,
+            args.workers,
         )
     )
+
+
+def _workers(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    if not 1 <= number <= MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"not a number from 1 to {MOST_WORKERS}: {text!r}")
+    return number
 
 
 def _octal(text: str) -> int:

@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from .accounting.encoding import CUT
 from .balancer.semantic import Semantic
@@ -83,6 +83,7 @@ class Context:
     """Told which instances there are. Must return at once."""
 
 
+@runtime_checkable
 class Book(Protocol):
     """Knows the instances, for other processes that carry their requests."""
 

@@ -31,14 +31,23 @@ def answer(
     request: ClientRequest, *, stopping: bool, collectors: Iterable[Collector] = ()
 ) -> ClientResponse | None:
     """What a management request gets; None for every other request."""
-    if request.method not in ("GET", "HEAD") or came_through_a_proxy(request.headers):
+    if not asks(request):
         return None
     if request.path == HEALTH_PATH:
         body = dumps({"status": "stopping" if stopping else "ok"})
         return ClientResponse(503 if stopping else 200, {"content-type": "application/json"}, body)
-    if request.path == METRICS_PATH:
-        return ClientResponse(200, {"content-type": CONTENT_TYPE}, expose(_families(collectors)))
-    return None
+    return page(collected([process.collect, *collectors]))
+
+
+def asks(request: ClientRequest) -> bool:
+    """Whether it is a management request, and may be answered."""
+    known = request.path in (HEALTH_PATH, METRICS_PATH) and request.method in ("GET", "HEAD")
+    return known and not came_through_a_proxy(request.headers)
+
+
+def page(families: Iterable[Family]) -> ClientResponse:
+    """/metrics."""
+    return ClientResponse(200, {"content-type": CONTENT_TYPE}, expose(families))
 
 
 def came_through_a_proxy(headers: Headers) -> bool:
@@ -46,8 +55,9 @@ def came_through_a_proxy(headers: Headers) -> bool:
     return any(name in _FROM_A_PROXY or name.startswith(_FROM_KONG) for name in headers)
 
 
-def _families(collectors: Iterable[Collector]) -> Iterable[Family]:
-    for collector in (process.collect, *collectors):
+def collected(collectors: Iterable[Collector]) -> Iterable[Family]:
+    """All metrics that these give."""
+    for collector in collectors:
         try:
             yield from collector()
         except Exception:

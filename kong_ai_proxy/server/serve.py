@@ -18,7 +18,7 @@ from ..exchange.tickets import TicketStore
 from ..log import get_logger, take_over_gevent
 from ..metrics.exposition import Collector
 from ..metrics.sources import CountedTickets, of_plugin_server
-from ..plugin import PHASES, PLUGINS, Context
+from ..plugin import PHASES, PLUGINS, Book, Context
 from . import parent
 from .address import RelayAddress
 from .instances import Plugin
@@ -90,6 +90,8 @@ class Options:
     """Seconds running exchanges may take to end."""
     deposit_url: str | None = None
     """Kong's route where records of realtime sessions are left for its log (see `docs/realtime.md`)."""
+    workers: int = 1
+    """Processes that carry requests; with one it is this process itself."""
 
 
 class Server:
@@ -122,7 +124,7 @@ class Server:
         try:
             listen = (options.relay[0], self.relay.port)
             self.address = RelayAddress(listen, options.advertise)
-            offered = self._make_plugins(Context(self.tickets, self.address, prepare=prepare))
+            offered = self._make_plugins(self._context())
             self.rpc = RpcServer(offered)
             self.relay.collectors.append(partial(of_plugin_server, self.rpc, self.tickets))
             # Kong comes as soon as a socket is there: all must be ready by then.
@@ -141,6 +143,12 @@ class Server:
             relay_for_kong=f"{self.address.host}:{self.address.port}",
             pid=os.getpid(),
         )
+
+    def _context(self) -> Context:
+        if isinstance(self.relay, Book):
+            # Others carry the requests: it is they who need the instances, and what credentials need.
+            return Context(self.tickets, self.address, book=self.relay)
+        return Context(self.tickets, self.address, prepare=prepare)
 
     def run(self) -> None:
         """Serve until `stop` is called."""
@@ -182,13 +190,24 @@ class Server:
                 log.info("tickets_expired", count=max(0, gone))
 
 
+def _relay_of(options: Options) -> Callable[[tuple[str, int], TicketStore], Relay]:
+    if options.workers > 1:
+        from ..workers.pool import WorkerPool
+
+        return partial(
+            WorkerPool, workers=options.workers, settle=True, deposit_url=options.deposit_url
+        )
+    from ..relay.server import RelayServer
+
+    return partial(RelayServer, settle=True, deposit_url=options.deposit_url)
+
+
 def serve(options: Options) -> int:
     """Serve until a signal or Kong's end. Gives the exit status."""
-    from ..relay.server import RelayServer
     from .sockets import SocketInUse
 
     take_over_gevent()
-    server = Server(options, partial(RelayServer, settle=True, deposit_url=options.deposit_url))
+    server = Server(options, _relay_of(options))
     try:
         server.start()
     except SocketInUse as error:

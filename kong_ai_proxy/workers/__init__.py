@@ -2,5 +2,7 @@
 
 The process that answers Kong's phases keeps all that must be one: tickets, instances, what the balancers
 know. It accepts Kong's connections and hands each to a worker process, which carries what comes on it.
-`channel` is how the two talk; `pool`, `desk` and `metrics` are the one side, `process` and `remote` the other.
+
+`channel` is how the two talk, `wire` what they say; `pool`, `desk` and `merge` are the one side, `process`,
+`worker` and `remote` the other.
 """

@@ -4,8 +4,8 @@ Three kinds of messages: `[0, id, method, args]` asks, `[1, id, error, value]` a
 tells. An error is a text, or a list of what an `ApiError` holds. Both sides keep the order in which they
 send, and handle what comes in the order in which it came.
 
-As in `server.rpc`, a watcher reads what is there and handlers run in gevent's hub; whoever waits for an answer
-is switched to directly. A peer that sends what is no message is not listened to any longer.
+As in `server.rpc`, a watcher reads what is there and handlers run in gevent's hub; whoever waits for an
+answer is switched to directly. A peer that sends what is no message is not listened to any longer.
 """
 
 from __future__ import annotations
