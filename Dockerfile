@@ -1,10 +1,14 @@
 # The plugin server and its relay, for a stock Kong beside it (docker-compose.yml).
 FROM python:3.12-slim AS build
 WORKDIR /src
+# The same packages in every build, to the hash (.ci/lock).
+COPY docker/requirements.txt ./
+RUN python -m venv /opt/kong-ai-proxy \
+ && /opt/kong-ai-proxy/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY kong_ai_proxy kong_ai_proxy
-RUN python -m venv /opt/kong-ai-proxy \
- && /opt/kong-ai-proxy/bin/pip install --no-cache-dir .
+RUN /opt/kong-ai-proxy/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
+ && /opt/kong-ai-proxy/bin/pip uninstall -q -y setuptools pip
 
 FROM python:3.12-slim
 # The sockets' directory belongs to the user: a named volume mounted there takes its owner over.
