@@ -1,7 +1,8 @@
 """Messages as clients speak it, to and from OpenAI's form.
 
-Same source as the provider side. What only Claude understands rides along where the target is a Claude;
-elsewhere it is translated as far as OpenAI's form goes, and what is left is noted on the call as dropped.
+What only Claude understands rides along where the target is a Claude; elsewhere it is translated as far as
+OpenAI's form goes, and what is left is noted on the call as dropped.
+Source: https://platform.claude.com/docs/en/api/messages/create.
 """
 
 from __future__ import annotations

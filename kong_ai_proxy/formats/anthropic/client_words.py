@@ -1,4 +1,7 @@
-"""What whole messages and streams towards Anthropic's clients say alike: how an answer ended."""
+"""What whole messages and streams towards Anthropic's clients say alike: how an answer ended.
+
+Source: https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons.
+"""
 
 from __future__ import annotations
 

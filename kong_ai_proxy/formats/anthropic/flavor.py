@@ -35,8 +35,8 @@ _CLOUD_BETAS = frozenset(
 )  # fmt: skip
 """Bedrock answers others with a 400 ("invalid beta flag"). Sources: the request's `anthropic_beta` in
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages-request-response.html
-(as gateways that follow it quote its list; which model knows which is left to Bedrock), Kong's changelog 3.15.0.4
-(`context-management`)."""
+(as gateways that follow it quote its list; which model knows which is left to Bedrock), Kong's changelog
+3.15.0.4 (`context-management`)."""
 _VERTEX_BETAS = (
     _CLOUD_BETAS
     - {

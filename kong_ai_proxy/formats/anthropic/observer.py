@@ -1,4 +1,7 @@
-"""Messages on both sides: bytes pass through, read for usage and model, edited only where they must be."""
+"""Messages on both sides: bytes pass through, read for usage and model, edited only where they must be.
+
+Source: recordings anthropic/native-messages*, which pass byte for byte.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""A Messages answer as an OpenAI chat completion."""
+"""A Messages answer as an OpenAI chat completion.
+
+Sources: https://platform.claude.com/docs/en/api/messages/create (returns), recordings
+anthropic/native-messages*.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Images, documents, video and audio as Converse takes them: bytes in base64, or an object in S3."""
+"""Images, documents, video and audio as Converse takes them: bytes in base64, or an object in S3.
+
+Source: ImageBlock, DocumentBlock, VideoBlock and AudioBlock of
+https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ContentBlock.html.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""A Converse answer as an OpenAI chat completion."""
+"""A Converse answer as an OpenAI chat completion.
+
+Source: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html, recordings
+bedrock/converse*.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""JSON answers beside tools, for models before generation 3, which refuse the two together.
+"""JSON answers beside tools, for models before generation 3, which refuse the two together
+(https://ai.google.dev/gemini-api/docs/structured-output: with tools from Gemini 3 on).
 
 Emulated as for models that have no JSON mode at all: the schema becomes the parameters of one more function,
 and the model must call one. A call of that function is the answer (`response.Candidate`).

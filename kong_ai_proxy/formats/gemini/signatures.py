@@ -1,6 +1,7 @@
 """Other providers' signed thinking, as the signature of a Gemini thought, and back.
 
-Google's SDKs send thoughts back with their `thoughtSignature`, whatever bytes it holds. What Claude signed
+Google's SDKs send thoughts back with their `thoughtSignature`, whatever bytes it holds
+(https://ai.google.dev/gemini-api/docs/thought-signatures). What Claude signed
 must return byte for byte, so its block travels in there whole.
 """
 

@@ -1,5 +1,6 @@
 """Errors of the Inference API and TGI: `{"error": "text" | ["text", …], "error_type"?, "estimated_time"?}`,
-or text.
+or text. Source: recordings huggingface/native-inference*,
+https://huggingface.co/docs/text-generation-inference/reference/api_reference.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Ollama's own API: chat, generate and embed. Also spoken by `llama2_format` and `mistral_format: ollama`."""
+"""Ollama's own API: chat, generate and embed. Also spoken by `llama2_format` and `mistral_format: ollama`.
+
+Source: https://github.com/ollama/ollama/blob/main/docs/api.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Messages in a provider's dialect: without what it does not know, and with what it wants to hear."""
+"""Messages in a provider's dialect: without what it does not know, and with what it wants to hear.
+
+Who knows and wants what is data (`dialect`, `providers`), with its source there.
+"""
 
 from __future__ import annotations
 

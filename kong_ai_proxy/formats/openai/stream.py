@@ -1,4 +1,7 @@
-"""A streamed answer of an OpenAI-compatible provider, brought to OpenAI's own form."""
+"""A streamed answer of an OpenAI-compatible provider, brought to OpenAI's own form.
+
+Sources: https://platform.openai.com/docs/api-reference/chat/streaming, recordings */chat-stream*.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Input items as chat messages.
 
 Items of one answer (reasoning, text, function calls) follow each other; in chat they are one message.
+Source: https://platform.openai.com/docs/api-reference/responses/create (input).
 """
 
 from __future__ import annotations
