@@ -113,8 +113,9 @@ class Document:
 
 def read(text: str) -> Document:
     """Read a file's text. Raises UnreadableFile."""
-    loader = _Loader(_DECK.sub(PLACEHOLDER, text))
+    loader = None
     try:
+        loader = _Loader(_DECK.sub(PLACEHOLDER, text))
         node = loader.get_single_node()
         data = loader.construct_document(node) if node else None
     except yaml.MarkedYAMLError as error:
@@ -125,7 +126,8 @@ def read(text: str) -> Document:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UnreadableFile(f"not YAML: {type(error).__name__}") from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     if node is None or not isinstance(data, dict):
         raise UnreadableFile("not a declarative configuration: expected a map with services, plugins, …", 1)
     document = Document(data, {})
