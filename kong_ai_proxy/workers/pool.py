@@ -12,7 +12,6 @@ import errno
 import os
 import signal
 import socket
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -22,7 +21,6 @@ from typing import Any, Final
 import gevent
 from gevent import get_hub
 from gevent.event import Event
-from gevent.subprocess import DEVNULL, Popen
 
 from .. import log as logs
 from ..core.http import ClientResponse
@@ -35,6 +33,7 @@ from ..relay.memory import Settling
 from ..relay.pool import PoolLimits
 from . import channel as channels
 from .channel import Channel, ChannelClosed, RemoteError
+from .child import Child
 from .desk import Desk, Visitor
 from .merge import merged
 from .wire import Hello, Packed, unpack_families
@@ -82,7 +81,7 @@ class _Worker:
         self.last = 0
         """Which of all connections was its last one."""
         self.restarts = 0
-        self.process: Any = None
+        self.process: Child | None = None
         self.channel: Channel | None = None
         self.door: socket.socket | None = None
         """Where connections are handed over."""
@@ -135,7 +134,7 @@ class WorkerPool:
     @property
     def pids(self) -> list[int]:
         """Of the workers that run, in their order."""
-        return [worker.process.pid for worker in self._workers if worker.ready]
+        return [worker.process.pid for worker in self._workers if worker.ready and worker.process]
 
     def start(self) -> None:
         """Listens, and waits until all workers are there. Raises OSError where the address is taken, or a
@@ -170,7 +169,7 @@ class WorkerPool:
         keepers = [worker.keeper for worker in self._workers if worker.keeper is not None]
         gevent.joinall(keepers, timeout=grace_s + _END_SECONDS)
         for worker in self._workers:
-            if worker.process is not None and worker.process.poll() is None:
+            if worker.process is not None and worker.process.status is None:
                 log.error("worker_killed", worker=worker.number, reason="it does not end")
                 worker.process.kill()
         gevent.joinall(keepers, timeout=_END_SECONDS)
@@ -209,12 +208,10 @@ class WorkerPool:
         ours, theirs = channels.pair()
         door, their_door = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            command = [sys.executable, "-m", "kong_ai_proxy.workers.process"]
             inherited = (theirs.fileno(), their_door.fileno())
             # Only the numbers of two descriptors are told here: others may read a process's arguments.
-            child = worker.process = Popen(
-                [*command, *map(str, inherited), str(os.getpid())], stdin=DEVNULL, pass_fds=inherited
-            )
+            numbers = map(str, (*inherited, os.getpid()))
+            child = worker.process = Child(["-m", "kong_ai_proxy.workers.process", *numbers], inherited)
         except BaseException:
             ours.close()
             door.close()
@@ -226,7 +223,7 @@ class WorkerPool:
         plain_door.setblocking(False)
         self._talk(worker, StdSocket(fileno=ours.detach()), child)
         try:
-            return int(child.wait())
+            return child.wait()
         finally:
             assert worker.channel is not None
             worker.ready = False
@@ -235,7 +232,7 @@ class WorkerPool:
             plain_door.close()
             worker.connections = 0
 
-    def _talk(self, worker: _Worker, sock: socket.socket, child: Any) -> None:
+    def _talk(self, worker: _Worker, sock: socket.socket, child: Child) -> None:
         """Opens the channel to a process that has just been started."""
         visitor: Visitor
 
@@ -245,7 +242,7 @@ class WorkerPool:
             gevent.spawn_later(_LAST_WORDS, end, reason)
 
         def end(reason: str) -> None:
-            if child.poll() is None:
+            if child.status is None:
                 log.error("worker_killed", worker=worker.number, reason=reason)
                 child.kill()
 
