@@ -22,6 +22,8 @@ from ..core.errors import ApiError
 from ..core.http import Headers, Url
 from ..formats.base import Adapter, Observer
 from ..formats.openai.dialect import OPENAI
+from ..formats.steps import Step, StepsTranslation
+from ..formats.videos.sora_jobs import SoraJobs
 from .anthropic import PROVIDER as ANTHROPIC
 from .compatible import (
     INVALID_CONFIGURATION,
@@ -38,7 +40,9 @@ _UNVERSIONED: Final = "/openai/v1/"
 _V1_VERSIONS: Final = frozenset({"preview", "v1", "latest"})
 """What the v1 API takes as `api-version`, if anything:
 https://learn.microsoft.com/azure/ai-services/openai/api-version-lifecycle."""
-
+_JOBS_END: Final = "/video/generations/jobs"
+_SORA: Final = frozenset({"sora", "sora-2025-05-02"})
+_SORA_JOBS: Final = SoraJobs()
 
 _REST: Final[Mapping[str, str]] = {
     "responses": "/openai/v1/responses",
@@ -99,6 +103,31 @@ class Azure(CompatibleProvider):
             url = with_path(Url.parse(f"https://{self._instance(call)}.openai.azure.com"), path)
             url = self.collected(url, call)
         return self._versioned(url, call)
+
+    def steps(self, call: Call) -> StepsTranslation | None:
+        """Sora's jobs, where a path says so, as Kong documents it, or the model does: Azure has OpenAI's API
+        for version 2 alone (https://learn.microsoft.com/azure/ai-foundry/openai/concepts/video-generation).
+        """
+        if call.operation != "video.generations":
+            return None
+        options = call.options
+        path = options.upstream_path or (
+            upstream_url(options.upstream_url).path if options.upstream_url else ""
+        )
+        path = path.partition("?")[0].rstrip("/")
+        if path.endswith(_JOBS_END) or (call.model in _SORA and not path.endswith("/videos")):
+            return _SORA_JOBS
+        return None
+
+    def step_url(self, call: Call, step: Step) -> Url:
+        """At the instance. Sora's jobs are in the preview of the v1 API."""
+        if call.options.upstream_url:
+            base = upstream_url(call.options.upstream_url)
+        else:
+            base = Url.parse(f"https://{self._instance(call)}.openai.azure.com")
+        path, _, query = step.path.partition("?")
+        url = self._versioned(Url(base.scheme, base.host, base.port, path, query), call)
+        return url if _query(url.query, "api-version") else url.with_query("api-version", "preview")
 
     def _instance(self, call: Call) -> str:
         instance = call.options.azure_instance

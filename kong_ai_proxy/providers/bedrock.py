@@ -21,7 +21,8 @@ from ..formats.bedrock.invoke import InvokeMessagesAdapter, InvokeMessagesObserv
 from ..formats.bedrock.models import is_claude
 from ..formats.bedrock.observer import CONVERSE_OBSERVER
 from ..formats.over_chat import CompletionsOverChat
-from ..formats.steps import Step
+from ..formats.steps import Step, StepsTranslation
+from ..formats.videos.bedrock import BedrockVideos
 from .base import Provider
 from .compatible import missing, path_segment, upstream_url, with_path
 
@@ -41,6 +42,7 @@ _REGION: Final = re.compile(r"[a-z]{2,6}(-[a-z]+)+-\d{1,2}")
 _CONVERSE: Final = ConverseAdapter()
 _COMPLETIONS: Final = CompletionsOverChat(_CONVERSE)
 _EMBEDDINGS: Final = EmbeddingsAdapter()
+_VIDEOS: Final = BedrockVideos()
 _MESSAGES: Final = InvokeMessagesAdapter()
 _MESSAGES_OBSERVER: Final = InvokeMessagesObserver()
 
@@ -49,7 +51,9 @@ class Bedrock(Provider):
     """bedrock-runtime in the configured region."""
 
     name: ClassVar[str] = "bedrock"
-    operations: ClassVar[frozenset[str]] = frozenset({"chat", "completions", "embeddings"})
+    operations: ClassVar[frozenset[str]] = frozenset(
+        {"chat", "completions", "embeddings", "video.generations"}
+    )
     cloud: ClassVar = "aws"
 
     def adapter(self, call: Call) -> Adapter:
@@ -84,6 +88,9 @@ class Bedrock(Provider):
             return upstream_url(call.options.upstream_url)
         region = region_of(call)
         return Url("https", f"bedrock-runtime.{region}.{suffix_of(region)}", 443, "/")
+
+    def steps(self, call: Call) -> StepsTranslation | None:
+        return _VIDEOS if call.operation == "video.generations" else None
 
     def step_url(self, call: Call, step: Step) -> Url:
         """Services: "" is the runtime, "control" Bedrock's control plane, "s3" S3 with paths of the form

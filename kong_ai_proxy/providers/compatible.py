@@ -96,6 +96,23 @@ def with_path(url: Url, path: str) -> Url:
     return Url(url.scheme, url.host, url.port, "/" + path.lstrip("/"), query or url.query)
 
 
+def own_url(absolute: str, base: Url) -> Url:
+    """An address that a provider's answer named, where it is at the same host. ApiError (502) for any other:
+    neither the key nor a request of ours goes to whoever is named."""
+    try:
+        url = Url.parse(absolute)
+    except ValueError:
+        url = None
+    if url is None or (url.scheme, url.host, url.port) != (base.scheme, base.host, base.port):
+        raise ApiError(502, "the provider's answer leads to another host", code="upstream_redirect")
+    return url
+
+
+def is_absolute(path: str) -> bool:
+    """Whether a step's path is an address of its own."""
+    return path.startswith(("https://", "http://"))
+
+
 def path_segment(value: str, what: str) -> str:
     """A model, deployment or id as one segment of a path. BadRequest for what would lead elsewhere."""
     if not value or value in (".", ".."):

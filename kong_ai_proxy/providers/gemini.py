@@ -48,8 +48,10 @@ from ..formats.gemini.observer import PUBLIC_OBSERVER, VERTEX_OBSERVER
 from ..formats.openai.adapter import openai_adapter
 from ..formats.openai.dialect import Dialect
 from ..formats.over_chat import CompletionsOverChat
+from ..formats.steps import Step, StepsTranslation
+from ..formats.videos.veo import Veo, VertexVeo
 from .base import Provider
-from .compatible import missing, upstream_url, with_path
+from .compatible import is_absolute, missing, own_url, upstream_url, with_path
 from .mistral import PROVIDER as MISTRAL
 
 HOST = "generativelanguage.googleapis.com"
@@ -94,7 +96,9 @@ class Gemini(Provider):
     """
 
     name: ClassVar[str] = "gemini"
-    operations: ClassVar[frozenset[str]] = frozenset({"chat", "completions", "embeddings"})
+    operations: ClassVar[frozenset[str]] = frozenset(
+        {"chat", "completions", "embeddings", "video.generations"}
+    )
     cloud: ClassVar[Literal["aws", "gcp", "azure"] | None] = "gcp"
 
     def adapter(self, call: Call) -> Adapter:
@@ -148,6 +152,19 @@ class Gemini(Provider):
             return url
         return Url(configured.scheme, configured.host, configured.port, url.path, url.query)
 
+    def steps(self, call: Call) -> StepsTranslation | None:
+        if call.operation == "video.generations":
+            return _VEO if vertex_options(call) is None else _VERTEX_VEO
+        return None
+
+    def step_url(self, call: Call, step: Step) -> Url:
+        """An absolute URL is a redirect within the service."""
+        vertex = vertex_options(call)
+        base = Url("https", HOST if vertex is None else endpoint(vertex), 443, "/")
+        if call.options.upstream_url:
+            base = upstream_url(call.options.upstream_url)
+        return own_url(step.path, base) if is_absolute(step.path) else with_path(base, step.path)
+
 
 _STREAMED = {"generateContent": "streamGenerateContent", "rawPredict": "streamRawPredict"}
 _WHOLE = {streamed: whole for whole, streamed in _STREAMED.items()}
@@ -186,11 +203,7 @@ def vertex_options(call: Call) -> GeminiOptions | None:
 
 
 def _vertex_url(call: Call, options: GeminiOptions) -> Url:
-    for field in ("project_id", "location_id"):
-        if not getattr(options, field):
-            raise missing(f"gemini.{field}", "gemini on Vertex")
-    project, location = (quote(name or "", safe="") for name in (options.project_id, options.location_id))
-    place = f"/{api_version(call.native, vertex=True)}/projects/{project}/locations/{location}"
+    place = f"/{api_version(call.native, vertex=True)}/{vertex_place(options)}"
     host = endpoint(options)
     publisher, model = _model(call, options)
     if publisher.kind == "openai":
@@ -203,6 +216,15 @@ def _vertex_url(call: Call, options: GeminiOptions) -> Url:
     if options.endpoint_id:
         return _url(host, f"{place}/endpoints/{quote(options.endpoint_id, safe='')}", verb)
     return _url(host, f"{place}/publishers/{publisher.name}/models/{model_segment(model)}", verb)
+
+
+def vertex_place(options: GeminiOptions) -> str:
+    """The project's place in a path. Raises ApiError (500) naming the option that is missing."""
+    for field in ("project_id", "location_id"):
+        if not getattr(options, field):
+            raise missing(f"gemini.{field}", "gemini on Vertex")
+    project, location = (quote(name or "", safe="") for name in (options.project_id, options.location_id))
+    return f"projects/{project}/locations/{location}"
 
 
 def endpoint(options: GeminiOptions) -> str:
@@ -270,5 +292,8 @@ def model_segment(model: str) -> str:
         raise BadRequest("Gemini needs the name of a model", param="model")
     return quote(model, safe="@")
 
+
+_VEO = Veo()
+_VERTEX_VEO = VertexVeo(lambda call: vertex_place(call.options.gemini or GeminiOptions()))
 
 PROVIDER = Gemini()
