@@ -20,6 +20,7 @@ from ..formats.bedrock.embeddings import EmbeddingsAdapter
 from ..formats.bedrock.invoke import InvokeMessagesAdapter, InvokeMessagesObserver
 from ..formats.bedrock.models import is_claude
 from ..formats.bedrock.observer import CONVERSE_OBSERVER
+from ..formats.images.bedrock import bedrock_images
 from ..formats.over_chat import CompletionsOverChat
 from ..formats.steps import Step, StepsTranslation
 from ..formats.videos.bedrock import BedrockVideos
@@ -52,7 +53,7 @@ class Bedrock(Provider):
 
     name: ClassVar[str] = "bedrock"
     operations: ClassVar[frozenset[str]] = frozenset(
-        {"chat", "completions", "embeddings", "video.generations"}
+        {"chat", "completions", "embeddings", "image.generations", "image.edits", "video.generations"}
     )
     cloud: ClassVar = "aws"
 
@@ -90,6 +91,8 @@ class Bedrock(Provider):
         return Url("https", f"bedrock-runtime.{region}.{suffix_of(region)}", 443, "/")
 
     def steps(self, call: Call) -> StepsTranslation | None:
+        if call.operation.startswith("image."):
+            return bedrock_images(call)
         return _VIDEOS if call.operation == "video.generations" else None
 
     def step_url(self, call: Call, step: Step) -> Url:

@@ -45,6 +45,8 @@ from ..formats.gemini import (
     embeds_one,
 )
 from ..formats.gemini.observer import PUBLIC_OBSERVER, VERTEX_OBSERVER
+from ..formats.images.gemini import GeminiImages, is_imagen
+from ..formats.images.imagen import Imagen
 from ..formats.openai.adapter import openai_adapter
 from ..formats.openai.dialect import Dialect
 from ..formats.over_chat import CompletionsOverChat
@@ -87,6 +89,8 @@ _VERTEX_OPENAI = Dialect("gemini", stream_options=True)
 
 _CLAUDE = MessagesAdapter(CLAUDE_ON_VERTEX)
 _CLAUDE_OBSERVER = MessagesObserver(CLAUDE_ON_VERTEX)
+_IMAGES = {vertex: GeminiImages(vertex=vertex) for vertex in (False, True)}
+_IMAGEN = {vertex: Imagen(vertex=vertex) for vertex in (False, True)}
 _COMPLETIONS = {False: CompletionsOverChat(PUBLIC_CHAT), True: CompletionsOverChat(VERTEX_CHAT)}
 
 
@@ -97,7 +101,7 @@ class Gemini(Provider):
 
     name: ClassVar[str] = "gemini"
     operations: ClassVar[frozenset[str]] = frozenset(
-        {"chat", "completions", "embeddings", "video.generations"}
+        {"chat", "completions", "embeddings", "image.generations", "image.edits", "video.generations"}
     )
     cloud: ClassVar[Literal["aws", "gcp", "azure"] | None] = "gcp"
 
@@ -137,7 +141,8 @@ class Gemini(Provider):
         flags = betas(call, CLAUDE_ON_VERTEX)
         return {"anthropic-beta": ",".join(flags)} if flags else {}
 
-    def url(self, call: Call) -> Url:
+    def url(self, call: Call, verb: str = "") -> Url:
+        """`verb`: the model's method, where the operation does not tell it."""
         options = call.options
         vertex = vertex_options(call)
         configured = upstream_url(options.upstream_url) if options.upstream_url else None
@@ -147,7 +152,7 @@ class Gemini(Provider):
             host = HOST if vertex is None else endpoint(vertex)
             url = _for_stream(with_path(Url("https", host, 443, "/"), options.upstream_path), call)
         else:
-            url = _public_url(call) if vertex is None else _vertex_url(call, vertex)
+            url = _public_url(call, verb) if vertex is None else _vertex_url(call, vertex, verb)
         if configured is None:
             return url
         return Url(configured.scheme, configured.host, configured.port, url.path, url.query)
@@ -155,10 +160,16 @@ class Gemini(Provider):
     def steps(self, call: Call) -> StepsTranslation | None:
         if call.operation == "video.generations":
             return _VEO if vertex_options(call) is None else _VERTEX_VEO
+        if call.operation.startswith("image."):
+            vertex = vertex_options(call) is not None
+            return _IMAGEN[vertex] if is_imagen(call) else _IMAGES[vertex]
         return None
 
     def step_url(self, call: Call, step: Step) -> Url:
-        """An absolute URL is a redirect within the service."""
+        """A path that begins with ":" is a method of the call's model. An absolute URL is a redirect within
+        the service."""
+        if step.path.startswith(":"):
+            return self.url(call, step.path[1:])
         vertex = vertex_options(call)
         base = Url("https", HOST if vertex is None else endpoint(vertex), 443, "/")
         if call.options.upstream_url:
@@ -186,11 +197,12 @@ def _for_stream(url: Url, call: Call) -> Url:
     return Url(url.scheme, url.host, url.port, f"{path}:{verb}", query)
 
 
-def _public_url(call: Call) -> Url:
+def _public_url(call: Call, verb: str = "") -> Url:
     model = call.model.removeprefix("models/")
     kind = "tunedModels" if model.startswith("tunedModels/") else "models"
     name = model_segment(model.removeprefix("tunedModels/"))
-    return _url(HOST, f"/{api_version(call.native, vertex=False)}/{kind}/{name}", _verb(call, False))
+    path = f"/{api_version(call.native, vertex=False)}/{kind}/{name}"
+    return _url(HOST, path, verb or _verb(call, False))
 
 
 def vertex_options(call: Call) -> GeminiOptions | None:
@@ -202,14 +214,16 @@ def vertex_options(call: Call) -> GeminiOptions | None:
     return options if given else None
 
 
-def _vertex_url(call: Call, options: GeminiOptions) -> Url:
+def _vertex_url(call: Call, options: GeminiOptions, method: str = "") -> Url:
     place = f"/{api_version(call.native, vertex=True)}/{vertex_place(options)}"
     host = endpoint(options)
     publisher, model = _model(call, options)
     if publisher.kind == "openai":
         name = quote(options.endpoint_id or "openapi", safe="")
         return Url("https", host, 443, f"{place}/endpoints/{name}/chat/completions")
-    if publisher.kind == "raw":
+    if method:
+        verb = method
+    elif publisher.kind == "raw":
         verb = "streamRawPredict" if call.stream else "rawPredict"
     else:
         verb = _verb(call, True)

@@ -8,13 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
+from ..core.call import Call
+from ..core.http import Url
+from ..formats.images.xai import XAI_EDITS
 from ..formats.openai.dialect import Dialect, Refusal
-from .compatible import CompatibleProvider
+from ..formats.steps import Step, StepsTranslation
+from .compatible import CompatibleProvider, upstream_url, with_path
 
 
 class XAI(CompatibleProvider):
     name = "xai"
-    operations = frozenset({"chat", "responses", "image.generations"})
+    operations = frozenset({"chat", "responses", "image.generations", "image.edits"})
     base_url = "https://api.x.ai"
     paths: ClassVar[Mapping[str, str]] = {
         "chat": "/v1/chat/completions",
@@ -36,6 +40,12 @@ class XAI(CompatibleProvider):
             Refusal(r"grok-(3|3-fast.*|4|4-.*|4\.20.*|code-.*)", {"reasoning_effort": None}),
         ),
     )
+
+    def steps(self, call: Call) -> StepsTranslation | None:
+        return XAI_EDITS if call.operation == "image.edits" else None
+
+    def step_url(self, call: Call, step: Step) -> Url:
+        return with_path(upstream_url(call.options.upstream_url or self.base_url), step.path)
 
 
 PROVIDER: Final = XAI()
