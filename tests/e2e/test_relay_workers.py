@@ -1,0 +1,404 @@
+"""Two relay workers, real processes, behind the one that files tickets: this test's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import gevent
+import pytest
+from exchange_support import advanced, proxy, target_config
+from gevent import socket
+from gevent.pool import Pool
+from relay_support import Client, Peer, Provider, Reply, eventually, every, provider_of
+
+from kong_ai_proxy.exchange.instance import Instance
+from kong_ai_proxy.exchange.tickets import Ticket, TicketStore
+from kong_ai_proxy.workers.pool import WorkerPool
+
+BODY: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
+USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
+
+
+class Target:
+    """A provider: how it answers, and what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.status = "200 OK"
+        self.seconds = 0.0
+        self.at_once = self.most = 0
+        self.hold: gevent.event.Event | None = None
+        """Between the two tokens of a stream."""
+
+    def serve(self, peer: Peer, head: bytes, body: bytes) -> None:
+        self.asked += 1
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        gevent.sleep(self.seconds)
+        self.at_once -= 1
+        if json.loads(body).get("stream"):
+            peer.stream_head()
+            for number in range(2):
+                delta = {"index": 0, "delta": {"content": f"token {number}"}, "finish_reason": None}
+                peer.chunk(event({"id": "c", "model": "m", "choices": [delta]}))
+                if self.hold is not None:
+                    self.hold.wait()
+            peer.chunk(event({"id": "c", "model": "m", "choices": [], "usage": USAGE}) + b"data: [DONE]\n\n")
+            peer.end()
+            return
+        choice = {"index": 0, "message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}
+        peer.answer(json.dumps({"id": "c", "choices": [choice], "usage": USAGE}).encode(), self.status)
+
+
+def event(value: Any) -> bytes:
+    return b"data: %b\n\n" % json.dumps(value).encode()
+
+
+class Node:
+    """A pool, as the plugin server has it, and Kong, which knows its tickets."""
+
+    def __init__(self) -> None:
+        self.tickets = TicketStore()
+        self.relay = WorkerPool(("127.0.0.1", 0), self.tickets, workers=2)
+        self.relay.start()
+        self.instance: Instance = proxy()
+        self.filter_installed, self.buffered = True, False
+
+    def ticket(self) -> str:
+        return self.tickets.file(Ticket(self.instance, self.filter_installed, self.buffered))
+
+    @contextmanager
+    def serving(self, instance: Instance) -> Iterator[Instance]:
+        """While Kong has this plugin."""
+        self.relay.opened(instance)
+        self.instance = instance
+        self.filter_installed, self.buffered = True, False
+        try:
+            yield instance
+        finally:
+            self.relay.closed(instance)
+
+    @contextmanager
+    def clients(self, count: int) -> Iterator[list[Client]]:
+        """Connections of Kong's, kept alive; one after the other, so that each worker has as many."""
+        with ExitStack() as stack:
+            made = []
+            for _ in range(count):
+                before = self.relay._handed
+                made.append(stack.enter_context(Client(self)))  # type: ignore[arg-type]
+                eventually(lambda: self.relay._handed > before)  # noqa: B023
+            yield made
+
+    def post(self, client: Client, **body: Any) -> Reply:
+        return client.post(json.dumps(BODY | body).encode())
+
+    def metrics(self) -> str:
+        return self.get("/metrics").body.decode()
+
+    def get(self, path: str) -> Reply:
+        with Client(self) as client:  # type: ignore[arg-type]
+            client.sock.sendall(f"GET {path} HTTP/1.1\r\nhost: relay\r\n\r\n".encode())
+            return client.read()
+
+    def redeemed(self) -> list[float]:
+        """Requests that each worker has carried."""
+        return [
+            sum(
+                value
+                for family in families or ()
+                if family.name == "kong_ai_proxy_relay_requests_total"
+                for labels, value in family.samples.items()
+                if ("ticket", "valid") in labels
+            )
+            for families in self.relay._collected()
+        ]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Node]:
+    node = Node()
+    try:
+        yield node
+    finally:
+        node.relay.stop(0)
+
+
+@pytest.fixture
+def node(running: Node) -> Iterator[Node]:
+    """With two workers that are idle."""
+    eventually(lambda: len(running.relay.pids) == 2, 10)
+    eventually(lambda: all(not worker.connections for worker in running.relay._workers), 5)
+    with gevent.Timeout(20, AssertionError("the test hangs")):
+        yield running
+
+
+@pytest.fixture
+def targets() -> Iterator[list[tuple[Target, Provider]]]:
+    with ExitStack() as stack:
+        made = [Target() for _ in range(3)]
+        yield [(target, stack.enter_context(provider_of(every(target.serve)))) for target in made]
+
+
+def at(provider: Provider, **changes: Any) -> dict[str, Any]:
+    url = f"http://127.0.0.1:{provider.port}/v1/chat/completions"
+    return target_config(options={"upstream_url": url}, **changes)
+
+
+def test_every_worker_carries_chats_and_streams(node: Node, targets: Any) -> None:
+    (_, provider), *_ = targets
+    before = node.redeemed()
+    options = {"upstream_url": f"http://127.0.0.1:{provider.port}/v1/chat/completions"}
+    with node.serving(proxy(options=options)), node.clients(2) as clients:
+        for client in clients:
+            for _ in range(2):
+                reply = node.post(client)
+                assert reply.status == 200
+                assert "usage.total_tokens=n12" in reply.headers["x-kong-ai-usage"]
+                reply = node.post(client, stream=True)
+                assert reply.complete and b"token 1" in reply.body
+                assert b": kong-ai-usage " in reply.body and b"usage.total_tokens=n12" in reply.body
+            used = client.post(ticket="no-ticket-of-ours")
+            assert used.status == 503 and b"plugin_did_not_run" in used.body
+        carried = [after - was for after, was in zip(node.redeemed(), before, strict=True)]
+        assert carried == [4, 4]
+        text = node.metrics()
+    total = f'kong_ai_proxy_relay_requests_total{{ticket="valid"}} {sum(node.redeemed()):.0f}\n'
+    assert total in text
+    assert "kong_ai_proxy_relay_connections 3\n" in text
+    assert text.count('kong_ai_proxy_worker_up{worker="1"} 1\n') == 1
+    assert text.count("\nprocess_resident_memory_bytes ") == 1
+
+
+def test_a_ticket_is_redeemed_once_by_whichever_worker(node: Node, targets: Any) -> None:
+    (target, provider), *_ = targets
+    with node.serving(advanced(at(provider))), node.clients(2) as (one, other):
+        ticket = node.ticket()
+        statuses = sorted(
+            reply.status
+            for reply in (client.post(json.dumps(BODY).encode(), ticket=ticket) for client in (one, other))
+        )
+    assert statuses == [200, 503]
+    assert target.asked == 1
+
+
+def test_a_buffered_answers_record_is_there_before_the_answer(node: Node, targets: Any) -> None:
+    (_, provider), *_ = targets
+    with node.serving(advanced(at(provider))), node.clients(2) as clients:
+        node.filter_installed, node.buffered = False, True
+        for client in clients:
+            reply = node.post(client)
+            record = node.tickets.collect(reply.headers["x-kong-ai-ticket"])
+            assert record is not None and record["usage"]["total_tokens"] == 12
+
+
+def test_round_robin_is_exact(node: Node, targets: Any) -> None:
+    instance = advanced(
+        *(at(provider, weight=weight) for (_, provider), weight in zip(targets, (70, 25, 5), strict=True)),
+        balancer={"algorithm": "round-robin"},
+    )
+    with node.serving(instance), node.clients(4) as clients:
+        pool = Pool(len(clients))
+        for client in clients:
+            pool.spawn(lambda client: [node.post(client) for _ in range(25)], client)
+        pool.join(raise_error=True)
+    assert Counter({place: target.asked for place, (target, _) in enumerate(targets)}) == {0: 70, 1: 25, 2: 5}
+
+
+def test_least_connections_counts_all_workers_attempts(node: Node, targets: Any) -> None:
+    instance = advanced(
+        *(at(provider) for _, provider in targets), balancer={"algorithm": "least-connections"}
+    )
+    for target, _ in targets:
+        target.seconds = 0.03
+    with node.serving(instance), node.clients(6) as clients:
+        pool = Pool(len(clients))
+        for client in clients:
+            pool.spawn(lambda client: [node.post(client) for _ in range(5)], client)
+        pool.join(raise_error=True)
+        assert [state.in_flight for state in instance.balancer.states] == [0, 0, 0]  # type: ignore[attr-defined]
+    assert [target.asked for target, _ in targets] == pytest.approx([10, 10, 10], abs=1)
+    assert max(target.most for target, _ in targets) <= 3
+
+
+def test_the_breaker_counts_failures_of_all_workers(node: Node, targets: Any) -> None:
+    (bad, bad_provider), (good, good_provider), _ = targets
+    bad.status = "503 Service Unavailable"
+    instance = advanced(
+        at(bad_provider, weight=100),
+        at(good_provider, weight=1),
+        balancer={
+            "algorithm": "priority", "max_fails": 4, "fail_timeout": 300, "retries": 1,
+            "failover_criteria": ["http_503", "non_idempotent"],
+        },
+    )  # fmt: skip
+    with node.serving(instance), node.clients(2) as clients:
+        for number in range(6):
+            assert node.post(clients[number % 2]).status == 200
+        assert bad.asked == 4, "two failures from each worker, and then no more"
+        assert good.asked == 6
+        bad.status = "200 OK"
+        gevent.sleep(0.3)
+        assert node.post(clients[0]).status == 200
+        assert bad.asked == 5, "a trial"
+        assert node.post(clients[1]).status == 200
+        assert bad.asked == 6, "its success is known to the other worker"
+
+
+def test_errors_of_the_balancer_reach_the_client(node: Node, targets: Any) -> None:
+    (target, provider), *_ = targets
+    target.status = "429 Too Many Requests"
+    balancer = {"retries": 0, "max_fails": 1, "fail_timeout": 30000, "failover_criteria": ["http_429"]}
+    with node.serving(advanced(at(provider), balancer=balancer)), node.clients(2) as (one, other):
+        assert node.post(one).status == 429
+        reply = node.post(other)
+    assert reply.status == 500 and b"no_healthy_target" in reply.body
+    assert int(reply.headers["retry-after"]) in (29, 30)
+
+
+def test_descriptions_are_embedded_once(node: Node, targets: Any) -> None:
+    (first, one), (second, other), _ = targets
+    inputs: list[Any] = []
+
+    def embed(peer: Peer, head: bytes, body: bytes) -> None:
+        texts = json.loads(body)["input"]
+        inputs.append(texts)
+        vectors = [[1.0, 0.0] if "fish" in text else [0.0, 1.0] for text in texts]
+        data = [{"index": place, "embedding": vector} for place, vector in enumerate(vectors)]
+        peer.answer(json.dumps({"data": data, "model": "e", "usage": USAGE}).encode())
+
+    from kong_ai_proxy.semantic import attach
+
+    with provider_of(every(embed)) as embeddings:
+        instance = advanced(
+            at(one, description="fish and sea"),
+            at(other, description="stars"),
+            balancer={"algorithm": "semantic"},
+            embeddings={
+                "auth": {"header_name": "Authorization", "header_value": "Bearer embeddings-key"},
+                "model": {
+                    "provider": "openai",
+                    "name": "text-embedding-3-small",
+                    "options": {"upstream_url": f"http://127.0.0.1:{embeddings.port}/v1/embeddings"},
+                },
+            },
+        )
+        assert instance.semantic is not None
+        attach(instance.balancer.algorithm, instance.semantic)  # type: ignore[attr-defined]
+        with node.serving(instance), node.clients(2) as clients:
+            for client in clients:
+                for text in ("a fish", "a star"):
+                    assert node.post(client, messages=[{"role": "user", "content": text}]).status == 200
+    assert (first.asked, second.asked) == (2, 2)
+    assert sorted(inputs, key=len)[-1] == ["fish and sea", "stars"]
+    assert len(inputs) == 1 + 4
+
+
+def test_a_killed_worker_takes_its_requests_only(node: Node, targets: Any) -> None:
+    (target, provider), *_ = targets
+    target.hold = gevent.event.Event()
+    instance = advanced(at(provider), balancer={"algorithm": "least-connections"})
+    state = instance.balancer.states[0]  # type: ignore[attr-defined]
+    with node.serving(instance), node.clients(2) as (doomed, other):
+        for client in (doomed, other):
+            client.send_request(json.dumps(BODY | {"stream": True}).encode())
+            assert client.read_head()[0] == 200
+            assert b"token 0" in (client.read_chunk() or b"")
+        assert state.in_flight == 2
+        victim = node.relay._workers[0] if node.relay._workers[0].last < node.relay._workers[1].last else None
+        victim = victim or node.relay._workers[1]
+        assert victim.process is not None
+        os.kill(victim.process.pid, signal.SIGKILL)
+        with pytest.raises((EOFError, ConnectionError)):
+            while doomed.read_chunk() is not None:
+                pass
+        eventually(lambda: state.in_flight == 1)
+        health = json.loads(node.get("/health").body)
+        target.hold.set()
+        rest = b""
+        while (chunk := other.read_chunk()) is not None:
+            rest += chunk
+        assert b"[DONE]" in rest and b": kong-ai-usage " in rest
+        eventually(lambda: state.in_flight == 0)
+        eventually(lambda: len(node.relay.pids) == 2, 10)
+        with node.clients(2) as fresh:
+            assert [node.post(client).status for client in fresh] == [200, 200]
+        assert f'kong_ai_proxy_worker_restarts_total{{worker="{victim.number}"}} 1\n' in node.metrics()
+    assert health == {"status": "degraded", "workers": {"wanted": 2, "up": 1}}
+    assert json.loads(node.get("/health").body)["status"] == "ok"
+
+
+def test_without_any_worker_a_connection_waits_for_one(node: Node, targets: Any) -> None:
+    (_, provider), *_ = targets
+    with node.serving(advanced(at(provider))):
+        for worker in node.relay._workers:
+            assert worker.process is not None
+            os.kill(worker.process.pid, signal.SIGKILL)
+        eventually(lambda: not node.relay.pids)
+        with Client(node) as client:  # type: ignore[arg-type]
+            assert node.post(client).status == 200
+
+
+def test_a_configuration_changes_while_streams_run(node: Node, targets: Any) -> None:
+    (old_target, old), (new_target, new), _ = targets
+    old_target.hold = gevent.event.Event()
+    with node.clients(2) as (one, other):
+        with node.serving(advanced(at(old))) as before:
+            one.send_request(json.dumps(BODY | {"stream": True}).encode())
+            assert b"token 0" in read_first(one)
+            late = node.ticket()
+        with node.serving(advanced(at(new))):
+            assert node.post(other).status == 200
+            assert new_target.asked == 1
+            # Let through by `access` before the reload.
+            old_target.hold.set()
+            reply = other.post(json.dumps(BODY).encode(), ticket=late)
+            assert reply.status == 200 and old_target.asked == 2
+            rest = b""
+            while (chunk := one.read_chunk()) is not None:
+                rest += chunk
+            assert b"[DONE]" in rest
+            assert node.post(one).status == 200
+    assert before.balancer.states[0].in_flight == 0  # type: ignore[attr-defined]
+
+
+def read_first(client: Client) -> bytes:
+    assert client.read_head()[0] == 200
+    return client.read_chunk() or b""
+
+
+def test_it_ends_with_what_runs(targets: Any) -> None:
+    (target, provider), *_ = targets
+    target.hold = gevent.event.Event()
+    node = Node()
+    port, pids = node.relay.port, node.relay.pids
+    try:
+        with node.serving(advanced(at(provider))), node.clients(2) as (busy, idle):
+            busy.send_request(json.dumps(BODY | {"stream": True}).encode())
+            assert b"token 0" in read_first(busy)
+            stopping = gevent.spawn(node.relay.stop, 5.0)
+            assert idle.at_end()
+            with pytest.raises(OSError):
+                socket.create_connection(("127.0.0.1", port), 1).close()
+            target.hold.set()
+            rest = b""
+            while (chunk := busy.read_chunk()) is not None:
+                rest += chunk
+            assert b"[DONE]" in rest
+            stopping.get(timeout=5)
+    finally:
+        node.relay.stop(0)
+    assert [alive(pid) for pid in pids] == [False, False]
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
