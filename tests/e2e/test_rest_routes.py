@@ -6,26 +6,18 @@ import http.client
 import io
 import json
 import os
-import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
-from gateway_support import Json, Records, target
+from gateway_support import Json, target
 from http_support import MARK, call
 from openai import OpenAI
+from rest_gateway import RestGateway
 
-from kong_ai_proxy.devgateway.embedded import (
-    EmbeddedGateway,
-    PluginServer,
-    free_port,
-    usage_filter_plugin,
-)
-from kong_ai_proxy.mockllm import Answer, MockLLM
+from kong_ai_proxy.mockllm import Answer
 from kong_ai_proxy.mockllm.answers import Drop
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -75,115 +67,34 @@ def routes(mock: str) -> dict[str, Json]:
     }
 
 
-class Gateway:
-    """An embedded gateway of its own."""
-
-    def __init__(self) -> None:
-        self.prefix = Path(tempfile.mkdtemp(prefix="kap-rest"))
-        self.log = Records(self.prefix / "records.jsonl")
-        self.mock = MockLLM()
-        relay = f"127.0.0.1:{free_port()}"
-        self._output = open(self.prefix / "plugin-server.log", "w")  # noqa: SIM115
-        self.server = PluginServer(self.prefix, relay, output=self._output)
-        service = {"url": f"http://{relay}", "retries": 0, "read_timeout": 120000}
-        self.embedded = EmbeddedGateway(
-            {
-                "_format_version": "3.0",
-                "services": [
-                    {
-                        **service, "name": "ai", "plugins": [usage_filter_plugin()],
-                        "routes": self._routes("", strip=True) + self._routes("/whole", strip=False),
-                    },
-                    {**service, "name": "bare", "routes": self._routes("/bare", strip=True)},
-                ],
-                "plugins": [{"name": "file-log", "config": {"path": str(self.log.path)}}],
-            },
-            self.prefix,
-        )  # fmt: skip
-
-    def _routes(self, prefix: str, *, strip: bool) -> list[Json]:
-        made = []
-        for name, config in routes(self.mock.url).items():
-            config["max_request_body_size"] = 0
-            plugin = {"name": "kong-ai-proxy", "config": config}
-            made.append(
-                {
-                    "name": f"r{prefix.strip('/')}-{name}",
-                    "paths": [f"{prefix}/{name}"],
-                    "strip_path": strip,
-                    "plugins": [plugin],
-                }
-            )
-        return made
-
-    def __enter__(self) -> Gateway:
-        self.mock.start()
-        self.server.start()
-        self.embedded.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.embedded.stop()
-        self.server.stop()
-        self.mock.stop()
-        self._output.close()
-        shutil.rmtree(self.prefix, ignore_errors=True)
-
-    @property
-    def url(self) -> str:
-        return self.embedded.url
-
-    def record(self) -> Json:
-        """The `ai.proxy` part of the next record; empty where the usage went to the server's own log."""
-        found: Json = self.log.wait(1)[0].get("ai", {}).get("proxy", {})
-        return found
-
-    def rss(self) -> int:
-        """Bytes of memory that the plugin server holds."""
-        status = Path(f"/proc/{self.server.pid}/status").read_text()
-        return int(status.split("VmRSS:")[1].split()[0]) * 1024
-
-
 @pytest.fixture(scope="module")
-def running() -> Iterator[Gateway]:
-    with Gateway() as gateway:
+def running() -> Iterator[RestGateway]:
+    with RestGateway(routes) as gateway:
         yield gateway
 
 
 @pytest.fixture
-def rest(running: Gateway) -> Gateway:
+def rest(running: RestGateway) -> RestGateway:
     MARK["x-test"] = uuid.uuid4().hex
     running.mock.reset()
     return running
 
 
-_clients: list[OpenAI] = []
-
-
-def client(gateway: Gateway, route: str) -> OpenAI:
-    sdk = OpenAI(
-        base_url=f"{gateway.url}/{route}",
-        api_key="client-key",
-        max_retries=0,
-        timeout=20,
-        default_headers=dict(MARK),
-    )
-    _clients.append(sdk)
-    return sdk
+def client(gateway: RestGateway, route: str) -> OpenAI:
+    return gateway.client(route)
 
 
 @pytest.fixture(autouse=True)
-def _closed_clients() -> Iterator[None]:
+def _closed_clients(running: RestGateway) -> Iterator[None]:
     yield
-    while _clients:
-        _clients.pop().close()
+    running.close_clients()
 
 
 # Responses, the provider's own.
 
 
 @pytest.mark.parametrize("route", ["responses", "bare/responses", "whole/responses", "azure-responses"])
-def test_responses(rest: Gateway, route: str) -> None:
+def test_responses(rest: RestGateway, route: str) -> None:
     answer = client(rest, route).responses.create(input="Hello")
     assert answer.output_text == "You said: Hello"
     usage = rest.record()["usage"]
@@ -193,7 +104,7 @@ def test_responses(rest: Gateway, route: str) -> None:
 
 
 @pytest.mark.parametrize("route", ["responses", "azure-responses"])
-def test_responses_stream(rest: Gateway, route: str) -> None:
+def test_responses_stream(rest: RestGateway, route: str) -> None:
     with client(rest, route).responses.stream(model="gpt-4o", input="Hello") as stream:
         deltas = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
         assert stream.get_final_response().output_text == deltas == "You said: Hello"
@@ -202,7 +113,7 @@ def test_responses_stream(rest: Gateway, route: str) -> None:
     assert record["meta"]["request_mode"] == "stream"
 
 
-def test_stored_responses(rest: Gateway) -> None:
+def test_stored_responses(rest: RestGateway) -> None:
     responses = client(rest, "responses").responses
     assert responses.retrieve("resp_9").id == "resp_9"
     assert [item.id for item in responses.input_items.list("resp_9")] == ["msg_1"]
@@ -227,7 +138,7 @@ TRANSLATED = {
 
 
 @pytest.mark.parametrize("provider", TRANSLATED)
-def test_translated_stream(rest: Gateway, provider: str) -> None:
+def test_translated_stream(rest: RestGateway, provider: str) -> None:
     with client(rest, provider).responses.stream(
         model=TRANSLATED[provider], input="Hello Paris", instructions="Be short."
     ) as stream:
@@ -242,7 +153,7 @@ def test_translated_stream(rest: Gateway, provider: str) -> None:
 
 
 @pytest.mark.parametrize("provider", TRANSLATED)
-def test_translated_tools_there_and_back(rest: Gateway, provider: str) -> None:
+def test_translated_tools_there_and_back(rest: RestGateway, provider: str) -> None:
     sdk = client(rest, provider)
     asked: Any = [{"role": "user", "content": "Weather in Paris?"}]
     with sdk.responses.stream(
@@ -259,14 +170,14 @@ def test_translated_tools_there_and_back(rest: Gateway, provider: str) -> None:
 
 
 @pytest.mark.parametrize("provider", ["anthropic", "bedrock", "cohere"])
-def test_translated_whole(rest: Gateway, provider: str) -> None:
+def test_translated_whole(rest: RestGateway, provider: str) -> None:
     answer = client(rest, provider).responses.create(input="Hello Paris", max_output_tokens=50)
     assert answer.output_text == "You said: Hello Paris"
     assert answer.status == "completed"
     assert rest.record()["usage"]["completion_tokens"] == 4
 
 
-def test_translated_state_is_refused(rest: Gateway) -> None:
+def test_translated_state_is_refused(rest: RestGateway) -> None:
     responses = client(rest, "anthropic").responses
     with pytest.raises(openai.BadRequestError) as caught:
         responses.create(input="x", previous_response_id="resp_1")
@@ -278,7 +189,7 @@ def test_translated_state_is_refused(rest: Gateway) -> None:
 # Assistants, files, batches, videos.
 
 
-def test_assistants(rest: Gateway) -> None:
+def test_assistants(rest: RestGateway) -> None:
     beta = client(rest, "assistants").beta
     assistant = beta.assistants.create(model="gpt-4o", name="A")
     assert [one.id for one in beta.assistants.list()] == ["asst_1"]
@@ -296,7 +207,7 @@ def test_assistants(rest: Gateway) -> None:
     assert [record["usage"]["total_tokens"] for record in records if "usage" in record] == [11, 11]
 
 
-def test_files_and_batches(rest: Gateway) -> None:
+def test_files_and_batches(rest: RestGateway) -> None:
     files = client(rest, "files").files
     made = files.create(file=("b.jsonl", b"{}\n" * 10), purpose="batch")
     assert made.bytes == 30
@@ -315,7 +226,7 @@ def test_files_and_batches(rest: Gateway) -> None:
     assert record["usage"]["total_tokens"] == 11
 
 
-def test_videos(rest: Gateway) -> None:
+def test_videos(rest: RestGateway) -> None:
     videos = client(rest, "videos").videos
     made = videos.create(prompt="a cat", seconds="4")
     assert b"sora-2" in rest.mock.last.body
@@ -328,7 +239,7 @@ def test_videos(rest: Gateway) -> None:
 
 @pytest.mark.parametrize("route", ["transcriptions", "bare/transcriptions"])
 @pytest.mark.parametrize("size", [1000, 3 * MEGABYTE])
-def test_transcription(rest: Gateway, route: str, size: int) -> None:
+def test_transcription(rest: RestGateway, route: str, size: int) -> None:
     sound = io.BytesIO(bytes(size))
     sound.name = "a.wav"
     answer = client(rest, route).audio.transcriptions.create(model="whisper-1", file=sound)
@@ -338,7 +249,7 @@ def test_transcription(rest: Gateway, route: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("pieces", [1, 40])
-def test_transcription_of_unknown_length(rest: Gateway, pieces: int) -> None:
+def test_transcription_of_unknown_length(rest: RestGateway, pieces: int) -> None:
     head = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
     chunks = [head, *[bytes(10_000)] * pieces, b"\r\n--B--\r\n"]
     headers = {"content-type": "multipart/form-data; boundary=B"}
@@ -346,7 +257,7 @@ def test_transcription_of_unknown_length(rest: Gateway, pieces: int) -> None:
     assert answer.json["text"] == f"{pieces * 10_000} bytes by whisper-1"
 
 
-def test_other_model_behind_a_large_file(rest: Gateway) -> None:
+def test_other_model_behind_a_large_file(rest: RestGateway) -> None:
     head = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
     tail = b'\r\n--B\r\nContent-Disposition: form-data; name="model"\r\n\r\nother\r\n--B--\r\n'
     headers = {"content-type": "multipart/form-data; boundary=B"}
@@ -355,14 +266,14 @@ def test_other_model_behind_a_large_file(rest: Gateway) -> None:
     assert answer.message == "cannot use own model - must be: whisper-1"
 
 
-def test_transcription_stream(rest: Gateway) -> None:
+def test_transcription_stream(rest: RestGateway) -> None:
     audio = client(rest, "transcriptions").audio
     events = list(audio.transcriptions.create(model="whisper-1", file=("a.wav", b"x" * 9), stream=True))
     assert events[-1].type == "transcript.text.done"
     assert rest.record()["usage"]["input_tokens"] == 17
 
 
-def test_speech(rest: Gateway) -> None:
+def test_speech(rest: RestGateway) -> None:
     audio = client(rest, "speech").audio
     assert len(audio.speech.create(model="tts-1", voice="alloy", input="hello").read()) == 5000
     with audio.speech.with_streaming_response.create(model="tts-1", voice="alloy", input="x" * 200) as out:
@@ -374,13 +285,13 @@ def test_speech(rest: Gateway) -> None:
         assert "x-kong-ai-usage" not in record["response"]["headers"]
 
 
-def test_cut_speech_does_not_look_whole(rest: Gateway) -> None:
+def test_cut_speech_does_not_look_whole(rest: RestGateway) -> None:
     rest.mock.answer(Answer(200, {"content-type": "audio/mpeg"}, steps=[b"x" * 5000, Drop()]))
     with pytest.raises((http.client.IncompleteRead, ConnectionError)):
         call(rest.url, "/speech", {"input": "x", "voice": "alloy"})
 
 
-def test_images(rest: Gateway) -> None:
+def test_images(rest: RestGateway) -> None:
     made = client(rest, "images").images.generate(prompt="a cat")
     assert made.data and made.data[0].b64_json
     usage = rest.record()["usage"]
@@ -403,14 +314,14 @@ def test_images(rest: Gateway) -> None:
         ("POST", "/transcriptions", 415),
     ],
 )
-def test_errors(rest: Gateway, method: str, path: str, status: int) -> None:
+def test_errors(rest: RestGateway, method: str, path: str, status: int) -> None:
     answer = call(rest.url, path, {"model": "m"} if method == "POST" else None, method=method, headers=MARK)
     assert answer.status == status
     assert answer.message
     assert not rest.mock.requests
 
 
-def test_preserve(rest: Gateway) -> None:
+def test_preserve(rest: RestGateway) -> None:
     body = {"model": "any-model", "messages": [{"role": "user", "content": "Hi"}]}
     answer = call(rest.url, "/preserve/anything", body)
     assert answer.json["choices"][0]["message"]["content"] == "You said: Hi"
@@ -420,7 +331,7 @@ def test_preserve(rest: Gateway) -> None:
 # Large ones.
 
 
-def test_large_files_pass_without_being_held(rest: Gateway) -> None:
+def test_large_files_pass_without_being_held(rest: RestGateway) -> None:
     call(rest.url, "/files", method="GET", headers=MARK)
     size = LARGE * MEGABYTE
     before = rest.rss()

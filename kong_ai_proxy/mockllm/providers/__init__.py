@@ -7,16 +7,31 @@ from collections.abc import Callable
 
 from ..answers import Answer
 from ..server import Received
-from . import anthropic, bedrock, cohere, gemini, huggingface, invoke, ollama, openai, openai_rest, realtime
+from . import (
+    anthropic,
+    bedrock,
+    cohere,
+    gemini,
+    huggingface,
+    images,
+    invoke,
+    ollama,
+    openai,
+    openai_rest,
+    realtime,
+    videos,
+)
 
 _ROUTES: list[tuple[re.Pattern[str], Callable[[Received], Answer]]] = [
     (realtime.PATH, realtime.respond),
+    *videos.ROUTES,
     (re.compile(r"/v1/messages$"), anthropic.respond),
     (gemini.PATH, gemini.respond),
     (bedrock.PATH, bedrock.respond),
     (invoke.PATH, invoke.respond),
     (re.compile(r"/v2/(chat|embed)$|/v1/generate$"), cohere.respond),
     (re.compile(r"/api/(chat|generate|embed)$"), ollama.respond),
+    (images.PATH, images.respond),
     (huggingface.PATH, huggingface.respond),
     (openai_rest.PATH, openai_rest.respond),
 ]

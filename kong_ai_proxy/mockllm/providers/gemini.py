@@ -14,6 +14,7 @@ from ...core.json import Json, dumps
 from ..answers import Answer, Step
 from ..brain import Ask, Call, Knobs, Reply, Tool, think
 from ..server import Received
+from . import images
 from .openai import vector
 
 PATH = re.compile(
@@ -49,6 +50,8 @@ def respond(received: Received) -> Answer:
     if verb == "embedContent":
         return knobs.apply(Answer.json({"embedding": {"values": _embedding(body)}}))
     if verb == "predict":
+        if "prompt" in (body.get("instances") or [{}])[0]:
+            return knobs.apply(images.predict(body))
         return knobs.apply(_predict(body))
     if verb == "batchEmbedContents":
         values = [{"values": _embedding(request)} for request in body.get("requests") or []]
@@ -58,6 +61,8 @@ def respond(received: Received) -> Answer:
     unknown = {"messages", "model", "stream", "max_tokens", "temperature"} & set(body)
     if unknown:
         return error(400, f'Invalid JSON payload received. Unknown name "{min(unknown)}": Cannot find field.')
+    if "IMAGE" in ((body.get("generationConfig") or {}).get("responseModalities") or []):
+        return knobs.apply(images.generate_content(body, model))
     reply = think(read_generate(body, model))
     if verb == "generateContent":
         return knobs.apply(Answer.json(_whole(model, reply), headers={"server-timing": "gfet4t7; dur=1"}))

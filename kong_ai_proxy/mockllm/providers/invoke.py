@@ -1,4 +1,4 @@
-"""Bedrock's InvokeModel: Claude's Messages, and embeddings of Titan and Cohere.
+"""Bedrock's InvokeModel: Claude's Messages, embeddings of Titan and Cohere, images.
 
 Wire format: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModelWithResponseStream.html
 (each event base64 in a `chunk` frame), https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html,
@@ -14,7 +14,7 @@ from ...core.json import Json
 from ..answers import Answer, Step
 from ..brain import Knobs
 from ..server import Received
-from . import anthropic
+from . import anthropic, images
 from .bedrock import error, event
 from .openai import vector
 
@@ -35,6 +35,9 @@ def respond(received: Received) -> Answer:
         return knobs.apply(error(knobs.status, f"mock error {knobs.status}"))
     if "embed" in model:
         return knobs.apply(_embeddings(body))
+    picture = images.invoke(body, model)
+    if picture is not None:
+        return knobs.apply(picture)
     if body.get("anthropic_version") != _VERSION or {"model", "stream"} & body.keys():
         return error(400, "Malformed input request, please reformat your input and try again.")
     stream = found["verb"] != "invoke"

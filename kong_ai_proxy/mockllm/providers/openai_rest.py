@@ -14,6 +14,7 @@ from typing import Any, Final
 from ...core.json import Json, dumps
 from ..answers import Answer, Step
 from ..server import Received
+from .images import xai_edit
 from .openai import CREATED, _authorised, error
 
 PATH: Final = re.compile(
@@ -125,7 +126,7 @@ def _assistants(received: Received, parts: list[str]) -> Answer | None:
             return Answer.json(_assistant("asst_1", received.json))
         case "GET", []:
             return _list([_assistant("asst_1", {})])
-        case ("GET" | "POST"), [id]:
+        case (("GET" | "POST"), [id]):
             return Answer.json(_assistant(id, received.json))
         case "DELETE", [id]:
             return Answer.json({"id": id, "object": "assistant.deleted", "deleted": True})
@@ -145,9 +146,7 @@ def _threads(received: Received, parts: list[str]) -> Answer | None:
         return error(400, "You must provide the 'OpenAI-Beta' header to access the Assistants API.")
     match received.method, parts:
         case "POST", []:
-            return Answer.json(
-                {"id": "thread_1", "object": "thread", "created_at": CREATED, "metadata": {}}
-            )
+            return Answer.json({"id": "thread_1", "object": "thread", "created_at": CREATED, "metadata": {}})
         case "GET", [id]:
             return Answer.json({"id": id, "object": "thread", "created_at": CREATED, "metadata": {}})
         case "POST", [id, "messages"]:
@@ -284,6 +283,8 @@ def _audio(received: Received, parts: list[str]) -> Answer | None:
 
 def _images(received: Received, parts: list[str]) -> Answer | None:
     match received.method, parts:
+        case "POST", ["edits"] if str(received.json.get("model")).startswith("grok"):
+            return xai_edit(received.json)
         case "POST", ["generations" | "edits"]:
             picture = {"b64_json": _PIXEL}
             return Answer.json({"created": CREATED, "data": [picture], "usage": _IMAGE_USAGE})
