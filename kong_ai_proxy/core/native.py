@@ -20,6 +20,8 @@ class NativeApi:
     """Where its requests name the model."""
     member: tuple[str, ...] = ("model",)
     """Where in the body, for `model="body"`."""
+    members: tuple[tuple[str, ...], ...] = ()
+    """Other places, of requests of another kind."""
     stream: bool = False
     """Its answer is a stream: the path says so, not the body."""
     translated: bool = False

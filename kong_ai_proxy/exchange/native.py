@@ -38,6 +38,7 @@ _ANTHROPIC: Final[tuple[tuple[str, NativeApi], ...]] = (
     (r"/messages/batches(?P<rest>(?:/[^/]+){0,2})", _resource("message_batches", "batches")),
     (r"/v1/files(?P<rest>(?:/[^/]+){0,2})", _resource("files", "files")),
     (r"/v1/models(?P<rest>(?:/[^/]+)?)", _resource("models", "models", methods=_READ)),
+    (r"/v1/complete", _api("complete", "completions", model=_BODY)),
     (r"/messages", _api("messages", "chat", model=_BODY, translated=True)),
 )
 
@@ -100,6 +101,8 @@ _RERANK_ARN: Final = (
     "modelArn",
 )
 _GENERATE_ARN: Final = ("retrieveAndGenerateConfiguration", "knowledgeBaseConfiguration", "modelArn")
+_FROM_FILES_ARN: Final = ("retrieveAndGenerateConfiguration", "externalSourcesConfiguration", "modelArn")
+"""https://docs.aws.amazon.com/bedrock/latest/APIReference/API_agent-runtime_RetrieveAndGenerateConfiguration.html"""
 _BEDROCK_VERBS: Final[dict[str, NativeApi]] = {
     api.name: api
     for api in (
@@ -109,9 +112,12 @@ _BEDROCK_VERBS: Final[dict[str, NativeApi]] = {
         _api("invoke-with-response-stream", "invoke", stream=True),
         _api("count-tokens", "count_tokens", metered=False),
         _api("rerank", "rerank", model=_BODY, member=_RERANK_ARN, host="agent", metered=False),
-        _api("retrieveAndGenerate", "rag", model=_BODY, member=_GENERATE_ARN, host="agent"),
-        _api(
-            "retrieveAndGenerateStream", "rag", model=_BODY, member=_GENERATE_ARN, host="agent", stream=True
+        *(
+            _api(
+                name, "rag", model=_BODY, member=_GENERATE_ARN, members=(_FROM_FILES_ARN,), host="agent",
+                stream=stream,
+            )
+            for name, stream in (("retrieveAndGenerate", False), ("retrieveAndGenerateStream", True))
         ),
     )
 }
@@ -262,14 +268,23 @@ def _rest(encoded: str) -> str:
 
 def body_model(body: Json, native: NativeCall) -> str:
     """The model that the body names; "" where it names none. Raises BadRequest where that is no text."""
-    value: object = body
-    for name in native.api.member:
-        value = value.get(name) if isinstance(value, dict) else None
+    member, value = model_member(body, native)
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise BadRequest(f"{native.api.member[-1]} must be a string", param=".".join(native.api.member))
+        raise BadRequest(f"{member[-1]} must be a string", param=".".join(member))
     return value
+
+
+def model_member(body: Json, native: NativeCall) -> tuple[tuple[str, ...], object]:
+    """Where the body names the model, or would, and what stands there; None: nothing."""
+    for member in (native.api.member, *native.api.members):
+        value: object = body
+        for name in member:
+            value = value.get(name) if isinstance(value, dict) else None
+        if value is not None:
+            return member, value
+    return native.api.member, None
 
 
 def batch_models(body: Json) -> list[str]:
@@ -297,7 +312,7 @@ def with_batch_model(body: Json, model: str) -> Json:
 
 def with_body_model(body: Json, native: NativeCall, model: str) -> Json:
     """The body with another model where it names one."""
-    *path, last = native.api.member
+    *path, last = model_member(body, native)[0]
     changed = dict(body)
     place = changed
     for name in path:

@@ -17,7 +17,7 @@ from ..log import get_logger
 from ..providers.native import FORWARDED, native_url
 from .carry import JSON_TYPE, Carrier
 from .headers import CREDENTIAL_PARAMETERS, USER_AGENT, may_forward, with_client_query
-from .native import batch_models, with_batch_model, with_body_model
+from .native import batch_models, model_member, with_batch_model, with_body_model
 from .redact import redact
 from .streams import PassedStream, Stream
 
@@ -136,16 +136,14 @@ class NativeCarrier(Carrier):
     def _with_model(self, body: Json) -> Json:
         call, native = self.call, self.call.native
         assert native is not None
-        value: object = body
-        for name in native.api.member:
-            value = value.get(name) if isinstance(value, dict) else None
+        member, value = model_member(body, native)
         if isinstance(value, str) and (value == call.model or value.endswith(f"/{call.model}")):
             return body  # the model's ARN or resource name
         if value is None and call.client_format != "cohere" and native.api.name != "count_tokens":
             return body
         if call.client_format == "huggingface" and not call.target.model.name:
             return body  # the path names the model, and the body is the client's
-        return with_body_model(body, native, _resource(call.model, native.api.member[-1], call.options))
+        return with_body_model(body, native, _resource(call.model, member[-1], call.options))
 
 
 def _resource(model: str, member: str, options: object) -> str:

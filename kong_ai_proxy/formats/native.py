@@ -10,6 +10,7 @@ from ..core.native import NativeApi, NativeCall
 from .passing import PassingObserver, Reader
 
 _READERS: Final[dict[tuple[str, str], tuple[str, str]]] = {
+    ("anthropic", "complete"): (".anthropic.complete", "OBSERVER"),
     ("gemini", "embedContent"): (".gemini.observer", "EMBEDDINGS_OBSERVER"),
     ("gemini", "batchEmbedContents"): (".gemini.observer", "EMBEDDINGS_OBSERVER"),
     ("gemini", "predict"): (".gemini.observer", "EMBEDDINGS_OBSERVER"),

@@ -82,7 +82,7 @@ def options_path(call: Call) -> str | None:
     return None if path is None else "/" + path.lstrip("/")
 
 
-_KNOWN: Final = ("/v1/messages", "/v1/rerank", "/v2/rerank", "/v1/chat", "/v2/chat", "/v1/embed", "/v2/embed",
+_KNOWN: Final = ("/v1/messages", "/v1/complete", "/v1/rerank", "/v2/rerank", "/v1/chat", "/v2/chat", "/v1/embed", "/v2/embed",
                  "/generate_stream", "/generate")  # fmt: skip
 
 
@@ -101,6 +101,7 @@ def _prefix(path: str) -> str | None:
 
 def _anthropic(call: Call, native: NativeCall) -> Url:
     paths = {
+        "complete": "/v1/complete",
         "count_tokens": "/v1/messages/count_tokens",
         "message_batches": "/v1/messages/batches",
         "files": "/v1/files",

@@ -51,6 +51,7 @@ def known(llm_format: str, path: str, method: str = "POST") -> tuple[str, str, b
         ("anthropic", "/v1/messages/batches", ("message_batches", "", False)),
         ("anthropic", "/v1/messages/batches/b_1/results", ("message_batches", "", False)),
         ("anthropic", "/anything", ("messages", "", False)),
+        ("anthropic", "/v1/complete", ("complete", "", False)),
         ("gemini", "/v1beta/models/g-1:generateContent", ("generateContent", "g-1", False)),
         ("gemini", "/v1beta/models/g-1%3AstreamGenerateContent", ("streamGenerateContent", "g-1", True)),
         ("gemini", "/v1beta/models/g:embedContent", ("embedContent", "g", False)),
@@ -245,6 +246,45 @@ def test_bedrock_rerank_arn() -> None:
             proxy("bedrock", "cohere.rerank-v3-5:0", llm_format="bedrock", options=AWS),
             request("/rerank", body),
         )
+
+
+@pytest.mark.parametrize("place", ["knowledgeBaseConfiguration", "externalSourcesConfiguration"])
+def test_the_model_of_a_generated_answer(place: str) -> None:
+    """It stands in one of two places, by the kind of the sources (recording bedrock/retrieve-and-generate/003)."""
+    body = {"retrieveAndGenerateConfiguration": {place: {"modelArn": "short"}}}
+    instance = proxy(
+        "bedrock", "anthropic.claude-3-haiku-20240307-v1:0", llm_format="bedrock", options=AWS, alias="short"
+    )
+    made = json.loads(sent(instance, request("/retrieveAndGenerate", body)).body)
+    arn = made["retrieveAndGenerateConfiguration"][place]["modelArn"]
+    assert arn == "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-3-haiku-20240307-v1:0"
+
+
+class TestLegacyCompletions:
+    BODY = {"model": "claude-2.1", "prompt": "\n\nHuman: hi\n\nAssistant:", "max_tokens_to_sample": 5}
+
+    def test_go_to_their_own_path(self) -> None:
+        upstream = sent(proxy("anthropic", None, llm_format="anthropic"), request("/x/v1/complete", self.BODY))
+        assert upstream.url.path == "/v1/complete"
+        assert json.loads(upstream.body) == self.BODY
+
+    def test_are_not_translated(self) -> None:
+        with pytest.raises(ApiError) as refused:
+            open_exchange(proxy("openai", None, llm_format="anthropic"), request("/v1/complete", self.BODY))
+        assert refused.value.status == 400
+
+    def test_a_stream_that_fails(self) -> None:
+        instance = proxy("anthropic", None, llm_format="anthropic")
+        _, attempt = first_attempt(instance, request("/v1/complete", {**self.BODY, "stream": True}))
+        attempt.translation.request()
+        stream = attempt.translation.stream(200, {"content-type": "text/event-stream"})
+        assert stream is not None
+        said = b'event: completion\ndata: {"type":"completion","completion":" Hi","stop_reason":null}\n\n'
+        broken = b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"o"}}\n\n'
+        assert stream.feed(said + broken) + stream.finish() == said + broken
+        assert stream.failed is not None
+        assert stream.failed.status == 529
+        assert attempt.call.output_bytes == 3
 
 
 @pytest.mark.parametrize(
