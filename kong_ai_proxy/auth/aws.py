@@ -117,6 +117,26 @@ def _keys(auth: Auth, options: BedrockOptions, region: str) -> Keys:
     return Keys(*loads(tokens.get(key, lambda: _assume_role(base(), options, region))))
 
 
+def fresh_keys(auth: Auth, options: BedrockOptions, region: str) -> Keys:
+    """The same, without what is kept of assumed roles: may block a thread of its own. Raises Unavailable."""
+    keys = _base_keys(auth)()
+    if not options.aws_assume_role_arn:
+        return keys
+    return Keys(*loads(_assume_role(keys, options, region).value))
+
+
+def presigned(url: str, keys: Keys, region: str, service: str, seconds: int) -> str:
+    """A GET of this URL, good for so long, with its signature in the query."""
+    from botocore.auth import SigV4QueryAuth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+
+    request = AWSRequest("GET", url)
+    credentials = Credentials(keys.access_key, keys.secret_key, keys.token)
+    SigV4QueryAuth(credentials, service, region, expires=seconds).add_auth(request)
+    return str(request.url)
+
+
 def _base_keys(auth: Auth) -> Callable[[], Keys]:
     access, secret = auth.aws_access_key_id, auth.aws_secret_access_key
     if access is None and secret is None:

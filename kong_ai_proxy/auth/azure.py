@@ -36,19 +36,20 @@ def add_azure_token(request: UpstreamRequest, call: Call) -> None:
     auth = call.target.auth
     key = (auth.azure_tenant_id, auth.azure_client_id, auth.azure_client_secret)
     try:
-        token = tokens.get(key, lambda: _fetch(auth))
+        token = tokens.get(key, lambda: fetch_for(auth, RESOURCE))
     except Unavailable as error:
         raise refused("Azure token", error) from None
     request.headers["authorization"] = f"Bearer {token}"
 
 
-def _fetch(auth: Auth) -> Token:
+def fetch_for(auth: Auth, resource: str) -> Token:
+    """A token for this resource, which nobody keeps. Raises Unavailable."""
     environ = os.environ
     if auth.azure_client_secret is not None and auth.azure_tenant_id and auth.azure_client_id:
         if not auth.azure_client_secret:
             raise Unavailable("auth.azure_client_secret has no value")
         return _from_authority(
-            auth.azure_tenant_id, auth.azure_client_id, {"client_secret": auth.azure_client_secret}
+            auth.azure_tenant_id, auth.azure_client_id, {"client_secret": auth.azure_client_secret}, resource
         )
     client = auth.azure_client_id
     if "IDENTITY_ENDPOINT" in environ and "IDENTITY_HEADER" in environ:
@@ -57,6 +58,7 @@ def _fetch(auth: Auth) -> Token:
             "2019-08-01",
             {"x-identity-header": environ["IDENTITY_HEADER"]},
             client,
+            resource,
         )
     if file := environ.get("AZURE_FEDERATED_TOKEN_FILE"):
         tenant = auth.azure_tenant_id or environ.get("AZURE_TENANT_ID", "")
@@ -66,29 +68,31 @@ def _fetch(auth: Auth) -> Token:
         except OSError as error:
             raise Unavailable(f"AZURE_FEDERATED_TOKEN_FILE: {type(error).__name__}") from None
         return _from_authority(
-            tenant, client, {"client_assertion_type": _ASSERTION, "client_assertion": assertion}
+            tenant, client, {"client_assertion_type": _ASSERTION, "client_assertion": assertion}, resource
         )
     host = environ.get("AZURE_POD_IDENTITY_AUTHORITY_HOST", _METADATA).rstrip("/")
     return _from_identity(
-        f"{host}/metadata/identity/oauth2/token", "2018-02-01", {"metadata": "true"}, client
+        f"{host}/metadata/identity/oauth2/token", "2018-02-01", {"metadata": "true"}, client, resource
     )
 
 
-def _from_identity(endpoint: str, version: str, headers: dict[str, str], client_id: str | None) -> Token:
-    query = {"api-version": version, "resource": RESOURCE}
+def _from_identity(
+    endpoint: str, version: str, headers: dict[str, str], client_id: str | None, resource: str
+) -> Token:
+    query = {"api-version": version, "resource": resource}
     if client_id:
         query["client_id"] = client_id
     return fetch_token("GET", f"{endpoint}?{urlencode(query)}", headers)
 
 
-def _from_authority(tenant: str, client_id: str, proof: dict[str, str]) -> Token:
+def _from_authority(tenant: str, client_id: str, proof: dict[str, str], resource: str) -> Token:
     authority = os.environ.get("AZURE_AUTHORITY_HOST", _AUTHORITY).rstrip("/")
     if "://" not in authority:
         authority = f"https://{authority}"
     form = {
         "grant_type": "client_credentials",
         "client_id": client_id,
-        "scope": f"{RESOURCE}/.default",
+        "scope": f"{resource}/.default",
         **proof,
     }
     return fetch_token("POST", f"{authority}/{quote(tenant, safe='')}/oauth2/v2.0/token", {}, form)

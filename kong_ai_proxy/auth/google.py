@@ -43,6 +43,11 @@ def add_google_token(request: UpstreamRequest, call: Call) -> None:
     request.headers["authorization"] = f"Bearer {token}"
 
 
+def fetch_for(auth: Auth) -> Token:
+    """A token that nobody keeps: may block a thread of its own. Raises Unavailable."""
+    return _fetch(_key_text(auth), auth)
+
+
 def _key_text(auth: Auth) -> str | None:
     """The key to use as JSON text; None for the metadata server. Raises Unavailable."""
     environ = os.environ

@@ -10,15 +10,17 @@ redis-py blocks its thread, so it runs in gevent's thread pool.
 from __future__ import annotations
 
 import json
+import math
 import time
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, Final
 
+from ..auth.redis_login import RENEWED
 from ..config.models import Redis
 from ..log import get_logger
+from ..redis_client import connect
 from .guard import Guarded
 from .states import TargetState
 
@@ -96,11 +98,15 @@ class RedisSharing:
         connect: Callable[[], Any],
         *,
         interval: float = INTERVAL,
+        renewed: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`connect`: gives a client of redis-py; called where blocking is allowed."""
+        """`connect`: gives a client of redis-py; called where blocking is allowed, again after `renewed`
+        seconds."""
         self._connect = connect
         self._interval = interval
+        self._renewed = renewed
+        self._connected_at = -math.inf
         self._clock = clock
         self._guarded: weakref.WeakSet[Guarded] = weakref.WeakSet()
         self._news: dict[TargetState, _News] = {}
@@ -195,8 +201,12 @@ class RedisSharing:
     def _send(self, messages: Iterable[_Message]) -> list[Answer] | Exception:
         """In a thread of the pool, which would print what is raised."""
         try:
+            if self._client is not None and time.monotonic() - self._connected_at > self._renewed:
+                client, self._client = self._client, None
+                client.close()
             if self._client is None:
                 self._client = self._connect()
+                self._connected_at = time.monotonic()
             return [self._client.eval(_SYNC, 1, _PREFIX + each.name, *_arguments(each)) for each in messages]
         except Exception as error:
             self._client = None
@@ -248,39 +258,6 @@ def sharing_by(settings: Redis) -> RedisSharing:
     """The sharing over this Redis, one for the whole process."""
     key = json.dumps(settings.model_dump(), sort_keys=True)
     if key not in _SHARED:
-        _SHARED[key] = RedisSharing(lambda: connect(settings))
+        renewed = RENEWED if settings.cloud_authentication else math.inf
+        _SHARED[key] = RedisSharing(lambda: connect(settings), renewed=renewed)
     return _SHARED[key]
-
-
-def connect(settings: Redis) -> Any:
-    """A client of redis-py. Raises ImportError where that is not installed; connects when first used."""
-    redis: Any = import_module("redis")
-    options: dict[str, Any] = {
-        "username": settings.username,
-        "password": settings.password,
-        "socket_connect_timeout": settings.connect_timeout / 1000,
-        "socket_timeout": settings.read_timeout / 1000,
-        # The next exchange is the retry.
-        "retry": import_module("redis.retry").Retry(import_module("redis.backoff").NoBackoff(), 0),
-    }
-    if settings.ssl:
-        options |= {"ssl": True, "ssl_cert_reqs": "required" if settings.ssl_verify else "none"}
-        options["ssl_check_hostname"] = settings.ssl_verify
-    if settings.cluster_nodes:
-        nodes = [redis.cluster.ClusterNode(node.ip, node.port) for node in settings.cluster_nodes]
-        return redis.RedisCluster(startup_nodes=nodes, **options)
-    options["db"] = settings.database
-    if settings.sentinel_nodes:
-        sentinel = redis.Sentinel(
-            [(node.host, node.port) for node in settings.sentinel_nodes],
-            sentinel_kwargs={
-                "username": settings.sentinel_username,
-                "password": settings.sentinel_password,
-                "socket_connect_timeout": options["socket_connect_timeout"],
-                "socket_timeout": options["socket_timeout"],
-            },
-            **options,
-        )
-        # Failures are written: only a master will do, whatever sentinel_role says.
-        return sentinel.master_for(settings.sentinel_master)
-    return redis.Redis(settings.host, settings.port, **options)

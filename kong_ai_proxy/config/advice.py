@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from .entries import Path, is_placeholder
 from .errors import Problem, format_path
-from .models import AdvancedConfig, Options, ProxyConfig, Record
+from .models import AdvancedConfig, Options, ProxyConfig, Record, Redis
+from .rules import redis_blocks
 from .spec import Spec, fields_of
 from .templates import template_texts, without_templates
 
@@ -33,8 +34,26 @@ def config_advice(config: ProxyConfig | AdvancedConfig) -> Iterator[Problem]:
         for field, text in template_texts(target.model):
             if "$(" in without_templates(text):
                 yield f"{prefix}{field}", "looks like a template but is none; it would be used as it stands"
+    if isinstance(config, AdvancedConfig):
+        for path, redis in redis_blocks(config):
+            yield from ((f"{path}.{field}", text) for field, text in _redis(redis))
     if isinstance(config, AdvancedConfig) and config.balancer.tokens_count_strategy == "llm-accuracy":
         yield "balancer.tokens_count_strategy", "llm-accuracy needs Kong's ai-llm-as-judge plugin beside it"
+
+
+def _redis(redis: Redis) -> Iterator[Problem]:
+    cloud = redis.cloud_authentication
+    if cloud is not None and cloud.auth_provider is not None:
+        if not redis.ssl:
+            yield "ssl", "is off: the cloud's token crosses the network in clear text, if the server takes it"
+        if redis.password is not None:
+            yield "password", "is not used with cloud_authentication"
+    if redis.cluster_nodes and redis.database:
+        yield "database", "is not used with cluster_nodes: a cluster has one"
+    if redis.sentinel_role in ("any", "slave"):
+        yield "sentinel_role", "is not used: the master is asked for, whatever it says, for it is written to"
+    if redis.server_name is not None and not redis.ssl:
+        yield "server_name", "is not used without ssl"
 
 
 def _options(options: Options) -> Iterator[Problem]:

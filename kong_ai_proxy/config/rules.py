@@ -23,7 +23,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from .errors import Problem
-from .models import AclMatch, AdvancedConfig, ProxyConfig, Target
+from .models import AclMatch, AdvancedConfig, ProxyConfig, Redis, Target
 
 _SELF_HOSTED: Final = {"llama2", "ollama", "vllm"}
 """Providers without an address of their own (docs: provider pages; 3.9 for llama2)."""
@@ -52,6 +52,8 @@ def broken_rules(config: ProxyConfig | AdvancedConfig) -> list[Problem]:
     if isinstance(config, AdvancedConfig):
         problems += _balancing(config)
         problems += _acls(config)
+        for path, redis in redis_blocks(config):
+            problems += [(f"{path}.{field}", message) for field, message in _redis(redis)]
     elif config.route_type == "realtime/v1/realtime":
         problems.append(
             ("route_type", "realtime/v1/realtime is served by kong-ai-proxy-advanced only; use that plugin")
@@ -166,6 +168,33 @@ def _balancing(config: AdvancedConfig) -> Iterator[Problem]:
                     f"targets[{number}].model.options.input_cost",
                     "input_cost or output_cost must be set for balancer.tokens_count_strategy cost",
                 )
+
+
+def redis_blocks(config: AdvancedConfig) -> Iterator[tuple[str, Redis]]:
+    """Every Redis that is used, and where it is configured."""
+    vectordb = config.vectordb
+    if vectordb is not None and vectordb.strategy == "redis" and vectordb.redis is not None:
+        yield "vectordb.redis", vectordb.redis
+    if config.kong_ai_proxy.redis is not None:
+        yield "kong_ai_proxy.redis", config.kong_ai_proxy.redis
+
+
+def _redis(redis: Redis) -> Iterator[Problem]:
+    """docs: using cloud authentication with Redis. The rest could not be connected to as it stands."""
+    if redis.sentinel_nodes and redis.cluster_nodes:
+        yield "cluster_nodes", "must not be set together with sentinel_nodes"
+    if redis.sentinel_nodes and redis.sentinel_master is None:
+        yield "sentinel_master", "must be set with sentinel_nodes: the name of the master they watch"
+    if redis.connection_is_proxied and (redis.sentinel_nodes or redis.cluster_nodes):
+        yield "connection_is_proxied", "must be false with sentinel_nodes or cluster_nodes"
+    if redis.cluster_nodes and redis.server_name is not None and redis.ssl:
+        yield "server_name", "is not supported with cluster_nodes: each node is named by its own address"
+    cloud = redis.cloud_authentication
+    if cloud is not None and cloud.auth_provider == "aws":
+        if cloud.aws_cache_name is None:
+            yield "cloud_authentication.aws_cache_name", "must be set for auth_provider aws"
+        if redis.username is None:
+            yield "username", "must be set for cloud_authentication.auth_provider aws: ElastiCache's user"
 
 
 def _acls(config: AdvancedConfig) -> Iterator[Problem]:

@@ -11,8 +11,8 @@ from contextlib import closing
 from importlib import import_module
 from typing import Any, Final, Protocol, TypeVar
 
-from ..balancer.shared import connect as connect_redis
 from ..config.models import PgVector, Redis, VectorDb
+from ..redis_client import connect as connect_redis
 from .vectors import Vector
 
 T = TypeVar("T")

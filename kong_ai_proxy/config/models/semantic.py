@@ -133,34 +133,35 @@ class RedisCloudAuthentication(Record):
     ] = None
     """Which cloud's identities are used."""
     aws_access_key_id: Secret = None
-    """Access key id for ElastiCache."""
+    """Access key id for ElastiCache. Unset: AWS's default credential chain."""
     aws_assume_role_arn: Secret = None
     """Role to assume for the token."""
     aws_cache_name: Referenceable = None
-    """Name of the ElastiCache cluster."""
+    """Name of the ElastiCache cluster. Required for auth_provider aws."""
     aws_is_serverless: bool = True
     """The cluster is a serverless one."""
     aws_region: Referenceable = None
-    """Region of the cluster."""
+    """Region of the cluster. Unset: AWS_REGION of the environment."""
     aws_role_session_name: Secret = None
     """Session name for the assumed role."""
     aws_secret_access_key: Secret = None
     """Secret key that belongs to aws_access_key_id."""
     azure_client_id: Secret = None
-    """Client id for Azure's Redis."""
+    """Client id for Azure's Redis. Without secret and tenant: that of a managed identity."""
     azure_client_secret: Secret = None
     """Client secret for Azure's Redis."""
     azure_tenant_id: Secret = None
     """Entra tenant for Azure's Redis."""
     gcp_service_account_json: Secret = None
-    """Service account's key file as JSON text, for Google's Redis."""
+    """Service account's key file as JSON text, for Google's Redis. Unset: as for Vertex AI, the environment
+    or the metadata server."""
 
 
 class Redis(Record):
     """A Redis (or Valkey) server, cluster or set behind sentinels. Times are in milliseconds."""
 
     cloud_authentication: RedisCloudAuthentication | None = None
-    """Login with a cloud's identities instead of a password."""
+    """Login with a cloud's identities instead of a password. Set ssl with it."""
     cluster_max_redirections: int = 5
     """How many redirections of a cluster to follow."""
     cluster_nodes: Annotated[list[RedisNode], Field(min_length=1)] | None = None
@@ -168,15 +169,15 @@ class Redis(Record):
     connect_timeout: Timeout = 2000
     """Time for a connection to stand, in ms."""
     connection_is_proxied: bool = False
-    """The address is that of a proxy such as Envoy."""
+    """The address is that of a proxy such as Envoy: no database is chosen."""
     database: int = 0
     """Number of the database."""
     host: ReferenceableText = "127.0.0.1"
     """Host name or address of the server."""
     keepalive_backlog: Annotated[int, Field(ge=0, le=2147483646)] | None = None
-    """How many requests may wait for a connection when the pool is used up."""
+    """How many requests may wait for a connection when the pool is used up. Without effect: none waits."""
     keepalive_pool_size: Annotated[int, Field(ge=1, le=2147483646)] = 256
-    """How many connections are kept open."""
+    """How many connections are kept open. Without effect: one for each plugin server is enough."""
     password: Secret = None
     """Password of the server. Unset: no AUTH is sent."""
     port: ReferenceablePort = 6379
@@ -184,7 +185,7 @@ class Redis(Record):
     read_timeout: Timeout = 2000
     """Time for an answer, in ms."""
     send_timeout: Timeout = 2000
-    """Time for sending a command, in ms."""
+    """Time for sending a command, in ms. Without effect: read_timeout holds for both."""
     sentinel_master: Text | None = None
     """Name of the master that the sentinels watch."""
     sentinel_nodes: Annotated[list[SentinelNode], Field(min_length=1)] | None = None
@@ -192,17 +193,18 @@ class Redis(Record):
     sentinel_password: Secret = None
     """Password of the sentinels."""
     sentinel_role: Literal["any", "master", "slave"] | None = None
-    """Which role the sentinels are asked for."""
+    """Which role the sentinels are asked for. The master is, always: the server is written to."""
     sentinel_username: Referenceable = None
     """User name at the sentinels."""
     server_name: Referenceable = None
-    """Name for TLS server name indication."""
+    """Name for TLS server name indication, which the server's certificate must have. Not for clusters."""
     ssl: bool = False
     """Use TLS towards the server."""
     ssl_verify: bool = True
     """Verify the server's certificate."""
     username: Referenceable = None
-    """User name at the server (Redis 6 and up)."""
+    """User name at the server (Redis 6 and up). With cloud_authentication: ElastiCache's user, or the object
+    id at Azure's Redis (else that of the token)."""
 
 
 class VectorDb(Record):

@@ -743,7 +743,7 @@ return {
                                 type = "string",
                                 referenceable = true,
                                 encrypted = true,
-                                description = "Access key id for ElastiCache.",
+                                description = "Access key id for ElastiCache. Unset: AWS's default credential chain.",
                               },
                             },
                             {
@@ -758,7 +758,7 @@ return {
                               aws_cache_name = {
                                 type = "string",
                                 referenceable = true,
-                                description = "Name of the ElastiCache cluster.",
+                                description = "Name of the ElastiCache cluster. Required for auth_provider aws.",
                               },
                             },
                             {
@@ -772,7 +772,7 @@ return {
                               aws_region = {
                                 type = "string",
                                 referenceable = true,
-                                description = "Region of the cluster.",
+                                description = "Region of the cluster. Unset: AWS_REGION of the environment.",
                               },
                             },
                             {
@@ -796,7 +796,7 @@ return {
                                 type = "string",
                                 referenceable = true,
                                 encrypted = true,
-                                description = "Client id for Azure's Redis.",
+                                description = "Client id for Azure's Redis. Without secret and tenant: that of a managed identity.",
                               },
                             },
                             {
@@ -820,12 +820,12 @@ return {
                                 type = "string",
                                 referenceable = true,
                                 encrypted = true,
-                                description = "Service account's key file as JSON text, for Google's Redis.",
+                                description = "Service account's key file as JSON text, for Google's Redis. Unset: as for Vertex AI, the environment\nor the metadata server.",
                               },
                             },
                           },
                           required = false,
-                          description = "Login with a cloud's identities instead of a password.",
+                          description = "Login with a cloud's identities instead of a password. Set ssl with it.",
                         },
                       },
                       {
@@ -874,7 +874,7 @@ return {
                         connection_is_proxied = {
                           type = "boolean",
                           default = false,
-                          description = "The address is that of a proxy such as Envoy.",
+                          description = "The address is that of a proxy such as Envoy: no database is chosen.",
                         },
                       },
                       {
@@ -896,7 +896,7 @@ return {
                         keepalive_backlog = {
                           type = "integer",
                           between = { 0, 2147483646 },
-                          description = "How many requests may wait for a connection when the pool is used up.",
+                          description = "How many requests may wait for a connection when the pool is used up. Without effect: none waits.",
                         },
                       },
                       {
@@ -904,7 +904,7 @@ return {
                           type = "integer",
                           between = { 1, 2147483646 },
                           default = 256,
-                          description = "How many connections are kept open.",
+                          description = "How many connections are kept open. Without effect: one for each plugin server is enough.",
                         },
                       },
                       {
@@ -937,7 +937,7 @@ return {
                           type = "integer",
                           between = { 0, 2147483646 },
                           default = 2000,
-                          description = "Time for sending a command, in ms.",
+                          description = "Time for sending a command, in ms. Without effect: read_timeout holds for both.",
                         },
                       },
                       {
@@ -985,7 +985,7 @@ return {
                         sentinel_role = {
                           type = "string",
                           one_of = { "any", "master", "slave" },
-                          description = "Which role the sentinels are asked for.",
+                          description = "Which role the sentinels are asked for. The master is, always: the server is written to.",
                         },
                       },
                       {
@@ -999,7 +999,7 @@ return {
                         server_name = {
                           type = "string",
                           referenceable = true,
-                          description = "Name for TLS server name indication.",
+                          description = "Name for TLS server name indication, which the server's certificate must have. Not for clusters.",
                         },
                       },
                       {
@@ -1020,7 +1020,7 @@ return {
                         username = {
                           type = "string",
                           referenceable = true,
-                          description = "User name at the server (Redis 6 and up).",
+                          description = "User name at the server (Redis 6 and up). With cloud_authentication: ElastiCache's user, or the object\nid at Azure's Redis (else that of the token).",
                         },
                       },
                     },
@@ -1906,7 +1906,7 @@ return {
                                 type = "string",
                                 referenceable = true,
                                 encrypted = true,
-                                description = "Access key id for ElastiCache.",
+                                description = "Access key id for ElastiCache. Unset: AWS's default credential chain.",
                               },
                             },
                             {
@@ -1921,7 +1921,7 @@ return {
                               aws_cache_name = {
                                 type = "string",
                                 referenceable = true,
-                                description = "Name of the ElastiCache cluster.",
+                                description = "Name of the ElastiCache cluster. Required for auth_provider aws.",
                               },
                             },
                             {
@@ -1935,7 +1935,7 @@ return {
                               aws_region = {
                                 type = "string",
                                 referenceable = true,
-                                description = "Region of the cluster.",
+                                description = "Region of the cluster. Unset: AWS_REGION of the environment.",
                               },
                             },
                             {
@@ -1959,7 +1959,7 @@ return {
                                 type = "string",
                                 referenceable = true,
                                 encrypted = true,
-                                description = "Client id for Azure's Redis.",
+                                description = "Client id for Azure's Redis. Without secret and tenant: that of a managed identity.",
                               },
                             },
                             {
@@ -1983,12 +1983,12 @@ return {
                                 type = "string",
                                 referenceable = true,
                                 encrypted = true,
-                                description = "Service account's key file as JSON text, for Google's Redis.",
+                                description = "Service account's key file as JSON text, for Google's Redis. Unset: as for Vertex AI, the environment\nor the metadata server.",
                               },
                             },
                           },
                           required = false,
-                          description = "Login with a cloud's identities instead of a password.",
+                          description = "Login with a cloud's identities instead of a password. Set ssl with it.",
                         },
                       },
                       {
@@ -2037,7 +2037,7 @@ return {
                         connection_is_proxied = {
                           type = "boolean",
                           default = false,
-                          description = "The address is that of a proxy such as Envoy.",
+                          description = "The address is that of a proxy such as Envoy: no database is chosen.",
                         },
                       },
                       {
@@ -2059,7 +2059,7 @@ return {
                         keepalive_backlog = {
                           type = "integer",
                           between = { 0, 2147483646 },
-                          description = "How many requests may wait for a connection when the pool is used up.",
+                          description = "How many requests may wait for a connection when the pool is used up. Without effect: none waits.",
                         },
                       },
                       {
@@ -2067,7 +2067,7 @@ return {
                           type = "integer",
                           between = { 1, 2147483646 },
                           default = 256,
-                          description = "How many connections are kept open.",
+                          description = "How many connections are kept open. Without effect: one for each plugin server is enough.",
                         },
                       },
                       {
@@ -2100,7 +2100,7 @@ return {
                           type = "integer",
                           between = { 0, 2147483646 },
                           default = 2000,
-                          description = "Time for sending a command, in ms.",
+                          description = "Time for sending a command, in ms. Without effect: read_timeout holds for both.",
                         },
                       },
                       {
@@ -2148,7 +2148,7 @@ return {
                         sentinel_role = {
                           type = "string",
                           one_of = { "any", "master", "slave" },
-                          description = "Which role the sentinels are asked for.",
+                          description = "Which role the sentinels are asked for. The master is, always: the server is written to.",
                         },
                       },
                       {
@@ -2162,7 +2162,7 @@ return {
                         server_name = {
                           type = "string",
                           referenceable = true,
-                          description = "Name for TLS server name indication.",
+                          description = "Name for TLS server name indication, which the server's certificate must have. Not for clusters.",
                         },
                       },
                       {
@@ -2183,7 +2183,7 @@ return {
                         username = {
                           type = "string",
                           referenceable = true,
-                          description = "User name at the server (Redis 6 and up).",
+                          description = "User name at the server (Redis 6 and up). With cloud_authentication: ElastiCache's user, or the object\nid at Azure's Redis (else that of the token).",
                         },
                       },
                     },

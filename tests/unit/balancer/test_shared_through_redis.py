@@ -18,9 +18,10 @@ from relay_support import eventually
 
 from kong_ai_proxy import log
 from kong_ai_proxy.balancer.guard import Guarded
-from kong_ai_proxy.balancer.shared import RedisSharing, connect
+from kong_ai_proxy.balancer.shared import RedisSharing
 from kong_ai_proxy.balancer.states import States
 from kong_ai_proxy.config.models import Redis, RedisNode, SentinelNode
+from kong_ai_proxy.redis_client import connect
 
 FAIL_TIMEOUT = 10.0
 

@@ -240,6 +240,28 @@ model:
     assert [found.path for found in findings(empty)] == ["targets", "balancer.tokens_count_strategy"]
 
 
+@pytest.mark.parametrize(
+    ("redis", "fields"),
+    [
+        ("{cloud_authentication: {auth_provider: gcp}}", ["ssl"]),
+        ("{cloud_authentication: {auth_provider: gcp}, ssl: true}", []),
+        ("{cloud_authentication: {auth_provider: gcp}, ssl: true, password: '{vault://env/p}'}", ["password"]),
+        ("{cluster_nodes: [{ip: c}], database: 2}", ["database"]),
+        ("{sentinel_nodes: [{host: s}], sentinel_master: m, sentinel_role: slave}", ["sentinel_role"]),
+        ("{server_name: n}", ["server_name"]),
+    ],
+)  # fmt: skip
+def test_advice_on_redis(redis: str, fields: list[str]) -> None:
+    config = f"""
+targets:
+- route_type: llm/v1/chat
+  model: {{provider: openai}}
+kong_ai_proxy: {{redis: {redis}}}
+"""
+    found = findings(plugin(config, "kong-ai-proxy-advanced"))
+    assert [each.path for each in found] == [f"kong_ai_proxy.redis.{field}" for field in fields]
+
+
 def test_keys_that_are_there_twice() -> None:
     assert told(plugin(GOOD + "route_type: llm/v1/chat")) == [("warning", 20, "")]
 

@@ -102,3 +102,48 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         "model.options.azure_instance",
         "model.options.azure_deployment_id",
     }
+
+
+NODES = {"sentinel_nodes": [{"host": "s"}], "sentinel_master": "main"}
+CLUSTER = {"cluster_nodes": [{"ip": "c"}]}
+ELASTICACHE = {"auth_provider": "aws", "aws_cache_name": "c"}
+
+
+@pytest.mark.parametrize(
+    ("redis", "field"),
+    [
+        ({"sentinel_nodes": [{"host": "s"}]}, "sentinel_master"),
+        ({**NODES, **CLUSTER}, "cluster_nodes"),
+        ({**NODES, "connection_is_proxied": True}, "connection_is_proxied"),
+        ({**CLUSTER, "connection_is_proxied": True}, "connection_is_proxied"),
+        ({**CLUSTER, "ssl": True, "server_name": "n"}, "server_name"),
+        ({"cloud_authentication": ELASTICACHE}, "username"),
+        ({"cloud_authentication": {"auth_provider": "aws"}, "username": "u"}, "cloud_authentication.aws_cache_name"),
+    ],
+)  # fmt: skip
+def test_redis_that_could_not_be_connected_to(redis: dict[str, Any], field: str) -> None:
+    vectordb = {"strategy": "redis", "dimensions": 8, "distance_metric": "cosine", "redis": redis}
+    config = {"targets": [target()], "vectordb": vectordb, "kong_ai_proxy": {"redis": redis}}
+    assert set(_refused("kong-ai-proxy-advanced", config)) == {
+        f"vectordb.redis.{field}",
+        f"kong_ai_proxy.redis.{field}",
+    }
+    # Nobody connects to it.
+    parse("kong-ai-proxy-advanced", {"targets": [target()], "vectordb": {**vectordb, "strategy": "pgvector"}})
+
+
+@pytest.mark.parametrize(
+    "redis",
+    [
+        NODES,
+        {**CLUSTER, "ssl": True},
+        {**NODES, "ssl": True, "server_name": "n"},
+        {"connection_is_proxied": True, "database": 3},
+        {"cloud_authentication": ELASTICACHE, "username": "u", "ssl": True},
+        {"cloud_authentication": {"auth_provider": "gcp"}},
+        {"cloud_authentication": {"auth_provider": "azure", "azure_client_id": "c"}, "username": "oid"},
+        {"cloud_authentication": {}},
+    ],
+)
+def test_redis_that_can_be_connected_to(redis: dict[str, Any]) -> None:
+    parse("kong-ai-proxy-advanced", {"targets": [target()], "kong_ai_proxy": {"redis": redis}})
