@@ -42,9 +42,12 @@ class Place:
     headers: str = ""
     pid: int | None = None
     host: str = "127.0.0.1"
+    model: str = ""
+    """Where the gateway has to be told."""
 
     def request(self, prompt: str, stream: bool) -> bytes:
         extra = '"stream":true,' if stream else ""
+        extra += f'"model":"{self.model}",' if self.model else ""
         body = (
             f'{{{extra}"max_tokens":256,"messages":[{{"role":"system","content":'
             f'"You are brief."}},{{"role":"user","content":"What is one and one? {prompt}"}}]}}'
