@@ -53,6 +53,8 @@ class Attempt:
         """The balancer knows how it went."""
         self.status: int | None = None
         """The provider's status, once it answered."""
+        self.failure: str | None = None
+        """Why no answer came: a FailureKind, or "cancelled". None: one did, or may yet."""
         self.ip: str | None = None
         self.timing = Timing()
         self._exchange = exchange
@@ -75,6 +77,7 @@ class Attempt:
 
     def failed(self, kind: FailureKind) -> bool:
         """No answer came. True if the exchange tries another target (by criteria, retries, method)."""
+        self.failure = kind
         return self._over(kind, None)
 
     def reads_refusal(self, status: int) -> bool:
@@ -120,6 +123,7 @@ class Attempt:
     def dropped(self, kind: FailureKind | None) -> None:
         """While another target is asked for the same answer: this one gives none. `kind` is None where the
         target is not to blame."""
+        self.failure = kind
         self.timing.latency = self._elapsed_ms()
         self._settle(ok=kind not in self._exchange.instance.failover_criteria)
 
@@ -127,6 +131,7 @@ class Attempt:
         """Another target was faster, or nobody waits any longer: nobody is to blame, but it may have cost."""
         if self.settled:
             return
+        self.failure = "cancelled"
         self.timing.latency = self._elapsed_ms()
         self._count(partial=True)
         self._cost_tokens = self.call.usage.source is not UsageSource.NONE and self.call.usage.total > 0

@@ -22,6 +22,7 @@ from ..exchange.exchange import Attempt, Exchange, FailureKind
 from ..exchange.tickets import TICKET_HEADER, Ticket, TicketStore
 from ..exchange.translation import Further, StreamTranslation
 from ..log import get_logger
+from ..telemetry import Telemetry
 from .downstream import BodyTooLarge, ClientGone, Downstream, Limits
 from .race import race
 from .upstream import Answer, UpstreamClient, UpstreamFailure
@@ -60,6 +61,8 @@ class Parts:
     """The log record as one line of ASCII of at most so many bytes."""
     log_usage: LogUsage
     """For records that cannot go back through Kong."""
+    telemetry: Telemetry | None = None
+    """Spans and metrics; None where nobody wants them."""
 
 
 class _Another(Exception):
@@ -89,7 +92,7 @@ class Journey:
 
     __slots__ = (
         "_attempt", "_delivered", "_down", "_exchange", "_limits", "_parts", "_record", "_request", "_ticket",
-        "_token", "_told",
+        "_token", "_told", "_trace",
     )  # fmt: skip
 
     def __init__(
@@ -115,6 +118,7 @@ class Journey:
         """What Kong was told with the head of an answer that nothing can follow."""
         self._delivered = False
         """The record is where it belongs; or there is none."""
+        self._trace = parts.telemetry.begin(exchange) if parts.telemetry is not None else None
 
     def run(self) -> None:
         """Raises ClientGone, after the provider's connection was closed and the usage so far was logged."""
@@ -130,6 +134,8 @@ class Journey:
             raise
         finally:
             down.unwatch()
+            if self._trace is not None:
+                self._trace.ended(self._exchange)
 
     # The attempts.
 
@@ -232,6 +238,8 @@ class Journey:
         except ApiError as error:
             attempt.doubt_credential()
             raise _NoCredential(error) from None
+        if self._trace is not None and not upstream.anonymous:
+            self._trace.sent(attempt, upstream)
         return self._parts.client.send(
             upstream, attempt.timeouts, connected, repeatable=attempt.repeatable
         )

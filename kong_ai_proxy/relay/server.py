@@ -19,6 +19,7 @@ from ..exchange.tickets import TICKET_HEADER, Ticket, TicketStore
 from ..log import get_logger
 from ..metrics import manage
 from ..metrics.exposition import Collector, Family
+from ..telemetry import Telemetry
 from .carry import Authenticate, Encode, Journey, LogUsage, Open, Parts, too_large
 from .connection import Connection
 from .downstream import BadMessage, BodyTooLarge, ClientGone, Downstream, Limits, RequestUpload
@@ -29,6 +30,8 @@ from .websocket_deposit import Deposit
 
 log = get_logger("relay")
 
+_LAST_TELEMETRY: Final = 2.0
+"""Seconds at the end to send what is left of spans and metrics."""
 _JSON: Final = {"content-type": "application/json"}
 
 Manage: TypeAlias = Callable[[ClientRequest], ClientResponse | None]
@@ -59,6 +62,7 @@ class RelayServer:
         backlog: int = 1024,
         settle: bool = False,
         manage: Manage | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         """`listen`: None where connections are accepted by somebody else (see `serve`); port 0 takes a free
         one. `open`, `authenticate`, `encode` and `log_usage` are those of `exchange`, `auth`, `accounting`
@@ -76,6 +80,7 @@ class RelayServer:
             authenticate=authenticate or _authenticate(),
             encode=encode or _encode(),
             log_usage=log_usage or _log_usage,
+            telemetry=telemetry,
         )
         self._deposit = Deposit(deposit_url, self._client) if deposit_url else None
         self._listen = listen
@@ -133,6 +138,8 @@ class RelayServer:
             log.warning("exchanges broken off at shutdown", count=self.running)
             gevent.killall(list(self._connections), timeout=2.0)
         self._client.close()
+        if self._parts.telemetry is not None:
+            gevent.spawn(self._parts.telemetry.shutdown).join(_LAST_TELEMETRY)
 
     # One connection.
 

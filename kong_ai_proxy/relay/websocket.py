@@ -91,6 +91,8 @@ class Upgrade(Journey):
             raise
         finally:
             connection.unwatch()
+            if self._trace is not None:
+                self._trace.ended(self._exchange)
 
     def _try(self, attempt: Attempt) -> ClientResponse | None:
         """Raises as `Journey._try` does."""
@@ -101,6 +103,8 @@ class Upgrade(Journey):
         except ApiError as error:
             attempt.doubt_credential()
             self._failed("error", error)
+        if self._trace is not None:
+            self._trace.sent(attempt, upstream)
         try:
             result = upgrade(self._parts.client, upstream, attempt.timeouts, attempt.connected)
         except UpstreamFailure as failure:

@@ -19,6 +19,7 @@ from ..log import get_logger, take_over_gevent
 from ..metrics.exposition import Collector
 from ..metrics.sources import CountedTickets, of_plugin_server
 from ..plugin import PHASES, PLUGINS, Book, Context
+from ..telemetry import from_environment
 from . import parent
 from .address import RelayAddress
 from .instances import Plugin
@@ -199,7 +200,9 @@ def _relay_of(options: Options) -> Callable[[tuple[str, int], TicketStore], Rela
         )
     from ..relay.server import RelayServer
 
-    return partial(RelayServer, settle=True, deposit_url=options.deposit_url)
+    return partial(
+        RelayServer, settle=True, deposit_url=options.deposit_url, telemetry=from_environment()
+    )
 
 
 def serve(options: Options) -> int:

@@ -25,6 +25,7 @@ from ..relay.pool import PoolLimits
 from ..relay.server import RelayServer
 from ..relay.upstream import UpstreamClient
 from ..server.serve import prepare
+from ..telemetry import from_environment
 from .channel import Channel
 from .remote import Instances, RemoteTickets
 from .wire import Hello, Packed, pack_families
@@ -73,6 +74,7 @@ class Worker:
             deposit_url=hello.deposit_url,
             settle=True,
             manage=self._manage,
+            telemetry=from_environment(),
         )
         relay.collectors.append(of_tokens)
         self._watcher.start(self._come_in)

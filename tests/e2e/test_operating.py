@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from gateway_support import document
 from http_support import call
+from otlp_support import Collector, Span
 
 from kong_ai_proxy import cli
 from kong_ai_proxy.devgateway.embedded import EmbeddedGateway, LogFile, PluginServer, free_port
@@ -25,6 +26,7 @@ class Setup:
         self.relay = f"127.0.0.1:{free_port()}"
         self.log = LogFile(prefix / "records.jsonl")
         mock = self.mock = MockLLM()
+        self.collector = Collector()
         self.plugin_server = PluginServer(prefix, self.relay)
         configuration = document(self.relay, mock.url, self.log.path)
         # The plugin is not on this route.
@@ -36,12 +38,18 @@ class Setup:
 def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
     made = Setup(tmp_path_factory.mktemp("operating"))
     made.mock.start()
-    made.plugin_server.start()
+    made.collector.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", made.collector.url)
+        patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+        patch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "100")
+        made.plugin_server.start()
     made.gateway.start()
     yield made
     made.gateway.stop()
     made.plugin_server.stop()
     made.mock.stop()
+    made.collector.stop()
 
 
 def get(url: str) -> tuple[int, str]:
@@ -51,6 +59,24 @@ def get(url: str) -> tuple[int, str]:
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read().decode()
+
+
+def test_a_collector_is_told_and_the_trace_goes_on(setup: Setup) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01", "x-unrelated": "stays"}
+    answer = call(setup.gateway.url, "/anthropic", CHAT | {"stream": True}, headers=headers)
+    assert b"[DONE]" in answer.body
+
+    def span(collector: Collector) -> Span | None:
+        return next((each for each in collector.spans if each.trace == trace and each.kind == 3), None)
+
+    chat = setup.collector.wait(span)
+    assert chat.attributes["gen_ai.provider.name"] == "anthropic"
+    assert chat.attributes["gen_ai.usage.output_tokens"] > 0
+    sent = setup.mock.requests[-1].headers
+    assert sent["traceparent"] == f"00-{trace}-{chat.id}-01"
+    assert "x-unrelated" not in sent
+    setup.collector.wait(lambda collector: [p for p in collector.points if p.metric.startswith("gen_ai.")])
 
 
 def test_metrics_are_for_the_machine_and_not_for_clients(setup: Setup) -> None:
