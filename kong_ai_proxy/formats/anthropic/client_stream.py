@@ -1,7 +1,6 @@
 """OpenAI chunks as a Messages stream.
 
-Order of events: https://platform.claude.com/docs/en/build-with-claude/streaming. Blocks come one after the
-other: fragments of a second tool call that arrive before the first is whole wait for it.
+Order of events: https://platform.claude.com/docs/en/build-with-claude/streaming.
 """
 
 from __future__ import annotations
@@ -10,29 +9,29 @@ from typing import Any
 
 from ...core.call import Call
 from ...core.errors import ApiError
-from ...core.json import Json, JSONDecodeError, dumps, loads
+from ...core.json import Json, dumps
 from ...core.usage import Usage, UsageSource
 from ...wire.sse import encode
-from ..pivot import integer, obj, objects, text
+from ..pivot import obj, objects, text
+from ..said import ToolCall, ToolTurns
 from .client_words import stop_reason, stop_sequence
 from .errors import write_error
 from .usage import write_usage
 
 
-class MessagesEncoder:
+class MessagesEncoder(ToolTurns):
     """See `formats.base.StreamEncoder`."""
 
     content_type = "text/event-stream"
 
     def __init__(self, call: Call) -> None:
+        super().__init__()
         self._call = call
         self._out: list[bytes] = []
         self._started = False
         self._index = -1
         self._open = ""
         """What block is open: "text", "thinking", "tool" or none."""
-        self._tools: dict[int, _Tool] = {}
-        self._tool: _Tool | None = None
         self._finish: Any = None
         self._own: Json = {}
         self._usage: Usage | None = None
@@ -51,7 +50,7 @@ class MessagesEncoder:
     def finish(self) -> bytes:
         if not self._started:
             self._start({})
-        self._end_tools()
+        self._send_tools(ended=True)
         self._close()
         usage = self._call.usage
         if usage.source is UsageSource.NONE:
@@ -130,51 +129,16 @@ class MessagesEncoder:
 
     def _whole(self, block: Json) -> None:
         """A block that comes in one piece."""
-        self._end_tools()
+        self._send_tools(ended=True)
         self._close()
         self._index += 1
         self._event({"type": "content_block_start", "index": self._index, "content_block": block})
         self._event({"type": "content_block_stop", "index": self._index})
 
-    def _fragment(self, fragment: Json) -> None:
-        index = integer(fragment.get("index"))
-        if index is None:
-            index = max(self._tools, default=-1) + (1 if fragment.get("id") else 0)
-        tool = self._tools.setdefault(max(index, 0), _Tool())
-        function = obj(fragment.get("function"))
-        tool.id = tool.id or text(fragment.get("id"))
-        tool.name = tool.name or text(function.get("name"))
-        arguments = function.get("arguments")
-        if isinstance(arguments, str):
-            tool.waiting.append(arguments)
-        elif isinstance(arguments, dict):
-            tool.waiting.append(dumps(arguments).decode())
-        self._send_tools(ended=False)
-
-    def _send_tools(self, *, ended: bool) -> None:
-        """Stream the first unfinished tool call; move on to the next once its arguments are whole JSON."""
-        for _, tool in sorted(self._tools.items()):
-            if tool.closed:
-                continue
-            if self._tool is not tool:
-                if self._tool is not None and not (ended or self._tool.whole()):
-                    return
-                if not (tool.name or ended):
-                    return
-                self._open_tool(tool)
-            words = "".join(tool.waiting)
-            tool.waiting.clear()
-            if words:
-                tool.sent.append(words)
-                self._block_delta({"type": "input_json_delta", "partial_json": words})
-            if ended:
-                self._close()
-
-    def _open_tool(self, tool: _Tool) -> None:
+    def _begin(self, tool: ToolCall) -> None:
         self._close()
         self._index += 1
         self._open = "tool"
-        self._tool = tool
         block = {
             "type": "tool_use",
             "id": tool.id or self._call.new_id("toolu_"),
@@ -183,14 +147,13 @@ class MessagesEncoder:
         }
         self._event({"type": "content_block_start", "index": self._index, "content_block": block})
 
-    def _end_tools(self) -> None:
-        if self._tools:
-            self._send_tools(ended=True)
+    def _arguments(self, words: str) -> None:
+        self._block_delta({"type": "input_json_delta", "partial_json": words})
 
     def _switch(self, kind: str, block: Json) -> None:
         if self._open == kind:
             return
-        self._end_tools()
+        self._send_tools(ended=True)
         self._close()
         self._open = kind
         self._index += 1
@@ -202,29 +165,6 @@ class MessagesEncoder:
     def _close(self) -> None:
         if not self._open:
             return
-        if self._tool is not None:
-            self._tool.closed = True
-            self._tool = None
+        self._tool_closed()
         self._open = ""
         self._event({"type": "content_block_stop", "index": self._index})
-
-
-class _Tool:
-    """One tool call on its way."""
-
-    __slots__ = ("closed", "id", "name", "sent", "waiting")
-
-    def __init__(self) -> None:
-        self.id = ""
-        self.name = ""
-        self.waiting: list[str] = []
-        self.sent: list[str] = []
-        self.closed = False
-
-    def whole(self) -> bool:
-        """Its arguments are complete JSON. One without any may still get some."""
-        try:
-            loads("".join(self.sent))
-        except JSONDecodeError:
-            return False
-        return True

@@ -11,6 +11,7 @@ from typing import Any
 from ...core.call import Call
 from ...core.json import Json, dumps_text
 from ..pivot import not_an_answer, objects, text
+from ..said import Message
 from .blocks import (
     count_output,
     finish_reason,
@@ -52,7 +53,7 @@ def read_answer(body: Any, call: Call) -> Json:
         "choices": [
             {
                 "index": 0,
-                "message": message.openai(body),
+                "message": message.openai(stop_fields(body), refusal(body)),
                 "logprobs": None,
                 "finish_reason": reason,
             }
@@ -64,18 +65,8 @@ def read_answer(body: Any, call: Call) -> Json:
     return answer
 
 
-class _Message:
+class _Message(Message):
     """The assistant's message, block by block."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-        self.length = 0
-        self.reasoning: list[str] = []
-        self.thinking: list[Json] = []
-        self.tool_calls: list[Json] = []
-        self.annotations: list[Json] = []
-        self.citations: list[Json] = []
-        self.others: list[Json] = []
 
     def add(self, block: Json) -> None:
         kind = block.get("type")
@@ -104,39 +95,11 @@ class _Message:
 
     def _text(self, words: str, citations: Any) -> None:
         start = self.length
-        self.texts.append(words)
-        self.length += len(words)
+        self.say(words)
         if citations:
             annotations, others = split_citations(citations, start, self.length)
             self.annotations += annotations
             self.citations += others
-
-    def counted(self) -> str:
-        arguments = [call["function"]["arguments"] for call in self.tool_calls]
-        return "".join([*self.texts, *self.reasoning, *arguments])
-
-    def openai(self, body: Json) -> Json:
-        message: Json = {
-            "role": "assistant",
-            "content": "".join(self.texts) if self.texts or not self.tool_calls else None,
-            "refusal": refusal(body),
-        }
-        if reasoning := "".join(self.reasoning):
-            message["reasoning_content"] = reasoning
-        if self.thinking:
-            message["thinking_blocks"] = self.thinking
-        if self.tool_calls:
-            message["tool_calls"] = self.tool_calls
-        if self.annotations:
-            message["annotations"] = self.annotations
-        own = stop_fields(body)
-        if self.citations:
-            own["citations"] = self.citations
-        if self.others:
-            own["content_blocks"] = self.others
-        if own:
-            message["provider_specific_fields"] = own
-        return message
 
 
 def _arguments(given: Any) -> str:

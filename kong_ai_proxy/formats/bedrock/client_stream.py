@@ -1,7 +1,6 @@
 """OpenAI chunks as a ConverseStream: AWS frames with their checksums.
 
 Order of events: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStreamOutput.html.
-Blocks come one after the other: fragments of a second tool call that arrive before the first is whole wait.
 """
 
 from __future__ import annotations
@@ -10,9 +9,10 @@ from typing import Any, Final
 
 from ...core.call import Call
 from ...core.errors import ApiError
-from ...core.json import Json, JSONDecodeError, dumps, loads
+from ...core.json import Json, dumps
 from ...wire.eventstream import encode_frame
-from ..pivot import integer, obj, objects, text
+from ..pivot import obj, objects, text
+from ..said import ToolCall, ToolTurns
 from .client_answer import exception_name, metrics, redacted, stop_reason, usage_of
 
 _IN_STREAMS: Final = frozenset(
@@ -24,20 +24,19 @@ _IN_STREAMS: Final = frozenset(
 """What a ConverseStream can end with; everything else is a modelStreamErrorException."""
 
 
-class ConverseEncoder:
+class ConverseEncoder(ToolTurns):
     """See `formats.base.StreamEncoder`."""
 
     content_type = "application/vnd.amazon.eventstream"
 
     def __init__(self, call: Call) -> None:
+        super().__init__()
         self._call = call
         self._out: list[bytes] = []
         self._started = False
         self._index = -1
         self._open = ""
         """What block is open: "text", "reasoning", "tool" or none."""
-        self._tools: dict[int, _Tool] = {}
-        self._current: _Tool | None = None
         self._finish: Any = None
         self._own: Json = {}
         self._usage: Any = None
@@ -125,75 +124,21 @@ class ConverseEncoder:
 
     def _close(self) -> None:
         if self._open:
-            if self._current is not None:
-                self._current.closed = True
-                self._current = None
+            self._tool_closed()
             self._open = ""
             self._event("contentBlockStop", {"contentBlockIndex": self._index})
 
     # ---- tool calls
 
-    def _fragment(self, fragment: Json) -> None:
-        index = integer(fragment.get("index"))
-        if index is None:
-            index = max(self._tools, default=-1) + (1 if fragment.get("id") else 0)
-        tool = self._tools.setdefault(max(index, 0), _Tool())
-        function = obj(fragment.get("function"))
-        tool.id = tool.id or text(fragment.get("id"))
-        tool.name = tool.name or text(function.get("name"))
-        arguments = function.get("arguments")
-        if isinstance(arguments, dict):
-            arguments = dumps(arguments).decode()
-        if isinstance(arguments, str) and arguments:
-            tool.waiting.append(arguments)
-        self._send_tools(ended=False)
-
-    def _send_tools(self, *, ended: bool) -> None:
-        """Stream the first unfinished call; go on to the next once its arguments are whole JSON."""
-        for _, tool in sorted(self._tools.items()):
-            if tool.closed:
-                continue
-            if self._current is not tool:
-                waits = self._current is not None and not self._current.whole()
-                if not ended and (waits or not tool.name):
-                    return
-                self._begin(tool)
-            if tool.waiting:
-                words = "".join(tool.waiting)
-                tool.waiting.clear()
-                tool.sent += words
-                self._block_delta({"toolUse": {"input": words}})
-            if ended:
-                self._close()
-
-    def _begin(self, tool: _Tool) -> None:
+    def _begin(self, tool: ToolCall) -> None:
         self._close()
         self._index += 1
         self._open = "tool"
-        self._current = tool
         use = {"toolUseId": tool.id or self._call.new_id("tooluse_"), "name": tool.name}
         self._event("contentBlockStart", {"contentBlockIndex": self._index, "start": {"toolUse": use}})
 
-
-class _Tool:
-    """One tool call on its way."""
-
-    __slots__ = ("closed", "id", "name", "sent", "waiting")
-
-    def __init__(self) -> None:
-        self.id = ""
-        self.name = ""
-        self.waiting: list[str] = []
-        self.sent = ""
-        self.closed = False
-
-    def whole(self) -> bool:
-        """Its arguments are complete JSON. One without any may still get some."""
-        try:
-            loads(self.sent)
-        except JSONDecodeError:
-            return False
-        return True
+    def _arguments(self, words: str) -> None:
+        self._block_delta({"toolUse": {"input": words}})
 
 
 def exception_frame(error: ApiError) -> bytes:

@@ -12,6 +12,7 @@ from ...core.call import Call
 from ...core.json import Json
 from ..anthropic.json_mode import JSON_TOOL
 from ..pivot import completion, not_an_answer, obj, objects, text, tool_call, utf8_size
+from ..said import Message
 from .blocks import annotation, finish_reason, stop_fields
 from .messages import redacted_block
 from .usage import read_usage
@@ -27,32 +28,19 @@ def read_answer(body: Any, call: Call) -> Json:
     call.usage = read_usage(body.get("usage"), body.get("serviceTier"))
     call.output_bytes += utf8_size(said.counted())
     reason = finish_reason(body.get("stopReason"), bool(said.tool_calls))
-    message = said.openai()
     guardrail = obj(body.get("trace")).get("guardrail")
     own = stop_fields(body.get("stopReason"), body.get("additionalModelResponseFields"), guardrail)
-    if own:
-        message["provider_specific_fields"] = {**message.get("provider_specific_fields", {}), **own}
     router = obj(obj(body.get("trace")).get("promptRouter"))
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
+    choice = {"index": 0, "message": said.openai(own), "logprobs": None, "finish_reason": reason}
     return completion(call, [choice], model=text(router.get("invokedModelId")))
 
 
-class _Message:
+class _Message(Message):
     """The assistant's message, block by block."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-        self.length = 0
-        self.reasoning: list[str] = []
-        self.thinking: list[Json] = []
-        self.tool_calls: list[Json] = []
-        self.annotations: list[Json] = []
-        self.citations: list[Json] = []
-        self.others: list[Json] = []
 
     def add(self, block: Json) -> None:
         if "text" in block:
-            self._text(text(block["text"]))
+            self.say(text(block["text"]))
         elif "toolUse" in block:
             self._tool_use(obj(block["toolUse"]), block)
         elif "reasoningContent" in block:
@@ -61,10 +49,6 @@ class _Message:
             self._cited(obj(block["citationsContent"]))
         else:
             self.others.append(block)
-
-    def _text(self, words: str) -> None:
-        self.texts.append(words)
-        self.length += len(words)
 
     def _tool_use(self, use: Json, block: Json) -> None:
         if use.get("type") == "server_tool_use":
@@ -78,7 +62,7 @@ class _Message:
             text(use.get("toolUseId")) or f"call_{len(self.tool_calls)}",
         )
         if name == JSON_TOOL:
-            self._text(call["function"]["arguments"])
+            self.say(call["function"]["arguments"])
         else:
             self.tool_calls.append(call)
 
@@ -94,40 +78,13 @@ class _Message:
     def _cited(self, cited: Json) -> None:
         start = self.length
         for part in objects(cited.get("content")):
-            self._text(text(part.get("text")))
+            self.say(text(part.get("text")))
         for citation in objects(cited.get("citations")):
             found = annotation(citation, start, self.length)
             if found is None:
                 self.citations.append(citation)
             else:
                 self.annotations.append(found)
-
-    def counted(self) -> str:
-        arguments = [call["function"]["arguments"] for call in self.tool_calls]
-        return "".join([*self.texts, *self.reasoning, *arguments])
-
-    def openai(self) -> Json:
-        message: Json = {
-            "role": "assistant",
-            "content": "".join(self.texts) if self.texts or not self.tool_calls else None,
-            "refusal": None,
-        }
-        if reasoning := "".join(self.reasoning):
-            message["reasoning_content"] = reasoning
-        if self.thinking:
-            message["thinking_blocks"] = self.thinking
-        if self.tool_calls:
-            message["tool_calls"] = self.tool_calls
-        if self.annotations:
-            message["annotations"] = self.annotations
-        own: Json = {}
-        if self.citations:
-            own["citations"] = self.citations
-        if self.others:
-            own["content_blocks"] = self.others
-        if own:
-            message["provider_specific_fields"] = own
-        return message
 
 
 def thinking_block(words: str, signature: str) -> Json:

@@ -14,6 +14,7 @@ ABOUT_NO_PROVIDER = {
     "formats/base.py",
     "formats/native.py",
     "formats/passing.py",
+    "formats/said.py",
     "formats/steps.py",
     "formats/streams.py",
     "formats/realtime/session.py",
@@ -32,6 +33,8 @@ ABOUT_NO_PROVIDER = {
     "formats/anthropic/json_mode.py",
     "formats/openai/client.py",
     "formats/responses/carried.py",
+    "formats/batches/flow.py",
+    "formats/batches/ids.py",
     "formats/videos/ids.py",
 }
 
