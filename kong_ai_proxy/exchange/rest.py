@@ -68,11 +68,17 @@ _BATCHES: Final[_Table] = {
     _ID: {"GET": _READ},
     f"{_ID}/cancel": {"POST": _BARE},
 }
+_VIDEO_MADE: Final = RestApi("either", metered=True)
+"""Of another video, whose model it keeps."""
 _VIDEOS: Final[_Table] = {
     "": {"GET": _READ, "POST": RestApi("either", model="required", metered=True)},
+    "/edits": {"POST": _VIDEO_MADE},
+    "/extensions": {"POST": _VIDEO_MADE},
+    "/characters": {"POST": RestApi("form")},
+    f"/characters{_ID}": {"GET": _READ},
     _ID: {"GET": _READ, "DELETE": _READ},
     f"{_ID}/content": {"GET": _READ},
-    f"{_ID}/remix": {"POST": _STORE},
+    f"{_ID}/remix": {"POST": RestApi("json", metered=True)},
 }
 
 _RESOURCES: Final[Mapping[str, Mapping[str, _Table]]] = {

@@ -163,6 +163,9 @@ def _check(usage: dict[str, Any], reported: dict[str, Any]) -> None:
     def logged(*names: str) -> Any:
         return next(usage[name] for name in names if name in usage)
 
+    if reported.get("type") == "duration":
+        assert usage["seconds"] == reported["seconds"]
+        return
     assert logged("input_tokens", "prompt_tokens") == reported["input_tokens"]
     assert logged("output_tokens", "completion_tokens") == reported["output_tokens"]
     total = reported.get("total_tokens", reported["input_tokens"] + reported["output_tokens"])
@@ -170,7 +173,7 @@ def _check(usage: dict[str, Any], reported: dict[str, Any]) -> None:
 
 
 def _reported(recording: dict[str, Any]) -> dict[str, Any] | None:
-    """Usage of a request that made a model work, where it is in tokens."""
+    """Usage of a request that made a model work, in tokens or seconds."""
     body = recording["response"]["body"]
     request = recording["request"]
     path = urlsplit(request["url"]).path
@@ -179,7 +182,7 @@ def _reported(recording: dict[str, Any]) -> dict[str, Any] | None:
     if path.rstrip("/").rpartition("/")[2] in ("cancel", "input_tokens") or "/batches" in path:
         return None
     usage = body.get("usage")
-    if not isinstance(usage, dict) or "input_tokens" not in usage:
+    if not isinstance(usage, dict) or not {"input_tokens", "seconds"} & usage.keys():
         return None
     return usage
 

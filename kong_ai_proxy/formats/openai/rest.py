@@ -16,7 +16,7 @@ from ...core.rest import RestApi
 from ...core.usage import Usage, UsageSource
 from ...wire.ndjson import LineTooLarge, NDJSONDecoder
 from ..passing import Reader
-from ..pivot import integer, obj, text, utf8_size
+from ..pivot import integer, number, obj, text, utf8_size
 from .client import CLIENT
 from .dialect import OPENAI
 from .usage import note_usage
@@ -74,12 +74,30 @@ class RestReader(Reader):
             usage = body.get("usage")
             if isinstance(usage, dict) and _TOKENS & usage.keys():
                 note_usage(usage, call, OPENAI)
+            elif (seconds := _seconds(body, usage)) is not None:
+                call.usage.seconds = seconds
+                call.usage.source = UsageSource.REPORTED
             tier = body.get("service_tier")
             if isinstance(tier, str) and tier not in ("auto", ""):
                 call.usage.service_tier = tier
         reason = _reason(body)
         if reason:
             call.finish_reasons = [reason]
+
+
+def _seconds(body: Json, usage: object) -> float | None:
+    """What is billed by time: sound that was heard (recordings openai/audio-transcriptions), videos
+    (https://platform.openai.com/docs/api-reference/videos/object: digits)."""
+    if isinstance(usage, dict) and usage.get("type") == "duration":
+        found = number(usage.get("seconds"))
+    elif body.get("object") == "video":
+        said = body.get("seconds")
+        found = number(said)
+        if isinstance(said, str) and said.isascii() and said.isdigit() and len(said) < 6:
+            found = int(said)
+    else:
+        return None
+    return found if found is not None and 0 <= found < 2**31 else None
 
 
 def _reason(body: Json) -> str:

@@ -15,6 +15,7 @@ from kong_ai_proxy.exchange.rest_carry import WHOLE_MAX
 
 SPEECH = "audio/v1/audio/speech"
 TRANSCRIPTION = "audio/v1/audio/transcriptions"
+VIDEOS = "video/v1/videos/generations"
 RESPONSES = "llm/v1/responses"
 FILES = "llm/v1/files"
 AUDIO = bytes(range(256)) * 400
@@ -236,6 +237,28 @@ def test_usage_of_images_and_sound_is_input_and_output() -> None:
     assert logged["input_tokens_details"] == {"text_tokens": 2, "audio_tokens_count": 15}
     assert logged["cost"] == pytest.approx((17 + 100) / 1e6)
     assert logged["prompt_tokens"] == 17
+
+
+@pytest.mark.parametrize(
+    ("route_type", "answer", "seconds"),
+    [
+        (TRANSCRIPTION, {"text": "hello", "usage": {"type": "duration", "seconds": 7}}, 7),
+        (TRANSCRIPTION, {"text": "hello", "usage": {"type": "duration", "seconds": "7"}}, None),
+        (TRANSCRIPTION, {"text": "hello", "usage": {"type": "duration", "seconds": -1}}, None),
+        (VIDEOS, {"id": "video_1", "object": "video", "seconds": "8"}, 8),
+        (VIDEOS, {"id": "video_1", "object": "video", "seconds": 4}, 4),
+        (VIDEOS, {"id": "video_1", "object": "video", "seconds": None}, None),
+        (VIDEOS, {"id": "video_1", "object": "video", "seconds": "eight"}, None),
+    ],
+)
+def test_what_is_billed_by_time(route_type: str, answer: Any, seconds: int | None) -> None:
+    done = answered(proxy(name="m", route_type=route_type), answer, form())
+    record = done.exchange.record()
+    assert record is not None
+    assert record.get("usage", {}).get("seconds") == seconds
+    again = answered(proxy(name="m", route_type=VIDEOS), answer, request("GET", "/videos/video_1"))
+    record = again.exchange.record()
+    assert record is not None and "usage" not in record
 
 
 def test_reading_a_stored_response_is_not_paid_again() -> None:

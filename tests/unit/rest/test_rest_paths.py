@@ -51,6 +51,9 @@ def test_responses(prefix: str, method: str, rest: str) -> None:
         ("assistants", "GET", "/gw/threads/thread_1/runs/run_1/steps/step_1",
          ("threads", "/thread_1/runs/run_1/steps/step_1")),
         ("video.generations", "GET", "/v1/videos/video_1/content", ("videos", "/video_1/content")),
+        ("video.generations", "POST", "/v1/videos/edits", ("videos", "/edits")),
+        ("video.generations", "POST", "/extensions", ("videos", "/extensions")),
+        ("video.generations", "GET", "/videos/characters/char_1", ("videos", "/characters/char_1")),
         ("image.edits", "POST", "/whatever", ("", "")),
     ],
 )  # fmt: skip
