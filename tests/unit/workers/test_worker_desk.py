@@ -430,7 +430,7 @@ def test_without_embeddings_there_is_an_error(node: Node) -> None:
     config = parse("kong-ai-proxy-advanced", {"targets": [target_config()]})
     assert isinstance(config, AdvancedConfig)
     assert _semantic(node.workers[0].channel, 1, config) is None
-    assert attach_shared(None, config, lambda: []) is None  # type: ignore[arg-type]
+    assert attach_shared(None, config, list) is None  # type: ignore[arg-type]
 
 
 def test_outcomes_keep_what_balancers_need() -> None:
