@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from ..config.models import AdvancedConfig
+from ..log import get_logger
 from .base import Algorithm
 from .connections import LeastConnections
 from .guard import Guarded, Sharing
@@ -16,6 +17,8 @@ from .semantic import Semantic
 from .states import STATES, States, TargetState, target_names
 from .usage import LowestUsage
 from .weighted import Priority, RoundRobin
+
+log = get_logger("balancer")
 
 
 def balancer_for(
@@ -62,11 +65,19 @@ def algorithm_for(
         case "semantic":
             descriptions = [target.description for target in config.targets]
             return Semantic(descriptions, weights, _threshold(config))
-        case "lowest-usage" if settings.tokens_count_strategy != "llm-accuracy":
+        case "lowest-usage" if settings.tokens_count_strategy == "llm-accuracy":
+            # ai-llm-as-judge reads the answer from what Kong's own AI plugins keep within nginx, scores it
+            # after the request has ended, and tells their balancer in the same Lua state: no external plugin
+            # can hear of it. (https://developer.konghq.com/plugins/ai-llm-as-judge/)
+            log.warning(
+                "llm_accuracy_without_scores",
+                effect="targets are chosen by weight",
+                reason="the scores of Kong's ai-llm-as-judge reach Kong's own plugins alone",
+            )
+            return RoundRobin(weights)
+        case "lowest-usage":
             return LowestUsage(states, weights, settings.tokens_count_strategy, clock)
         case _:
-            # llm-accuracy: ai-llm-as-judge gives its scores to Kong's log, where no balancer can read them.
-            # Without a score Kong's balancer has nothing to go by but the weights either.
             return RoundRobin(weights)
 
 

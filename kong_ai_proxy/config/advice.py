@@ -38,7 +38,10 @@ def config_advice(config: ProxyConfig | AdvancedConfig) -> Iterator[Problem]:
         for path, redis in redis_blocks(config):
             yield from ((f"{path}.{field}", text) for field, text in _redis(redis))
     if isinstance(config, AdvancedConfig) and config.balancer.tokens_count_strategy == "llm-accuracy":
-        yield "balancer.tokens_count_strategy", "llm-accuracy needs Kong's ai-llm-as-judge plugin beside it"
+        yield (
+            "balancer.tokens_count_strategy",
+            "llm-accuracy goes by weight: ai-llm-as-judge gives its scores to Kong's own plugin alone",
+        )
 
 
 def _redis(redis: Redis) -> Iterator[Problem]:

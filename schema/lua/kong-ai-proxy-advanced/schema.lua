@@ -308,7 +308,7 @@ return {
                       "total-tokens",
                     },
                     default = "total-tokens",
-                    description = "What lowest-usage counts.",
+                    description = "What lowest-usage counts. llm-accuracy goes by weight: the judge's scores reach Kong's own plugin\nalone.",
                   },
                 },
                 {

@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 import pytest
+from auth_support import logged
 from balancer_support import Traffic, answer, asked, failure, guarded
 from exchange_support import Clock
 
@@ -94,6 +95,8 @@ def test_retries_go_elsewhere() -> None:
 
 
 def test_accuracy_without_scores_goes_by_weight() -> None:
-    balancer = guarded([3, 1], Clock(), algorithm="lowest-usage", tokens_count_strategy="llm-accuracy")
+    with logged() as lines:
+        balancer = guarded([3, 1], Clock(), algorithm="lowest-usage", tokens_count_strategy="llm-accuracy")
+    assert lines.getvalue().count("llm_accuracy_without_scores") == 1, "and whoever starts it is told"
     assert isinstance(balancer.algorithm, RoundRobin)
     assert [balancer.pick([0, 1], [], asked()) for _ in range(4)].count(0) == 3

@@ -245,7 +245,7 @@ model:
     [
         ("{cloud_authentication: {auth_provider: gcp}}", ["ssl"]),
         ("{cloud_authentication: {auth_provider: gcp}, ssl: true}", []),
-        ("{cloud_authentication: {auth_provider: gcp}, ssl: true, password: '{vault://env/p}'}", ["password"]),
+        ("{cloud_authentication: {auth_provider: gcp}, ssl: true, password: x}", ["password"] * 2),
         ("{cluster_nodes: [{ip: c}], database: 2}", ["database"]),
         ("{sentinel_nodes: [{host: s}], sentinel_master: m, sentinel_role: slave}", ["sentinel_role"]),
         ("{server_name: n}", ["server_name"]),

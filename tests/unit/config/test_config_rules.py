@@ -118,7 +118,10 @@ ELASTICACHE = {"auth_provider": "aws", "aws_cache_name": "c"}
         ({**CLUSTER, "connection_is_proxied": True}, "connection_is_proxied"),
         ({**CLUSTER, "ssl": True, "server_name": "n"}, "server_name"),
         ({"cloud_authentication": ELASTICACHE}, "username"),
-        ({"cloud_authentication": {"auth_provider": "aws"}, "username": "u"}, "cloud_authentication.aws_cache_name"),
+        (
+            {"cloud_authentication": {"auth_provider": "aws"}, "username": "u"},
+            "cloud_authentication.aws_cache_name",
+        ),
     ],
 )  # fmt: skip
 def test_redis_that_could_not_be_connected_to(redis: dict[str, Any], field: str) -> None:
