@@ -28,6 +28,7 @@ NO_IMAGE: Final = "no_image"
 
 _TYPES: Final = (("iVBORw0KGgo", "image/png"), ("/9j/", "image/jpeg"), ("UklGR", "image/webp"))
 """Of an image by the beginning of its base64."""
+_ENDINGS: Final = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
 _OUTPUT_FORMATS: Final = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp"}
 
 
@@ -140,6 +141,9 @@ def _image(made: Made, wanted: str) -> Json:
 def _media_type(made: Made) -> str:
     if made.media_type:
         return made.media_type
+    if not made.data:
+        ending = made.url.partition("?")[0].rpartition(".")[2].lower()
+        return _ENDINGS.get(ending, "")
     return next((media_type for begin, media_type in _TYPES if made.data.startswith(begin)), "")
 
 
