@@ -19,6 +19,7 @@ from urllib.parse import urlencode
 from xml.etree import ElementTree
 
 from ..config.models import Auth, BedrockOptions
+from ..core.aws import AWS_DOMAINS, aws_domain
 from ..core.call import Call
 from ..core.errors import ApiError
 from ..core.http import UpstreamRequest, Url
@@ -29,10 +30,14 @@ from .tokens import Token, TokenCache, Unavailable, refused
 _SERVICE: Final = "bedrock"
 """The signing name of Bedrock's runtime, agent and control APIs alike."""
 _S3: Final = "s3"
-_HOST_REGION: Final = re.compile(r"^bedrock[a-z-]*\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?$")
+_HOST_REGION: Final = re.compile(r"(?:^|\.)bedrock[a-z-]*\.([a-z]{2,6}(?:-[a-z]+)+-\d{1,2})\.")
+"""In every partition, and behind a VPC endpoint: https://docs.aws.amazon.com/general/latest/gr/bedrock.html,
+https://docs.aws.amazon.com/bedrock/latest/userguide/vpc-interface-endpoints.html."""
 _SIGNED: Final = ("content-type",)
 _FORM: Final = "application/x-www-form-urlencoded; charset=utf-8"
-_STS_HOST: Final = re.compile(r"^sts(?:-fips)?\.(?:([a-z0-9-]+)\.)?amazonaws\.com(?:\.cn)?$")
+_STS_HOST: Final = re.compile(
+    rf"^sts(?:-fips)?\.(?:([a-z0-9-]+)\.)?(?:{'|'.join(map(re.escape, AWS_DOMAINS))})$"
+)
 _NOT_FOUND: Final = 5.0
 """Seconds for which the default chain is not asked again after it found nothing."""
 _SESSION_NAME: Final = "kong-ai-proxy"
@@ -52,7 +57,7 @@ def sign(request: UpstreamRequest, call: Call) -> None:
     auth = call.target.auth
     options = call.options.bedrock or BedrockOptions()
     service = _S3 if request.service == _S3 else _SERVICE
-    bearer = os.environ.get("AWS_BEARER_TOKEN_BEDROCK")
+    bearer = os.environ.get("AWS_BEARER_TOKEN_BEDROCK", "").strip()
     if bearer and service != _S3 and auth.aws_access_key_id is None and not options.aws_assume_role_arn:
         request.headers["authorization"] = f"Bearer {bearer}"
         return
@@ -66,7 +71,7 @@ def sign(request: UpstreamRequest, call: Call) -> None:
 
 def region_of(host: str, options: BedrockOptions) -> str:
     """The region to sign for. Raises ApiError (500) where nothing names one."""
-    match = _HOST_REGION.match(host)
+    match = _HOST_REGION.search(host)
     region = (
         options.aws_region
         or (match[1] if match else None)
@@ -149,15 +154,16 @@ def _base_keys(auth: Auth) -> Callable[[], Keys]:
 def _chain_keys() -> Keys:
     """From botocore's chain: environment, profile, web identity, container, instance. It caches and
     refreshes."""
-    from botocore.exceptions import BotoCoreError
-
     try:
         credentials = _chain.credentials()
         if credentials is None:
             raise Unavailable("AWS's default credential chain found none")
         frozen = credentials.get_frozen_credentials()
-    except BotoCoreError as error:
-        raise Unavailable(type(error).__name__) from None
+    except Unavailable:
+        raise
+    except Exception as error:
+        # BotoCoreError, ClientError of a role that STS refuses, OSError of a token's file, …
+        raise Unavailable(f"AWS's default credential chain: {type(error).__name__}") from None
     return Keys(frozen.access_key, frozen.secret_key, frozen.token)
 
 
@@ -173,8 +179,10 @@ class _Chain:
         if self._found is None:
             with self._lock:
                 if self._found is None and time.monotonic() - self._asked >= _NOT_FOUND:
-                    self._found = _session().get_credentials()
-                    self._asked = time.monotonic()
+                    try:
+                        self._found = _session().get_credentials()
+                    finally:
+                        self._asked = time.monotonic()
         return self._found
 
     def forget(self) -> None:
@@ -224,8 +232,7 @@ def _assume_role(base: Keys, options: BedrockOptions, region: str) -> Token:
 
 
 def _sts_endpoint(region: str) -> str:
-    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    return f"https://sts.{region}.{suffix}/"
+    return f"https://sts.{region}.{aws_domain(region)}/"
 
 
 def _sts_region(host: str, otherwise: str) -> str:

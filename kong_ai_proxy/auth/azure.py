@@ -86,6 +86,8 @@ def _from_identity(
 
 
 def _from_authority(tenant: str, client_id: str, proof: dict[str, str], resource: str) -> Token:
+    if not tenant or not client_id:
+        raise Unavailable("neither the configuration nor the environment names Azure's tenant and client")
     authority = os.environ.get("AZURE_AUTHORITY_HOST", _AUTHORITY).rstrip("/")
     if "://" not in authority:
         authority = f"https://{authority}"

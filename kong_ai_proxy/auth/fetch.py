@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import math
 import ssl
+import time
 from collections.abc import Mapping
 from functools import cache
 from typing import Final, NamedTuple
@@ -14,9 +16,13 @@ from ..core.json import Json, JSONDecodeError, loads
 from .tokens import Token, Unavailable
 
 _TIMEOUT: Final = 10.0
-"""Seconds for each step: connect, send, receive."""
+"""Seconds for each step: connect, send, receive; and for the whole answer."""
 _LARGEST: Final = 1024 * 1024
+_PIECE: Final = 64 * 1024
 _SHORTEST_LIFE: Final = 1.0
+_UNKNOWN_LIFE: Final = 60.0
+_LONGEST_LIFE: Final = 86_400.0
+"""Seconds that a token is kept at least, where nobody says how long it lives, and at most."""
 
 
 class Answer(NamedTuple):
@@ -45,7 +51,7 @@ def fetch(
     try:
         connection.request(method, target.target, body, dict(headers))
         answer = connection.getresponse()
-        data = answer.read(_LARGEST + 1)
+        data = _read(answer, time.monotonic() + timeout)
         kept = {name.lower(): value for name, value in answer.getheaders()}
     except (OSError, http.client.HTTPException) as error:
         raise Unavailable(f"{target.host}: {type(error).__name__}") from None
@@ -79,12 +85,41 @@ def fetch_token(
     token = said.get("access_token")
     if not isinstance(token, str) or not token.strip() or not token.isprintable():
         raise Unavailable(f"{Url.parse(url).host} answered without an access token")
-    # Azure's metadata server sends the number as text.
+    return Token(token, _lifetime(said))
+
+
+def _lifetime(said: Json) -> float:
+    """Seconds, as far as the answer tells: `expires_in`, or App Service's `expires_on`, in Unix seconds
+    (https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference). Azure's
+    metadata server sends the numbers as text."""
+    seconds = _number(said.get("expires_in"))
+    if seconds is None and (ends := _number(said.get("expires_on"))) is not None:
+        seconds = ends - time.time()
+    if seconds is None:
+        return _UNKNOWN_LIFE
+    return min(max(seconds, _SHORTEST_LIFE), _LONGEST_LIFE)
+
+
+def _number(value: object) -> float | None:
+    if not isinstance(value, (int, float, str)) or isinstance(value, bool):
+        return None
     try:
-        lifetime = float(said.get("expires_in") or 0)
-    except (TypeError, ValueError):
-        lifetime = 0.0
-    return Token(token, max(lifetime, _SHORTEST_LIFE))
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _read(answer: http.client.HTTPResponse, deadline: float) -> bytes:
+    """The body, up to a byte more than is accepted. Raises TimeoutError where it only drips in."""
+    pieces: list[bytes] = []
+    size = 0
+    while size <= _LARGEST and (piece := answer.read1(_PIECE)):
+        pieces.append(piece)
+        size += len(piece)
+        if time.monotonic() > deadline:
+            raise TimeoutError
+    return b"".join(pieces)
 
 
 @cache

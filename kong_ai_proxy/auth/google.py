@@ -138,7 +138,9 @@ def _reason(error: Exception) -> str:
     """google-auth's summary and OAuth's error code; never the whole answer."""
     details = error.args[1] if len(error.args) > 1 and isinstance(error.args[1], dict) else {}
     code = details.get("error")
-    return f"{type(error).__name__}" + (f" ({code})" if isinstance(code, str) else "")
+    if not isinstance(code, str) or not code.isprintable():
+        return type(error).__name__
+    return f"{type(error).__name__} ({code[:80]})"
 
 
 class _Response:

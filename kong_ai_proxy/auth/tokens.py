@@ -71,32 +71,31 @@ class TokenCache:
         failure then is only logged. `fetch` raises Unavailable, and so does this where there is no good
         token.
         """
-        with self._lock:
-            entry = self._entries.get(key)
-            if entry is None:
-                entry = self._entries[key] = _Entry()
-                if len(self._entries) > _MOST:
-                    self._entries.popitem(last=False)
-            else:
-                self._entries.move_to_end(key)
-            now = self._clock()
-            value = entry.value if now < entry.expires else None
-            under_way = entry.fetched
-            if value is not None and (now < entry.refresh_at or under_way is not None):
-                return value
+        while True:
+            with self._lock:
+                entry = self._entries.get(key)
+                if entry is None:
+                    entry = self._entries[key] = _Entry()
+                    if len(self._entries) > _MOST:
+                        self._entries.popitem(last=False)
+                else:
+                    self._entries.move_to_end(key)
+                now = self._clock()
+                value = entry.value if now < entry.expires else None
+                under_way = entry.fetched
+                if value is not None and (now < entry.refresh_at or under_way is not None):
+                    return value
+                if under_way is None:
+                    mine = entry.fetched = threading.Event()
             if under_way is None:
-                mine = entry.fetched = threading.Event()
-        if under_way is not None:
-            return self._await(entry, under_way)
+                break
+            found = self._await(entry, under_way)
+            if found is not None:
+                return found
         if value is None:
             return self._fetch(entry, mine, fetch, None)
         self._spawn(lambda: self._fetch(entry, mine, fetch, value))
         return value
-
-    def forget(self, key: Hashable) -> None:
-        """The provider refused this token: the next request fetches a new one."""
-        with self._lock:
-            self._entries.pop(key, None)
 
     def _fetch(
         self, entry: _Entry, done: threading.Event, fetch: Callable[[], Token], old: str | None
@@ -131,12 +130,15 @@ class TokenCache:
             return old
         raise failure
 
-    def _await(self, entry: _Entry, done: threading.Event) -> str:
+    def _await(self, entry: _Entry, done: threading.Event) -> str | None:
+        """What another request's fetch brought; None where that request was given up in the middle of it."""
         if not done.wait(_WAIT):
             raise Unavailable("the token endpoint does not answer")
         if entry.value is not None and self._clock() < entry.expires:
             return entry.value
-        raise entry.failure or Unavailable("no token came")
+        if entry.failure is not None:
+            raise entry.failure
+        return None
 
 
 def _in_thread(work: Callable[[], object]) -> None:

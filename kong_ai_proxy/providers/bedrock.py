@@ -11,10 +11,12 @@ import os
 import re
 from typing import ClassVar, Final
 
+from ..core.aws import aws_domain
 from ..core.call import Call
 from ..core.errors import ApiError, BadRequest
 from ..core.http import Headers, Url
 from ..formats.base import Adapter, Observer
+from ..formats.batches.bedrock import BedrockBatches
 from ..formats.bedrock.adapter import ConverseAdapter
 from ..formats.bedrock.embeddings import EmbeddingsAdapter
 from ..formats.bedrock.invoke import InvokeMessagesAdapter, InvokeMessagesObserver
@@ -27,15 +29,6 @@ from ..formats.videos.bedrock import BedrockVideos
 from .base import Provider
 from .compatible import missing, path_segment, upstream_url, with_path
 
-SUFFIXES: Final = (
-    ("cn-", "amazonaws.com.cn"),
-    ("us-iso-", "c2s.ic.gov"),
-    ("us-isob-", "sc2s.sgov.gov"),
-    ("us-isof-", "csp.hci.ic.gov"),
-    ("eu-isoe-", "cloud.adc-e.uk"),
-    ("eusc-", "amazonaws.eu"),
-)
-"""Domains of AWS's partitions by the region's beginning (botocore's partitions); else amazonaws.com."""
 _BUCKET_LABEL: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 """A bucket's name without dots: such a one is covered by S3's certificate as the first part of a host."""
 _REGION: Final = re.compile(r"[a-z]{2,6}(-[a-z]+)+-\d{1,2}")
@@ -44,6 +37,7 @@ _CONVERSE: Final = ConverseAdapter()
 _COMPLETIONS: Final = CompletionsOverChat(_CONVERSE)
 _EMBEDDINGS: Final = EmbeddingsAdapter()
 _VIDEOS: Final = BedrockVideos()
+_BATCHES: Final = BedrockBatches(_CONVERSE)
 _MESSAGES: Final = InvokeMessagesAdapter()
 _MESSAGES_OBSERVER: Final = InvokeMessagesObserver()
 
@@ -53,7 +47,10 @@ class Bedrock(Provider):
 
     name: ClassVar[str] = "bedrock"
     operations: ClassVar[frozenset[str]] = frozenset(
-        {"chat", "completions", "embeddings", "image.generations", "image.edits", "video.generations"}
+        {
+            "chat", "completions", "embeddings", "files", "batches", "image.generations", "image.edits",
+            "video.generations",
+        }  # fmt: skip
     )
     cloud: ClassVar = "aws"
 
@@ -88,11 +85,13 @@ class Bedrock(Provider):
         if call.options.upstream_url:
             return upstream_url(call.options.upstream_url)
         region = region_of(call)
-        return Url("https", f"bedrock-runtime.{region}.{suffix_of(region)}", 443, "/")
+        return Url("https", f"bedrock-runtime.{region}.{aws_domain(region)}", 443, "/")
 
     def steps(self, call: Call) -> StepsTranslation | None:
         if call.operation.startswith("image."):
             return bedrock_images(call)
+        if call.operation in ("files", "batches"):
+            return _BATCHES
         return _VIDEOS if call.operation == "video.generations" else None
 
     def step_url(self, call: Call, step: Step) -> Url:
@@ -103,14 +102,9 @@ class Bedrock(Provider):
         if step.service == "control":
             region = region_of(call)
             own = os.environ.get("AWS_ENDPOINT_URL_BEDROCK") or call.options.upstream_url
-            host = f"https://bedrock.{region}.{suffix_of(region)}"
+            host = f"https://bedrock.{region}.{aws_domain(region)}"
             return with_path(upstream_url(own or host), step.path)
         return with_path(self._base(call), step.path)
-
-
-def suffix_of(region: str) -> str:
-    """The domain of AWS's partition that a region is in."""
-    return next((name for prefix, name in SUFFIXES if region.startswith(prefix)), "amazonaws.com")
 
 
 def _s3_url(call: Call, path: str) -> Url:
@@ -122,7 +116,7 @@ def _s3_url(call: Call, path: str) -> Url:
     if endpoint:
         return with_path(Url.parse(endpoint), path)
     region = region_of(call)
-    host = f"s3.{region}.{suffix_of(region)}"
+    host = f"s3.{region}.{aws_domain(region)}"
     bucket, slash, key = path.lstrip("/").partition("/")
     if _BUCKET_LABEL.fullmatch(bucket):
         return with_path(Url("https", f"{bucket}.{host}", 443, "/"), f"/{key}")

@@ -3,8 +3,8 @@
 Sources: https://inference-docs.cerebras.ai/resources/openai (there is no `developer` role);
 https://inference-docs.cerebras.ai/api-reference/chat-completions and its SDK,
 https://github.com/Cerebras/cerebras-cloud-sdk-python (types/chat/completion_create_params.py), for the fields
-it takes: penalties and `logit_bias` are among them now. Fields it does not know get a 400 ("property 'store' is
-unsupported", the same for `reasoning_content` in a message): earlier reasoning goes back as `reasoning`
+it takes: penalties and `logit_bias` are among them now. Fields it does not know get a 400 ("property 'store'
+is unsupported", the same for `reasoning_content` in a message): earlier reasoning goes back as `reasoning`
 (recorded).
 """
 

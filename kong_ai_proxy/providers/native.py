@@ -11,11 +11,12 @@ from typing import Final
 from urllib.parse import quote
 
 from ..config.models import GeminiOptions, Target
+from ..core.aws import aws_domain
 from ..core.call import Call
 from ..core.errors import ApiError, BadRequest
 from ..core.http import Url
 from ..core.native import NativeCall
-from .bedrock import SUFFIXES, region_of
+from .bedrock import region_of
 from .compatible import missing, path_segment, upstream_url
 from .gemini import HOST, api_version, endpoint, model_segment, vertex_options
 
@@ -82,8 +83,10 @@ def options_path(call: Call) -> str | None:
     return None if path is None else "/" + path.lstrip("/")
 
 
-_KNOWN: Final = ("/v1/messages", "/v1/complete", "/v1/rerank", "/v2/rerank", "/v1/chat", "/v2/chat", "/v1/embed", "/v2/embed",
-                 "/generate_stream", "/generate")  # fmt: skip
+_KNOWN: Final = (
+    "/v1/messages", "/v1/complete", "/v1/rerank", "/v2/rerank", "/v1/chat", "/v2/chat", "/v1/embed",
+    "/v2/embed", "/generate_stream", "/generate",
+)  # fmt: skip
 
 
 def _prefix(path: str) -> str | None:
@@ -122,7 +125,7 @@ def _bedrock(call: Call, native: NativeCall) -> Url:
     if call.options.upstream_url:
         return Url("https", "bedrock", 443, path)
     region = region_of(call)
-    suffix = next((name for start, name in SUFFIXES if region.startswith(start)), "amazonaws.com")
+    suffix = aws_domain(region)
     return Url("https", f"{_HOSTS[native.api.host]}.{region}.{suffix}", 443, path)
 
 

@@ -218,6 +218,61 @@ def test_default_chain_finds_nothing() -> None:
     assert (caught.value.status, caught.value.code) == (500, "credential_unavailable")
 
 
+@pytest.mark.parametrize("failure", [FileNotFoundError("/secret/path"), ValueError("static-secret")])
+def test_default_chain_fails(
+    failure: Exception, monkeypatch: pytest.MonkeyPatch, log_lines: io.StringIO
+) -> None:
+    """Whatever it raises: a web identity's file that is not there, a role that STS refuses, …"""
+
+    class Chain:
+        asked = 0
+
+        def get_credentials(self) -> Any:
+            self.asked += 1
+            raise failure
+
+    chain = Chain()
+    monkeypatch.setattr("botocore.session.get_session", lambda: chain)
+    for _ in range(3):
+        with pytest.raises(ApiError) as refused:
+            authenticate(upstream(ENDPOINT), call("bedrock", options=REGION))
+        assert refused.value.status == 500
+    assert chain.asked == 1, "asked again at once"
+    told = str(refused.value) + log_lines.getvalue()
+    assert type(failure).__name__ in told
+    assert "secret" not in told
+
+
+def test_a_role_of_the_profile_that_sts_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    from botocore.exceptions import ClientError
+
+    class Credentials:
+        def get_frozen_credentials(self) -> Any:
+            raise ClientError({"Error": {"Code": "AccessDenied", "Message": "arn:…"}}, "AssumeRole")
+
+    chain = aws._Chain()
+    chain._found = Credentials()
+    monkeypatch.setattr(aws, "_chain", chain)
+    with pytest.raises(ApiError) as refused:
+        authenticate(upstream(ENDPOINT), call("bedrock", options=REGION))
+    assert (refused.value.status, refused.value.code) == (500, "credential_unavailable")
+
+
+@pytest.mark.parametrize(
+    ("region", "url"),
+    [
+        ("eu-west-1", "https://sts.eu-west-1.amazonaws.com/"),
+        ("us-gov-west-1", "https://sts.us-gov-west-1.amazonaws.com/"),
+        ("cn-north-1", "https://sts.cn-north-1.amazonaws.com.cn/"),
+        ("us-isob-east-1", "https://sts.us-isob-east-1.sc2s.sgov.gov/"),
+        ("eusc-de-east-1", "https://sts.eusc-de-east-1.amazonaws.eu/"),
+    ],
+)
+def test_where_sts_is(region: str, url: str) -> None:
+    assert aws._sts_endpoint(region) == url
+    assert aws._sts_region(Url.parse(url).host, "other-1") == region
+
+
 def test_bedrock_api_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "bedrock-api-key")
     request = upstream(ENDPOINT)
@@ -250,6 +305,9 @@ def test_sdks_dummy_signature_is_replaced() -> None:
         (ENDPOINT, {"bedrock": {"aws_region": "us-west-2"}}, {}, "us-west-2"),
         ("https://bedrock-agent-runtime.ap-south-1.amazonaws.com/rerank", {}, {}, "ap-south-1"),
         ("https://bedrock-runtime.cn-north-1.amazonaws.com.cn/x", {}, {}, "cn-north-1"),
+        ("https://bedrock-runtime.us-iso-east-1.c2s.ic.gov/x", {}, {}, "us-iso-east-1"),
+        ("https://bedrock-runtime-fips.us-gov-west-1.amazonaws.com/x", {}, {}, "us-gov-west-1"),
+        ("https://vpce-1-2.bedrock-runtime.us-east-1.vpce.amazonaws.com/x", {}, {}, "us-east-1"),
         ("https://vpc.internal/x", {}, {"AWS_REGION": "us-east-2"}, "us-east-2"),
         ("https://vpc.internal/x", {}, {"AWS_DEFAULT_REGION": "us-east-2"}, "us-east-2"),
     ],

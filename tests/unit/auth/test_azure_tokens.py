@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from auth_support import TokenServer, call, token_server, upstream
 
-from kong_ai_proxy.auth import authenticate, azure
+from kong_ai_proxy.auth import authenticate, azure, fetch
 from kong_ai_proxy.auth.tokens import TokenCache
 from kong_ai_proxy.core.errors import ApiError
 
@@ -93,6 +94,57 @@ def test_app_service(server: TokenServer, monkeypatch: pytest.MonkeyPatch) -> No
     assert asked.path == "/msi/token"
     assert asked.headers["x-identity-header"] == "header-secret"
     assert asked.query["api-version"] == ["2019-08-01"]
+
+
+def test_app_service_says_when_a_token_ends(
+    server: TokenServer, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    """https://learn.microsoft.com/azure/app-service/overview-managed-identity: there is no `expires_in`."""
+    monkeypatch.setenv("IDENTITY_ENDPOINT", f"{server.url}/msi/token")
+    monkeypatch.setenv("IDENTITY_HEADER", "header-secret")
+    ends = int(time.time()) + 3600
+    server.answer = lambda asked: (200, {"access_token": f"t{len(server.asked)}", "expires_on": str(ends)})
+    assert authorization(MANAGED) == "Bearer t1"
+    clock.now += 3000
+    assert authorization(MANAGED) == "Bearer t1"
+
+
+@pytest.mark.parametrize(
+    ("said", "lives"),
+    [
+        ({}, 60), ({"expires_in": None}, 60), ({"expires_in": "soon"}, 60), ({"expires_in": "NaN"}, 60),
+        ({"expires_in": 0}, 1), ({"expires_in": -5}, 1), ({"expires_in": 1e300}, 86_400),
+        ({"expires_in": True}, 60), ({"expires_on": "09/14/2030 00:00:00 PM +00:00"}, 60),
+    ],
+)  # fmt: skip
+def test_odd_lifetimes(said: dict[str, Any], lives: float, server: TokenServer) -> None:
+    server.answer = lambda asked: (200, {"access_token": "t", **said})
+    assert azure.fetch_for(call("azure", MANAGED).target.auth, azure.RESOURCE).lifetime == lives
+
+
+@pytest.mark.parametrize("named", [{}, {"AZURE_TENANT_ID": "t"}, {"AZURE_CLIENT_ID": "c"}])
+def test_workload_identity_of_nobody(
+    named: dict[str, str], server: TokenServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("assertion-jwt")
+    monkeypatch.setenv("AZURE_FEDERATED_TOKEN_FILE", str(file))
+    for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in named.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ApiError):
+        authorization(MANAGED)
+    assert not server.asked
+
+
+def test_an_answer_that_only_drips_in() -> None:
+    class Dripping:
+        def read1(self, size: int) -> bytes:
+            return b"x"
+
+    with pytest.raises(TimeoutError):
+        fetch._read(Dripping(), time.monotonic() - 1)  # type: ignore[arg-type]
 
 
 def test_workload_identity(server: TokenServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -243,12 +243,36 @@ def test_refresh_runs_in_the_background_by_default(clock: Clock) -> None:
     assert refreshed.wait(5)
 
 
-def test_forgetting_what_a_provider_refused(cache: TokenCache) -> None:
-    fetch = Fetches()
-    cache.get("k", fetch)
-    cache.forget("k")
-    cache.forget("unknown")
-    assert cache.get("k", fetch) == "t2"
+def test_another_request_goes_on_where_the_fetching_one_is_given_up(clock: Clock) -> None:
+    """A client that leaves ends its own wait only: the relay unwinds it with a BaseException."""
+
+    class Gone(BaseException):
+        pass
+
+    cache = TokenCache(clock)
+    started, going = threading.Event(), threading.Event()
+
+    def given_up() -> Token:
+        started.set()
+        going.wait(5)
+        raise Gone
+
+    def leave() -> None:
+        with pytest.raises(Gone):
+            cache.get("k", given_up)
+
+    got: list[str] = []
+    second = Fetches()
+    threads = [threading.Thread(target=leave)]
+    threads += [threading.Thread(target=lambda: got.append(cache.get("k", second))) for _ in range(5)]
+    threads[0].start()
+    started.wait(5)
+    for thread in threads[1:]:
+        thread.start()
+    going.set()
+    for thread in threads:
+        thread.join(5)
+    assert got == ["t1"] * 5
 
 
 def test_bounded(cache: TokenCache) -> None:

@@ -264,7 +264,9 @@ class TestLegacyCompletions:
     BODY = {"model": "claude-2.1", "prompt": "\n\nHuman: hi\n\nAssistant:", "max_tokens_to_sample": 5}
 
     def test_go_to_their_own_path(self) -> None:
-        upstream = sent(proxy("anthropic", None, llm_format="anthropic"), request("/x/v1/complete", self.BODY))
+        upstream = sent(
+            proxy("anthropic", None, llm_format="anthropic"), request("/x/v1/complete", self.BODY)
+        )
         assert upstream.url.path == "/v1/complete"
         assert json.loads(upstream.body) == self.BODY
 
