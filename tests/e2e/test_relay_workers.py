@@ -5,20 +5,28 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import gevent
 import pytest
 from exchange_support import advanced, proxy, target_config
-from gevent import socket
+from gateway_support import document
 from gevent.pool import Pool
+from http_support import RawClient, call
 from relay_support import Client, Peer, Provider, Reply, eventually, every, provider_of
 
+from kong_ai_proxy.devgateway.embedded import EmbeddedGateway, LogFile, PluginServer, free_port
 from kong_ai_proxy.exchange.instance import Instance
 from kong_ai_proxy.exchange.tickets import Ticket, TicketStore
+from kong_ai_proxy.mockllm import MockLLM
+from kong_ai_proxy.mockllm.answers import Answer, Gate
 from kong_ai_proxy.workers.pool import WorkerPool
 
 BODY: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
@@ -372,33 +380,104 @@ def read_first(client: Client) -> bytes:
     return client.read_chunk() or b""
 
 
-def test_it_ends_with_what_runs(targets: Any) -> None:
-    (target, provider), *_ = targets
-    target.hold = gevent.event.Event()
-    node = Node()
-    port, pids = node.relay.port, node.relay.pids
-    try:
-        with node.serving(advanced(at(provider))), node.clients(2) as (busy, idle):
-            busy.send_request(json.dumps(BODY | {"stream": True}).encode())
-            assert b"token 0" in read_first(busy)
-            stopping = gevent.spawn(node.relay.stop, 5.0)
-            assert idle.at_end()
-            with pytest.raises(OSError):
-                socket.create_connection(("127.0.0.1", port), 1).close()
-            target.hold.set()
-            rest = b""
-            while (chunk := busy.read_chunk()) is not None:
-                rest += chunk
-            assert b"[DONE]" in rest
-            stopping.get(timeout=5)
-    finally:
-        node.relay.stop(0)
-    assert [alive(pid) for pid in pids] == [False, False]
+class Served:
+    """`kong-ai-proxy serve --workers 2` and a gateway."""
+
+    def __init__(self, prefix: Path, mock: MockLLM) -> None:
+        self.relay = f"127.0.0.1:{free_port()}"
+        self.prefix = prefix
+        self.output = (prefix / "plugin-server.log").open("w+")
+        arguments = ("--workers", "2", "--grace", "5", "--log-level", "debug")
+        self.server = PluginServer(prefix, self.relay, output=self.output, arguments=arguments)
+        self.log = LogFile(prefix / "records.jsonl")
+        self.gateway = EmbeddedGateway(document(self.relay, mock.url, self.log.path), prefix)
+
+    def workers(self) -> list[int]:
+        found = []
+        for entry in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                pid, _, rest = entry.read_text().partition(" (")
+                if int(rest.rpartition(") ")[2].split()[1]) == self.server.pid:
+                    found.append(int(pid))
+        return found
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[Served, MockLLM]]:
+    with MockLLM() as mock, TemporaryDirectory(prefix="kap") as folder:
+        made = Served(Path(folder), mock)
+        try:
+            made.server.start()
+            made.gateway.start()
+            yield made, mock
+        finally:
+            made.gateway.stop()
+            made.server.kill()
+            made.output.close()
+
+
+def test_the_command_with_workers(served: tuple[Served, MockLLM]) -> None:
+    setup, mock = served
+    pids = setup.workers()
+    assert len(pids) == 2
+    for pid in pids:
+        # Nothing but numbers: arguments can be read by everybody on the machine.
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[1:-1]
+        assert words[:2] == [b"-m", b"kong_ai_proxy.workers.process"]
+        assert all(word.isdigit() for word in words[2:])
+    url = setup.gateway.url
+    for path in ("/openai", "/bare/openai", "/keyed"):
+        for streamed in (False, True):
+            headers = {"x-gateway-key": "alice-key"}
+            answer = call(url, path, {"model": "gpt-4o", **BODY, "stream": streamed}, headers=headers)
+            assert answer.status == 200
+            assert b"kong-ai-usage" not in answer.body
+    records = [record for record in setup.log.wait(6) if "ai" in record]
+    assert len(records) == 5, "that of a stream without the filter is in the plugin server's log"
+    assert all(record["ai"]["proxy"]["usage"]["total_tokens"] > 0 for record in records)
+    assert call(url, "/openai", b"{", headers={}).status == 400
+
+    # The end: what runs may end, what is new is refused.
+    gate = threading.Event()
+    events = [b'data: {"choices": [{"index": 0, "delta": {"content": "%d"}}]}\n\n' % n for n in range(2)]
+    steps = [events[0], Gate(gate), events[1], b"data: [DONE]\n\n"]
+    mock.answer(Answer(200, {"content-type": "text/event-stream"}, steps=steps))
+    client = RawClient(url)
+    client.post("/openai", {"model": "m", **BODY, "stream": True})
+    client.read_until(b'"0"')
+    os.kill(setup.server.pid, signal.SIGTERM)
+    os.kill(pids[0], signal.SIGTERM)  # as service managers do; it is not the worker's to decide
+    time.sleep(0.2)
+    gate.set()
+    client.read_until(b"[DONE]")
+    client.leave()
+    setup.server.stop()
+    assert setup.server._process is not None and setup.server._process.returncode == 0
+    assert not any(alive(pid) for pid in pids)
+    setup.output.seek(0)
+    said = [json.loads(line) for line in setup.output]
+    assert [line["event"] for line in said][-1] == "stopped"
+    assert not any("worker_killed" in line["event"] or line["level"] == "error" for line in said)
+    usage = [line for line in said if line["event"] == "usage"]
+    assert len(usage) == 1 and usage[0]["worker"] in (1, 2)
+    assert usage[0]["ai"]["proxy"]["usage"]["total_tokens"] > 0
+    assert "secret-openai" not in json.dumps(said)
+
+
+def test_workers_end_with_the_plugin_server(served: tuple[Served, MockLLM]) -> None:
+    setup, _ = served
+    pids = setup.workers()
+    assert len(pids) == 2
+    setup.server.kill()
+    until = time.monotonic() + 5
+    while any(alive(pid) for pid in pids):
+        assert time.monotonic() < until, "a worker is left"
+        time.sleep(0.01)
 
 
 def alive(pid: int) -> bool:
+    """Not one that has ended and that nobody has waited for."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[0] not in ("Z", "X")
+    except OSError:
         return False
-    return True
