@@ -12,9 +12,9 @@ from ..core.http import ClientResponse, Headers, UpstreamRequest
 from ..core.json import Json, JSONDecodeError, dumps, loads, loads_lenient
 from ..formats import client_format
 from ..formats.base import Adapter, ClientFormat, Observer
+from ..formats.defaults import with_defaults
 from ..log import get_logger
 from ..providers import provider
-from .defaults import with_defaults
 from .headers import answer_headers, provider_headers, with_client_query
 from .redact import redact
 from .streams import PassedStream, SniffedStream, Stream, TranslatedStream

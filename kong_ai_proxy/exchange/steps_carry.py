@@ -25,6 +25,7 @@ from .redact import redact, without_base64
 from .rest_plan import RestPlan
 from .streams import NoEvents, Stream
 from .translation import Further
+from .turns import turns
 
 log = get_logger("exchange")
 
@@ -42,7 +43,6 @@ class StepsCarrier(Carrier):
     """See `Carrier`."""
 
     metered = False
-
     def __init__(
         self,
         call: Call,
@@ -159,7 +159,7 @@ class StepsCarrier(Carrier):
         body, files = dict(plan.body), list[FilePart]()
         if plan.form is not None:
             body, files = self._form()
-        return Asked(call, call.rest, plan.request.method, body, files, plan.request.query)
+        return Asked(call, call.rest, plan.request.method, body, files, plan.request.query, turns.give)
 
     def _form(self) -> tuple[Json, list[FilePart]]:
         """The form's text fields and files. Raises ApiError; what reading an upload raises."""

@@ -8,7 +8,7 @@ ask how the job went, then fetch what it made).
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -45,6 +45,8 @@ class Asked:
     files: list[FilePart] = field(default_factory=list)
     query: str = ""
     """The client's query string, without "?"."""
+    breathe: Callable[[], None] = lambda: None
+    """To be called now and then by a translation that has much to do at a time: others get their turn."""
 
 
 @dataclass(slots=True)

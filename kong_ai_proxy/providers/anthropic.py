@@ -13,7 +13,9 @@ from ..core.http import Headers, Url
 from ..formats.anthropic.adapter import MessagesAdapter
 from ..formats.anthropic.observer import MessagesObserver
 from ..formats.base import Adapter, Observer
+from ..formats.batches.anthropic import AnthropicBatches
 from ..formats.over_chat import CompletionsOverChat
+from ..formats.steps import Step, StepsTranslation
 from .base import Provider
 from .compatible import upstream_url, with_path
 
@@ -24,13 +26,14 @@ _BASE: Final = Url("https", "api.anthropic.com", 443, "/v1/messages")
 _ADAPTER: Final = MessagesAdapter()
 _COMPLETIONS: Final = CompletionsOverChat(_ADAPTER)
 _OBSERVER: Final = MessagesObserver()
+_BATCHES: Final = AnthropicBatches(_ADAPTER)
 
 
 class Anthropic(Provider):
     """api.anthropic.com, or a host that speaks its API (Azure AI Foundry) by `upstream_url`."""
 
     name: ClassVar[str] = "anthropic"
-    operations: ClassVar[frozenset[str]] = frozenset({"chat", "completions"})
+    operations: ClassVar[frozenset[str]] = frozenset({"chat", "completions", "files", "batches"})
     forward_headers: ClassVar[frozenset[str]] = frozenset({"anthropic-beta"})
 
     def adapter(self, call: Call) -> Adapter:
@@ -43,6 +46,15 @@ class Anthropic(Provider):
         if call.options.upstream_url:
             return upstream_url(call.options.upstream_url)
         return with_path(_BASE, call.options.upstream_path or _BASE.path)
+
+    def steps(self, call: Call) -> StepsTranslation | None:
+        return _BATCHES if call.operation in ("files", "batches") else None
+
+    def step_url(self, call: Call, step: Step) -> Url:
+        """An `upstream_url` that leads to messages stands for its server's other APIs too."""
+        base = upstream_url(call.options.upstream_url) if call.options.upstream_url else _BASE
+        prefix = base.path.removesuffix(_BASE.path) if base.path.endswith(_BASE.path) else ""
+        return with_path(base, prefix + step.path)
 
     def headers(self, call: Call) -> Headers:
         return {"anthropic-version": call.options.anthropic_version or DEFAULT_VERSION}

@@ -50,7 +50,7 @@ class Bedrock(Provider):
         {
             "chat", "completions", "embeddings", "files", "batches", "image.generations", "image.edits",
             "video.generations",
-        }  # fmt: skip
+        }
     )
     cloud: ClassVar = "aws"
 

@@ -36,6 +36,7 @@ from ..formats.anthropic.flavor import VERTEX as CLAUDE_ON_VERTEX
 from ..formats.anthropic.observer import MessagesObserver
 from ..formats.anthropic.request import betas
 from ..formats.base import Adapter, Observer
+from ..formats.batches.gemini import GeminiBatches
 from ..formats.gemini import (
     PUBLIC_CHAT,
     PUBLIC_EMBEDDINGS,
@@ -91,6 +92,7 @@ _CLAUDE = MessagesAdapter(CLAUDE_ON_VERTEX)
 _CLAUDE_OBSERVER = MessagesObserver(CLAUDE_ON_VERTEX)
 _IMAGES = {vertex: GeminiImages(vertex=vertex) for vertex in (False, True)}
 _IMAGEN = {vertex: Imagen(vertex=vertex) for vertex in (False, True)}
+_BATCHES = GeminiBatches(PUBLIC_CHAT)
 _COMPLETIONS = {False: CompletionsOverChat(PUBLIC_CHAT), True: CompletionsOverChat(VERTEX_CHAT)}
 
 
@@ -101,7 +103,10 @@ class Gemini(Provider):
 
     name: ClassVar[str] = "gemini"
     operations: ClassVar[frozenset[str]] = frozenset(
-        {"chat", "completions", "embeddings", "image.generations", "image.edits", "video.generations"}
+        {
+            "chat", "completions", "embeddings", "files", "batches", "image.generations", "image.edits",
+            "video.generations",
+        }
     )
     cloud: ClassVar[Literal["aws", "gcp", "azure"] | None] = "gcp"
 
@@ -163,6 +168,8 @@ class Gemini(Provider):
         if call.operation.startswith("image."):
             vertex = vertex_options(call) is not None
             return _IMAGEN[vertex] if is_imagen(call) else _IMAGES[vertex]
+        if call.operation in ("files", "batches"):
+            return _BATCHES if vertex_options(call) is None else None
         return None
 
     def step_url(self, call: Call, step: Step) -> Url:

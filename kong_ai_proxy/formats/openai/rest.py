@@ -175,15 +175,25 @@ class BatchOutput:
             usage = body.get("usage")
             if isinstance(usage, dict) and _TOKENS & usage.keys():
                 self._call.response_model = text(body.get("model")) or self._call.response_model
-                _add(self._call.usage, Usage.from_openai(usage))
+                add_usage(self._call.usage, Usage.from_openai(usage))
 
 
-def _add(total: Usage, more: Usage) -> None:
+_ADDED: Final = (
+    "cached_tokens", "cache_write_tokens", "reasoning_tokens", "audio_prompt_tokens", "audio_completion_tokens",
+    "image_prompt_tokens", "image_completion_tokens", "text_prompt_tokens", "text_completion_tokens",
+)  # fmt: skip
+
+
+def add_usage(total: Usage, more: Usage) -> None:
+    """Add what one of several requests used."""
     total.total_tokens = total.total + more.total
     total.prompt_tokens += more.prompt_tokens
     total.completion_tokens += more.completion_tokens
-    for name in ("cached_tokens", "reasoning_tokens"):
+    for name in _ADDED:
         value = getattr(more, name)
         if value is not None:
             setattr(total, name, (getattr(total, name) or 0) + value)
+    for ttl, tokens in more.cache_write_by_ttl.items():
+        total.cache_write_by_ttl[ttl] = total.cache_write_by_ttl.get(ttl, 0) + tokens
+    total.reasoning_is_extra = total.reasoning_is_extra or more.reasoning_is_extra
     total.source = UsageSource.REPORTED
