@@ -10,16 +10,20 @@ from typing import Final, Literal, TypeAlias
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
+SUFFIX: Final = "__suffix__"
+"""Of a histogram's sample: "_bucket", "_sum" or "_count"."""
+
 _ESCAPES: Final = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 _HELP_ESCAPES: Final = str.maketrans({"\\": r"\\", "\n": r"\n"})
 
 
 @dataclass(slots=True)
 class Family:
-    """One metric with its samples. A counter's name ends in `_total`."""
+    """One metric with its samples. A counter's name ends in `_total`; each sample of a histogram has a label
+    SUFFIX, its first: what is added to the name."""
 
     name: str
-    kind: Literal["counter", "gauge"]
+    kind: Literal["counter", "gauge", "histogram"]
     help: str
     samples: dict[tuple[tuple[str, str], ...], float] = field(default_factory=dict)
     """By labels."""
@@ -43,10 +47,12 @@ def expose(families: Iterable[Family]) -> bytes:
         lines.append(f"# HELP {family.name} {family.help.translate(_HELP_ESCAPES)}")
         lines.append(f"# TYPE {family.name} {family.kind}")
         for labels, value in family.samples.items():
-            inner = ",".join(f'{name}="{text.translate(_ESCAPES)}"' for name, text in labels)
-            lines.append(
-                f"{family.name}{{{inner}}} {_number(value)}" if inner else f"{family.name} {_number(value)}"
-            )
+            name = family.name
+            if labels and labels[0][0] == SUFFIX:
+                name += labels[0][1]
+                labels = labels[1:]
+            inner = ",".join(f'{key}="{text.translate(_ESCAPES)}"' for key, text in labels)
+            lines.append(f"{name}{{{inner}}} {_number(value)}" if inner else f"{name} {_number(value)}")
     return ("\n".join(lines) + "\n").encode("utf-8", "replace")
 
 

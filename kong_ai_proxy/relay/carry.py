@@ -47,6 +47,7 @@ Open: TypeAlias = Callable[[Ticket, ClientRequest], Exchange]
 Authenticate: TypeAlias = Callable[[UpstreamRequest, Call], None]
 Encode: TypeAlias = Callable[[Json, int], str]
 LogUsage: TypeAlias = Callable[[Json], None]
+Observe: TypeAlias = Callable[[Exchange], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,8 @@ class Parts:
     """For records that cannot go back through Kong."""
     telemetry: Telemetry | None = None
     """Spans and metrics; None where nobody wants them."""
+    observe: Observe | None = None
+    """Told of each exchange that is over."""
 
 
 class _Another(Exception):
@@ -134,8 +137,7 @@ class Journey:
             raise
         finally:
             down.unwatch()
-            if self._trace is not None:
-                self._trace.ended(self._exchange)
+            self._over()
 
     # The attempts.
 
@@ -384,6 +386,13 @@ class Journey:
             self._parts.log_usage(record)
         self._delivered = True
         return b""
+
+    def _over(self) -> None:
+        """Tells those who count and trace."""
+        if self._trace is not None:
+            self._trace.ended(self._exchange)
+        if self._parts.observe is not None:
+            self._parts.observe(self._exchange)
 
     # The record.
 

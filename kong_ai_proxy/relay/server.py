@@ -19,6 +19,7 @@ from ..exchange.tickets import TICKET_HEADER, Ticket, TicketStore
 from ..log import get_logger
 from ..metrics import manage
 from ..metrics.exposition import Collector, Family
+from ..metrics.llm import LlmMetrics
 from ..telemetry import Telemetry
 from .carry import Authenticate, Encode, Journey, LogUsage, Open, Parts, too_large
 from .connection import Connection
@@ -70,6 +71,7 @@ class RelayServer:
         (see `memory`), as suits one that serves. `deposit_url`: the route of Kong's where records of
         WebSockets are left (see `websocket_deposit`); ValueError for what is none. `manage` answers /health
         and /metrics in this relay's place."""
+        llm = LlmMetrics()
         self._limits = limits or Limits()
         self._tickets = tickets
         self._client = client or UpstreamClient()
@@ -81,6 +83,7 @@ class RelayServer:
             encode=encode or _encode(),
             log_usage=log_usage or _log_usage,
             telemetry=telemetry,
+            observe=llm.observe if open is None else None,
         )
         self._deposit = Deposit(deposit_url, self._client) if deposit_url else None
         self._listen = listen
@@ -91,7 +94,7 @@ class RelayServer:
         self._stopping = False
         self._refused_at = -math.inf
         self._refused = self._redeemed = 0
-        self.collectors: list[Collector] = [self._metrics]
+        self.collectors: list[Collector] = [self._metrics, llm.collect]
         """What /metrics tells, besides the process itself; others may add theirs."""
         self._settling = Settling() if settle else None
         self._manage = manage or self._manage_alone

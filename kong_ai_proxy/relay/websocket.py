@@ -91,8 +91,7 @@ class Upgrade(Journey):
             raise
         finally:
             connection.unwatch()
-            if self._trace is not None:
-                self._trace.ended(self._exchange)
+            self._over()
 
     def _try(self, attempt: Attempt) -> ClientResponse | None:
         """Raises as `Journey._try` does."""

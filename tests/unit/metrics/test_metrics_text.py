@@ -21,7 +21,7 @@ def parsed(text):
     found = {}
     for line in text.decode().splitlines():
         if line.startswith("# "):
-            assert re.fullmatch(r"# (HELP \w+ .+|TYPE \w+ (counter|gauge))", line), line
+            assert re.fullmatch(r"# (HELP \w+ .+|TYPE \w+ (counter|gauge|histogram))", line), line
             continue
         match = SAMPLE.fullmatch(line)
         assert match, line

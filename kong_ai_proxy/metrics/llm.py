@@ -1,0 +1,170 @@
+"""Requests to models by provider, model and consumer: what Kong's prometheus plugin does not tell.
+
+Kong 3.9 counts requests, tokens and cost by provider and model (kong/plugins/prometheus/exporter.lua): not
+by consumer,
+and no errors, failovers or time to the first token.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from ..accounting.cost import cost
+from ..core.usage import UsageSource
+from ..log import get_logger
+from ..telemetry.genai import error_type
+from .exposition import SUFFIX, Family
+
+if TYPE_CHECKING:
+    from ..exchange.exchange import Attempt, Exchange
+
+log = get_logger("relay")
+
+Labels = tuple[tuple[str, str], ...]
+
+CONSUMER_HEADERS: Final = ("x-consumer-username", "x-consumer-custom-id", "x-consumer-id")
+"""By which Kong's authentication tells an upstream who it was (kong/plugins/key-auth/handler.lua). On a
+route without
+any, clients may say what they want there: a label, and nothing else, comes of it."""
+MOST_NAMES: Final = 200
+"""Models, and consumers, that are told apart; clients may name models where none is configured."""
+OTHER: Final = "other"
+
+DURATIONS: Final = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0)
+FIRST_TOKENS: Final = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
+TOKENS: Final = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0)
+"""Upper bounds in seconds."""
+
+
+class Histogram:
+    """Counts by upper bound, for each set of labels."""
+
+    def __init__(self, name: str, text: str, bounds: tuple[float, ...]) -> None:
+        self._name = name
+        self._text = text
+        self._bounds = bounds
+        self._counts: dict[Labels, list[float]] = {}
+        """The counts of each bucket, of what is above all bounds, and the sum."""
+
+    def observe(self, value: float, labels: Labels) -> None:
+        counts = self._counts.get(labels)
+        if counts is None:
+            counts = self._counts[labels] = [0.0] * (len(self._bounds) + 2)
+        counts[bisect_left(self._bounds, value)] += 1
+        counts[-1] += value
+
+    def family(self) -> Family:
+        family = Family(self._name, "histogram", self._text)
+        for labels, counts in self._counts.items():
+            told = dict(labels)
+            total = 0
+            for bound, count in zip((*self._bounds, float("inf")), counts, strict=False):
+                total += int(count)
+                upper = "+Inf" if bound == float("inf") else repr(bound)
+                family.add(total, {SUFFIX: "_bucket", **told, "le": upper})
+            family.add(counts[-1], {SUFFIX: "_sum", **told})
+            family.add(total, {SUFFIX: "_count", **told})
+        return family
+
+
+class LlmMetrics:
+    """Adds up what exchanges came to. Prompts and answers are not looked at."""
+
+    def __init__(self) -> None:
+        self._requests: dict[Labels, float] = {}
+        self._failovers: dict[Labels, float] = {}
+        self._tokens: dict[Labels, float] = {}
+        self._cost: dict[Labels, float] = {}
+        self._duration = Histogram(
+            "kong_ai_proxy_llm_duration_seconds", "From the request to the end of its answer.", DURATIONS
+        )
+        self._first = Histogram(
+            "kong_ai_proxy_llm_time_to_first_token_seconds",
+            "From the request to the first output, of streams.",
+            FIRST_TOKENS,
+        )
+        self._per_token = Histogram(
+            "kong_ai_proxy_llm_time_per_token_seconds",
+            "For each output token after the first, of streams.",
+            TOKENS,
+        )
+        self._names: dict[str, set[str]] = {"model": set(), "consumer": set()}
+
+    def observe(self, exchange: Exchange) -> None:
+        """An exchange is over. Never raises."""
+        try:
+            self._observe(exchange)
+        except Exception:
+            log.exception("metrics_not_collected")
+
+    def _observe(self, exchange: Exchange) -> None:
+        if not exchange.attempts:
+            return
+        headers = exchange.request.headers
+        name = next((headers[header] for header in CONSUMER_HEADERS if header in headers), "")
+        consumer = self._bounded("consumer", name)
+        *failed, last = exchange.attempts
+        for attempt in failed:
+            labels = (*self._of(attempt), ("error", error_type(attempt) or ""))
+            _add(self._failovers, labels, 1)
+            self._spent(attempt, consumer)
+        error = error_type(last) or ""
+        _add(self._requests, (*self._of(last), ("consumer", consumer), ("error", error)), 1)
+        self._spent(last, consumer)
+        if not error:
+            self._times(last)
+
+    def _spent(self, attempt: Attempt, consumer: str) -> None:
+        usage = attempt.call.usage
+        if usage.source is UsageSource.NONE:
+            return
+        labels = (*self._of(attempt), ("consumer", consumer))
+        _add(self._tokens, (*labels, ("type", "input")), usage.prompt_tokens)
+        _add(self._tokens, (*labels, ("type", "output")), usage.completion_tokens)
+        if usage.cached_tokens:
+            _add(self._tokens, (*labels, ("type", "cached")), usage.cached_tokens)
+        _add(self._cost, labels, cost(usage, attempt.call.options))
+
+    def _times(self, attempt: Attempt) -> None:
+        timing, labels = attempt.timing, self._of(attempt)
+        if timing.latency is None:
+            return
+        self._duration.observe(timing.latency / 1000, labels)
+        if not attempt.call.stream or timing.first_token is None:
+            return
+        self._first.observe(timing.first_token / 1000, labels)
+        tokens = attempt.call.usage.completion_tokens
+        if tokens > 1:
+            rest = max(0.0, timing.latency - timing.first_token) / 1000
+            self._per_token.observe(rest / (tokens - 1), labels)
+
+    def _of(self, attempt: Attempt) -> Labels:
+        call = attempt.call
+        return (("provider", call.provider), ("model", self._bounded("model", call.model)))
+
+    def _bounded(self, kind: str, name: str) -> str:
+        known = self._names[kind]
+        if name in known:
+            return name
+        if len(known) >= MOST_NAMES:
+            return OTHER
+        known.add(name)
+        return name
+
+    def collect(self) -> Iterator[Family]:
+        for name, text, samples in (
+            ("requests_total", "Requests, by the target that came last; error is empty where all went well.",
+             self._requests),
+            ("failovers_total", "Attempts that failed and were followed by another target.", self._failovers),
+            ("tokens_total", "Tokens; those of type cached are among the input.", self._tokens),
+            ("cost_total", "What was spent, by the configured prices.", self._cost),
+        ):  # fmt: skip
+            yield Family(f"kong_ai_proxy_llm_{name}", "counter", text, dict(samples))
+        for histogram in (self._duration, self._first, self._per_token):
+            yield histogram.family()
+
+
+def _add(samples: dict[Labels, float], labels: Labels, value: float) -> None:
+    samples[labels] = samples.get(labels, 0) + value

@@ -1,0 +1,116 @@
+"""Requests to models as /metrics tells them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from exchange_support import (
+    advanced,
+    answered,
+    chunk,
+    client_request,
+    open_exchange,
+    openai_answer,
+    proxy,
+    sse,
+    target_config,
+)
+from gevent import sleep
+
+from kong_ai_proxy.metrics.exposition import expose
+from kong_ai_proxy.metrics.llm import MOST_NAMES, LlmMetrics
+
+OPTIONS = {"input_cost": 1.0, "output_cost": 10.0}
+
+
+def samples(metrics: LlmMetrics) -> dict[str, float]:
+    lines = expose(metrics.collect()).decode().splitlines()
+    pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+    return {name.removeprefix("kong_ai_proxy_llm_"): float(value) for name, _, value in pairs}
+
+
+def test_a_chat_and_a_stream() -> None:
+    metrics = LlmMetrics()
+    instance = proxy(options=OPTIONS)
+    request = client_request(headers={"x-consumer-username": "alice", "x-consumer-id": "1"})
+    metrics.observe(answered(instance, openai_answer(), request).exchange)
+    usage = openai_answer()["usage"]
+    told = samples(metrics)
+    labels = 'provider="openai",model="gpt-4o"'
+    assert told[f'requests_total{{{labels},consumer="alice",error=""}}'] == 1
+    assert told[f'tokens_total{{{labels},consumer="alice",type="input"}}'] == usage["prompt_tokens"]
+    assert told[f'tokens_total{{{labels},consumer="alice",type="output"}}'] == usage["completion_tokens"]
+    spent = (usage["prompt_tokens"] + 10 * usage["completion_tokens"]) / 1e6
+    assert told[f'cost_total{{{labels},consumer="alice"}}'] == pytest.approx(spent)
+    assert told[f"duration_seconds_count{{{labels}}}"] == 1
+    assert not [name for name in told if name.startswith("time_to_first")]
+
+    exchange = open_exchange(
+        instance, client_request({"messages": [{"role": "user", "content": "x"}], "stream": True})
+    )
+    attempt = exchange.next_attempt()
+    assert attempt is not None
+    attempt.translation.request()
+    attempt.rejected(200, {})
+    stream = attempt.translation.stream(200, {"content-type": "text/event-stream"})
+    assert stream is not None
+    counted = {"prompt_tokens": 3, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 2}}
+    stream.feed(sse(chunk({"content": "Hi"}), chunk({}, "stop"), chunk(usage=counted), "[DONE]"))
+    attempt.first_output()
+    sleep(0.003)
+    stream.finish()
+    attempt.ended()
+    metrics.observe(exchange)
+    told = samples(metrics)
+    assert told[f'tokens_total{{{labels},consumer="",type="cached"}}'] == 2
+    assert told[f"time_to_first_token_seconds_count{{{labels}}}"] == 1
+    assert told[f'time_to_first_token_seconds_bucket{{{labels},le="+Inf"}}'] == 1
+    assert told[f"time_per_token_seconds_sum{{{labels}}}"] >= 0.001
+    assert told[f'time_per_token_seconds_bucket{{{labels},le="0.002"}}'] in (0, 1)
+    assert told[f'duration_seconds_bucket{{{labels},le="0.1"}}'] == 2
+
+
+def test_failovers_and_errors() -> None:
+    metrics = LlmMetrics()
+    instance = advanced(
+        target_config("openai", "a"),
+        target_config("anthropic", "b"),
+        balancer={"failover_criteria": ["http_503", "non_idempotent"], "algorithm": "priority"},
+    )
+    exchange = open_exchange(instance)
+    for status in (503, 429):
+        attempt = exchange.next_attempt()
+        assert attempt is not None
+        attempt.translation.request()
+        attempt.connected("127.0.0.1", 0.0)
+        if not attempt.rejected(status, {}):
+            attempt.translation.response(status, {}, b"{}")
+            attempt.ended()
+    metrics.observe(exchange)
+    told = samples(metrics)
+    (failed,) = [name for name in told if name.startswith("failovers")]
+    assert 'error="503"' in failed
+    (request,) = [name for name in told if name.startswith("requests")]
+    assert 'error="429"' in request
+    assert not [name for name in told if name.startswith("duration")]
+
+
+def test_names_are_bounded_and_nothing_raises(capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = LlmMetrics()
+    instance = proxy(name=None)
+    for number in range(MOST_NAMES + 5):
+        body: Any = {"model": f"m{number}", "messages": [{"role": "user", "content": "x"}]}
+        metrics.observe(
+            answered(instance, json.dumps(openai_answer()).encode(), client_request(body)).exchange
+        )
+    told = samples(metrics)
+    assert told['requests_total{provider="openai",model="other",consumer="",error=""}'] == 5
+    refused = open_exchange(
+        instance, client_request({"model": "m", "messages": [{"role": "user", "content": "x"}]})
+    )
+    metrics.observe(refused)
+    broken: Any = object()
+    metrics.observe(broken)
+    assert samples(metrics) == told
