@@ -3,14 +3,12 @@ and everything Kong's capability matrix (shared/kong/providers.json) has for eac
 
 The examples are Kong's own (../shared/kong/examples.md). Nothing in them is changed but what they leave open:
 variables, and Google's key. Whatever host a configuration leads to, the mock answers there; the URL to
-be called is compared with `URLS`, whose sources are shared/kong/providers.json (`url_patterns`,
-`upstream_path`) and the examples' own `upstream_url`.
+be called is compared with `documented_support.URLS`.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -18,6 +16,14 @@ from typing import Any
 import pytest
 from auth_support import TokenServer, token_server
 from config_examples import Example, examples
+from documented_support import (
+    CAPTURES,
+    OPERATIONS,
+    a_google_key,
+    expected_urls,
+    filled,
+    targets_of,
+)
 from openai.types import Completion, CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from recordings_support import SHARED
@@ -31,91 +37,10 @@ from kong_ai_proxy.relay.upstream import UpstreamClient
 
 pytestmark = pytest.mark.skipif(not examples(), reason="no documented examples here")
 
-VARIABLES = {
-    "azure_instance": "acme",
-    "instance": "acme",
-    "azure_deployment": "my-gpt",
-    "azure_deployment_id": "my-gpt",
-    "deployment": "my-gpt",
-    "workspace": "dbc-1a2b",
-    "gcp_api_endpoint": "us-east5-aiplatform.googleapis.com",
-    "gemini_api_endpoint": "us-east5-aiplatform.googleapis.com",
-    "vertex_api_endpoint": "us-east5-aiplatform.googleapis.com",
-    "gcp_project_id": "p1",
-    "gcp_location_id": "us-east5",
-    "aws_region": "us-east-1",
-    "cohere_key": "Bearer k1",
-    "mistral_key": "Bearer k2",
-}
-"""Values for the documentation's variables, where "value" will not do."""
-VERTEX = "https://us-east5-aiplatform.googleapis.com/v1/projects/p1/locations/us-east5/publishers"
-URLS: dict[str, dict[str, tuple[str, ...]]] = {
-    "anthropic": {"chat": ("https://api.anthropic.com/v1/messages",)},
-    "azure": {
-        "chat": (
-            "https://{instance}.openai.azure.com/openai/deployments/{deployment}/chat/completions?{version}",
-        ),
-        "embeddings": (
-            "https://{instance}.openai.azure.com/openai/deployments/{deployment}/embeddings?{version}",
-        ),
-    },
-    "bedrock": {
-        "chat": (
-            "https://bedrock-runtime.us-east-1.amazonaws.com/model/{model}/converse",
-            "https://bedrock-runtime.us-east-1.amazonaws.com/model/{model}/converse-stream",
-        ),
-        # Claude's own clients: shared/kong/providers.json, the sample of tried_targets.
-        "messages": (
-            "https://bedrock-runtime.us-east-1.amazonaws.com/model/{model}/invoke",
-            "https://bedrock-runtime.us-east-1.amazonaws.com/model/{model}/invoke-with-response-stream",
-        ),
-    },
-    "cerebras": {"chat": ("https://api.cerebras.ai/v1/chat/completions",)},
-    # v2: Kong's changelog, 3.14.
-    "cohere": {"chat": ("https://api.cohere.com/v2/chat",)},
-    "dashscope": {"chat": ("https://dashscope-intl.aliyuncs.com/compatible-mode/v1/chat/completions",)},
-    "databricks": {"chat": ("https://dbc-1a2b.cloud.databricks.com/serving-endpoints/v1/chat/completions",)},
-    "deepseek": {"chat": ("https://api.deepseek.com/v1/chat/completions",)},
-    "gemini": {
-        "chat": (
-            "https://generativelanguage.googleapis.com/v1beta/models/{model}:generateContent",
-            "https://generativelanguage.googleapis.com/v1beta/models/{model}:streamGenerateContent?alt=sse",
-        ),
-        "vertex": (
-            VERTEX + "/google/models/{model}:generateContent",
-            VERTEX + "/google/models/{model}:streamGenerateContent?alt=sse",
-        ),
-        "vertex-claude": (
-            VERTEX + "/anthropic/models/{model}:rawPredict",
-            VERTEX + "/anthropic/models/{model}:streamRawPredict",
-        ),
-    },
-    "huggingface": {"chat": ("https://router.huggingface.co/v1/chat/completions",)},
-    "mistral": {"chat": ("https://api.mistral.ai/v1/chat/completions",)},
-    "openai": {
-        "chat": ("https://api.openai.com/v1/chat/completions",),
-        "embeddings": ("https://api.openai.com/v1/embeddings",),
-    },
-    "xai": {"chat": ("https://api.x.ai/v1/chat/completions",)},
-}
-"""provider → what is spoken → the URL without `upstream_url`; two where a stream has another."""
 MOCKED_UNDER = {"mistral.ai": "/mistral", "databricks.com": "/databricks"}
 """Where the mock plays providers that send a stream's usage without being asked for it."""
-_VARIABLE = re.compile(r"\$\{([a-z0-9_]+)\}")
-CAPTURES = {"azure_instance": "acme", "azure_deployment": "my-gpt", "model": "gpt-4o"}
-"""What the routes of the examples capture from the path."""
-OPERATIONS = {
-    "llm/v1/chat": "chat",
-    "llm/v1/completions": "completions",
-    "llm/v1/embeddings": "embeddings",
-}
 ELSEWHERE = ("semantic",)
 """Examples that need a vector database; those of the native formats are in test_native_clients.py."""
-
-
-def _targets(config: dict[str, Any]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = config.get("targets") or [config]
-    return found
 
 
 def _params() -> list[Any]:
@@ -124,7 +49,7 @@ def _params() -> list[Any]:
         if example.invalid or example.slug.startswith(ELSEWHERE):
             continue
         for number, config in enumerate(example.configs):
-            route_types = {target.get("route_type") for target in _targets(config)}
+            route_types = {target.get("route_type") for target in targets_of(config)}
             form = config.get("llm_format", "openai")
             if not route_types <= OPERATIONS.keys() or form not in ("openai", "anthropic"):
                 continue
@@ -134,23 +59,6 @@ def _params() -> list[Any]:
                 name = f"{example.id.removeprefix('kong-')}-{number}-{'stream' if stream else 'whole'}"
                 found.append(pytest.param(example, number, stream, id=name))
     return found
-
-
-def filled(value: Any, google_key: str) -> Any:
-    """A configuration with the documentation's variables filled in."""
-    if isinstance(value, dict):
-        made = {name: filled(item, google_key) for name, item in value.items()}
-        if "gcp_service_account_json" in made:
-            made["gcp_service_account_json"] = google_key
-        return made
-    if isinstance(value, list):
-        return [filled(item, google_key) for item in value]
-    if isinstance(value, str):
-        # The Vertex page puts "Bearer " before everything: a fault of the documentation (examples.md).
-        if value.startswith("Bearer ${gcp_"):
-            value = value.removeprefix("Bearer ")
-        return _VARIABLE.sub(lambda match: VARIABLES.get(match[1], "value-of-" + match[1]), value)
-    return value
 
 
 class Called:
@@ -168,23 +76,7 @@ def tokens() -> Iterator[TokenServer]:
 
 @pytest.fixture(scope="module")
 def google_key(tokens: TokenServer) -> str:
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import rsa
-
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return json.dumps(
-        {
-            "type": "service_account",
-            "project_id": "p1",
-            "private_key_id": "k1",
-            "private_key": pem.decode(),
-            "client_email": "a@p1.iam.gserviceaccount.com",
-            "token_uri": f"{tokens.url}/token",
-        }
-    )
+    return a_google_key(tokens.url)
 
 
 @pytest.fixture(scope="module")
@@ -200,12 +92,12 @@ def called(mock: MockLLM, tokens: TokenServer, monkeypatch: pytest.MonkeyPatch) 
     send = UpstreamClient.send
     mock.reset()
 
-    def to_the_mock(self: UpstreamClient, request: Any, *rest: Any) -> Any:
+    def to_the_mock(self: UpstreamClient, request: Any, *rest: Any, **named: Any) -> Any:
         noted.urls.append(request.url)
         prefix = next((at for host, at in MOCKED_UNDER.items() if host in request.url.host), "")
         path = prefix + request.url.path
         url = replace(request.url, scheme="http", host=mock.host, port=mock.port, path=path)
-        return send(self, replace(request, url=url), *rest)
+        return send(self, replace(request, url=url), *rest, **named)
 
     monkeypatch.setattr(UpstreamClient, "send", to_the_mock)
     monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", tokens.url)
@@ -219,7 +111,7 @@ def ask(world: World, instance: Instance, body: dict[str, Any], headers: str) ->
 
 
 def body_for(config: dict[str, Any], stream: bool) -> dict[str, Any]:
-    first = _targets(config)[0]
+    first = targets_of(config)[0]
     operation = OPERATIONS[first["route_type"]]
     if operation == "embeddings":
         body: dict[str, Any] = {"input": ["one", "two"]}
@@ -234,37 +126,6 @@ def body_for(config: dict[str, Any], stream: bool) -> dict[str, Any]:
         if config.get("llm_format", "openai") == "openai":
             body["stream_options"] = {"include_usage": True}
     return body
-
-
-def expected_urls(config: dict[str, Any], stream: bool) -> set[str]:
-    """One for each target."""
-    return {_expected_url(target, config.get("llm_format", "openai"), stream) for target in _targets(config)}
-
-
-def _expected_url(target: dict[str, Any], form: str, stream: bool) -> str:
-    model = target["model"]
-    options = model.get("options") or {}
-    if "upstream_url" in options:
-        given = str(options["upstream_url"])
-        # A server's address alone gets the path of Ollama's chat.
-        return f"{given}/api/chat" if model["provider"] == "ollama" and given.count("/") == 2 else given
-    name = str(model.get("name", ""))
-    spoken = OPERATIONS[target["route_type"]]
-    if model["provider"] == "gemini" and options.get("gemini"):
-        spoken = "vertex-claude" if name.startswith("claude") else "vertex"
-    if model["provider"] == "bedrock" and form == "anthropic" and "anthropic." in name:
-        spoken = "messages"
-    found = URLS[model["provider"]][spoken]
-    return found[stream and len(found) > 1].format(
-        instance=_resolved(options.get("azure_instance", "")),
-        deployment=_resolved(options.get("azure_deployment_id", "")),
-        version=f"api-version={options.get('azure_api_version', '2023-05-15')}",
-        model=name.replace(":", "%3A"),
-    )
-
-
-def _resolved(value: str) -> str:
-    return re.sub(r"\$\(uri_captures\.(\w+)\)", lambda match: CAPTURES[match[1]], value)
 
 
 @pytest.mark.parametrize(("example", "number", "stream"), _params())
@@ -282,7 +143,7 @@ def test_it_is_carried(example: Example, number: int, stream: bool, called: Call
         if form == "anthropic":
             _check_messages(reply, stream)
         else:
-            _check_openai(reply, OPERATIONS[_targets(config)[0]["route_type"]], stream)
+            _check_openai(reply, OPERATIONS[targets_of(config)[0]["route_type"]], stream)
 
 
 def _check_openai(reply: Reply, operation: str, stream: bool) -> None:
