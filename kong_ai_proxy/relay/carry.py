@@ -21,6 +21,7 @@ from ..core.json import Json
 from ..exchange.exchange import Attempt, Exchange, FailureKind
 from ..exchange.tickets import TICKET_HEADER, Ticket, TicketStore
 from ..exchange.translation import Further, StreamTranslation
+from ..exchange.turns import turns
 from ..log import get_logger
 from ..telemetry import Telemetry
 from .downstream import BodyTooLarge, ClientGone, Downstream, Limits
@@ -85,6 +86,9 @@ class _NoCredential(Exception):
         super().__init__(error.message)
         self.error = error
 
+
+# One thread carries all exchanges: long work of one gives way to the others.
+turns.give = lambda: gevent.sleep(0)
 
 _FAILURES: Final = (UpstreamFailure, ApiError, BodyTooLarge, ValueError, _NoCredential)
 """How an attempt may fail before there is an answer."""
