@@ -29,7 +29,7 @@ MAX_MESSAGE: Final = 256 * 1024 * 1024
 MAX_UNSENT: Final = 256 * 1024 * 1024
 """Bytes that the other side does not take: then it is taken for dead."""
 
-_CHUNK: Final = 256 * 1024
+_CHUNK: Final = 64 * 1024
 _BUFFER: Final = 16 * 1024
 _READ, _WRITE = 1, 2
 _WOULD_BLOCK = (BlockingIOError, InterruptedError)
