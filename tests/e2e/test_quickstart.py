@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,8 @@ def blocks(language: str) -> list[str]:
 def test_the_quickstart_works_as_written(tmp_path: Path) -> None:
     if not (Path(sys.executable).parent / "kong-ai-proxy").exists():
         pytest.skip("the command is not installed beside this Python")
+    if shutil.which("curl") is None:
+        pytest.skip("there is no curl")
     [configuration] = blocks("yaml")
     _install, *steps = blocks("sh")
     script = "\n".join(["set -eu", f"cat > kong.yml <<'END'\n{configuration}END", *steps, "kill $!", "wait"])
