@@ -1,4 +1,5 @@
-"""`python -m kong_ai_proxy.config.generate` writes what comes from the models: schemas, example, docs."""
+"""`python -m kong_ai_proxy.config.generate` writes what comes from code: schemas, examples, docs, the
+dashboard."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
+from ..metrics import dashboard
 from ..server import usage_filter
 from .json_schema import json_schema
 from .kong_schema import plugin_info
@@ -28,6 +30,7 @@ def generated_files() -> dict[str, str]:
         files[f"schema/lua/{plugin}/schema.lua"] = lua_schema(plugin)
     files["kong.yml.example"] = _with_filter("example.yml")
     files["docker/kong.yml"] = _with_filter("compose.yml")
+    files["docker/grafana/dashboards/kong-ai-proxy.json"] = dashboard.text()
     files["docs/configuration.md"] = reference()
     return files
 
