@@ -32,7 +32,7 @@ from ..formats.base import ClientFormat
 from .access import restrict
 from .attempt import Attempt, FailureKind
 from .carry import JSON_TYPE, Carrier
-from .counting import estimated_count
+from .counting import CountCarrier, estimated_count
 from .instance import Instance, Timeouts
 from .native_carry import NativeCarrier
 from .plan import Plan, make_plan
@@ -78,7 +78,8 @@ class Exchange:
 
     def itself(self) -> ClientResponse | None:
         """The answer, where the gateway gives it by itself and no provider is asked."""
-        return estimated_count(self.plan) if self.plan.estimated else None
+        plan = self.plan
+        return estimated_count(plan.instance.llm_format, plan.body) if plan.estimated else None
 
     def next_attempt(self) -> Attempt | None:
         """The next target's attempt; None if there is none (left). Raises ApiError when nothing was tried
@@ -167,6 +168,11 @@ class Exchange:
             response=carried.answered,
         )
 
+    def record_if_left(self) -> Json | None:
+        """The record as it would be if the client left now; the exchange goes on."""
+        with self.attempts[-1].as_if_left():
+            return self.record_so_far()
+
     def _let_go(self) -> None:
         """A stream has begun: nothing is tried any more, and the body is no longer needed."""
         self._next = None
@@ -201,7 +207,11 @@ class Exchange:
                     call, plan, model_header=instance.model_name_header, on_start=self._let_go
                 )
                 return Attempt(self, index, call, carrier, self._clock)
-            kind = Carrier if plan.native is None or plan.native.api.translated else NativeCarrier
+            kind: type[Carrier] = NativeCarrier
+            if plan.counting:
+                kind = CountCarrier
+            elif plan.native is None or plan.native.api.translated:
+                kind = Carrier
             carrier = kind(
                 call,
                 plan.body,

@@ -16,6 +16,7 @@ from ..core.http import ClientRequest
 from ..core.json import Json, JSONDecodeError, loads
 from ..core.native import NativeCall
 from ..core.operations import OPERATIONS
+from ..providers.counting import may_count
 from ..providers.native import serves
 from .instance import Instance
 from .native import batch_models, body_model, recognise
@@ -74,6 +75,8 @@ class Plan:
     """What the path asks for, where clients speak a native format."""
     estimated: bool = False
     """Tokens are to be counted, and no target can: the gateway says what it makes of them."""
+    counting: bool = False
+    """Tokens are to be counted, by a provider that is asked in another form."""
 
     def operation(self, index: int) -> str:
         if self.native is not None:
@@ -109,12 +112,9 @@ def make_plan(instance: Instance, request: ClientRequest) -> Plan:
 
 def native_plan(instance: Instance, request: ClientRequest, native: NativeCall) -> Plan:
     """For APIs that only their own provider serves: the request goes on as it is, but for the model."""
-    targets = [
-        index for index, target in enumerate(instance.targets) if serves(target, instance.llm_format)
-    ]
-    estimated = not targets and native.api.operation == "count_tokens"
-    if estimated:
-        targets = list(range(len(instance.targets)))
+    own = [index for index, target in enumerate(instance.targets) if serves(target, instance.llm_format)]
+    counts = native.api.operation == "count_tokens"
+    targets = list(range(len(instance.targets))) if counts else own
     if not targets:
         provider = instance.targets[0].model.provider
         raise BadRequest(f"provider {provider} has no {native.api.name}", code="unsupported_native_api")
@@ -131,11 +131,22 @@ def native_plan(instance: Instance, request: ClientRequest, native: NativeCall) 
         candidates = [index for index in targets if index in resolved]
     else:
         candidates, resolved = _native_candidates(instance, targets, model, request)
-    plan = Plan(
-        instance, request, body, True, model, stream, stream, candidates, resolved, native, estimated
-    )
+    plan = Plan(instance, request, body, True, model, stream, stream, candidates, resolved, native)
+    if counts:
+        _choose_counters(plan, own)
     check_batch(plan)
     return plan
+
+
+def _choose_counters(plan: Plan, own: list[int]) -> None:
+    """Who counts tokens: a candidate that has the API itself; else one that is asked in another form; else
+    nobody."""
+    targets = plan.instance.targets
+    native = [index for index in plan.candidates if index in own]
+    able = [index for index in plan.candidates if may_count(targets[index])]
+    plan.counting = not native and bool(able)
+    plan.estimated = not native and not able
+    plan.candidates = native or able or plan.candidates
 
 
 def _native_candidates(
