@@ -6,6 +6,7 @@ when its peer hung up. In a process patched by gevent its threads are greenlets.
 """
 
 from .answers import Answer, Drop, Gate, Hang, Pause, Reset
-from .server import MockLLM, Received
+from .received import Received
+from .server import MockLLM
 
 __all__ = ["Answer", "Drop", "Gate", "Hang", "MockLLM", "Pause", "Received", "Reset"]

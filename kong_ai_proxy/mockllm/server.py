@@ -11,53 +11,18 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
 import httptools
 
-from ..core.json import Json, JSONDecodeError, loads
+from ..core.json import Json
 from .answers import Answer, Drop, Gate, Hang, Pause, Reset, Step
+from .providers import respond
+from .received import Received
 
 _RST = struct.pack("ii", 1, 0)
-
-
-@dataclass(slots=True)
-class Received:
-    """One request as it came."""
-
-    method: str
-    path: str
-    """Decoded, without the query."""
-    raw_path: str
-    """As it stood in the request line, with the query."""
-    query: str
-    headers: dict[str, str]
-    """Lower-case names."""
-    body: bytes
-    at: float
-    """`time.monotonic()` when the request was complete."""
-    closed: threading.Event = field(default_factory=threading.Event)
-    """Set when the peer hung up before the answer was complete."""
-    closed_at: float | None = None
-    finished: threading.Event = field(default_factory=threading.Event)
-    """Set when the answer was sent to its end."""
-    sent_at: list[float] = field(default_factory=list)
-    """`time.monotonic()` of every write of the answer's body."""
-    connection: int = 0
-    """Number of the connection it came on, to tell whether connections are reused."""
-
-    @property
-    def json(self) -> Json:
-        """The body as a JSON object; an empty one if it is not."""
-        try:
-            value = loads(self.body)
-        except JSONDecodeError:
-            return {}
-        return value if isinstance(value, dict) else {}
-
 
 Handler = Callable[[Received], Answer]
 
@@ -70,8 +35,6 @@ class MockLLM:
     """
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0, handler: Handler | None = None) -> None:
-        from .providers import respond
-
         self._handler = handler or respond
         self._scripted: dict[str, deque[Answer | Handler]] = defaultdict(deque)
         self._lock = threading.Lock()

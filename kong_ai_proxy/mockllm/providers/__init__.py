@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from ..answers import Answer
-from ..server import Received
+from ..received import Received
 from . import (
     anthropic,
     bedrock,

@@ -12,7 +12,7 @@ from typing import Any
 from ...core.json import Json, dumps
 from ..answers import Answer, Step
 from ..brain import Ask, Knobs, Reply, Tool, think
-from ..server import Received
+from ..received import Received
 
 _STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 _ERRORS = {

@@ -16,7 +16,7 @@ from zlib import crc32
 from ...core.json import Json, dumps, loads
 from ..answers import Answer, Step
 from ..brain import Ask, Knobs, Reply, Tool, think
-from ..server import Received
+from ..received import Received
 
 PATH = re.compile(r"^/model/(?P<model>.+)/(?P<verb>converse|converse-stream)$")
 _STOP = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}

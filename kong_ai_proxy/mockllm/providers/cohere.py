@@ -12,7 +12,7 @@ from typing import Any
 from ...core.json import Json, dumps
 from ..answers import Answer, Step
 from ..brain import Ask, Knobs, Reply, Tool, split_words, think
-from ..server import Received
+from ..received import Received
 from .openai import content_text, vector
 
 _FINISH = {"stop": "COMPLETE", "length": "MAX_TOKENS", "tool_calls": "TOOL_CALL"}

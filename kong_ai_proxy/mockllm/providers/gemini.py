@@ -13,7 +13,7 @@ from typing import Any
 from ...core.json import Json, dumps
 from ..answers import Answer, Step
 from ..brain import Ask, Call, Knobs, Reply, Tool, think
-from ..server import Received
+from ..received import Received
 from . import images
 from .openai import vector
 

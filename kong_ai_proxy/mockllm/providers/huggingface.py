@@ -11,7 +11,7 @@ import re
 from ...core.json import Json, dumps
 from ..answers import Answer, Step
 from ..brain import Ask, Knobs, Reply, split_words, think
-from ..server import Received
+from ..received import Received
 from .openai import vector
 
 PATH = re.compile(r"(^|/)models/(?P<model>[^:]+)$|^/generate(_stream)?$")

@@ -1,6 +1,7 @@
 """Images by the APIs of Gemini, Imagen, Nova Canvas, Titan, Stability, DashScope and xAI.
 
-A prompt with the word "blocked" is refused as each provider words it. Wire formats: see
+A prompt with the word "blocked" is refused as each provider words it; with "slow" in it, a task is
+done when it is looked at for the second time. Wire formats: see
 `kong_ai_proxy/formats/images/`, and the recordings dashscope/image-generations, dashscope/tasks,
 xai/image-edits.
 """
@@ -15,13 +16,11 @@ from typing import Any, Final
 
 from ...core.json import Json
 from ..answers import Answer
-from ..server import Received
+from ..received import Received
 
 PATH: Final = re.compile(r"^/api/v1/(services/aigc/[a-z0-9-]+/[a-z-]+|tasks/[\w-]+)$|^/mock-image/")
 """DashScope's, and where the mock's finished images lie."""
 
-_LOOKS: Final = 2
-"""How often a task is looked at before it is done."""
 _AMAZON: Final = {
     "TEXT_IMAGE": "textToImageParams", "IMAGE_VARIATION": "imageVariationParams",
     "INPAINTING": "inPaintingParams", "OUTPAINTING": "outPaintingParams",
@@ -119,7 +118,7 @@ def xai_edit(body: Json) -> Answer:
 
 
 def respond(received: Received) -> Answer:
-    """DashScope's. A task's id says how often it was looked at; nothing is stored."""
+    """DashScope's. A task's id says what becomes of it."""
     path = received.path
     if path.startswith("/mock-image/"):
         if "authorization" in received.headers:
@@ -150,7 +149,8 @@ def respond(received: Received) -> Answer:
         message = "current user api does not support synchronous calls."
         return Answer.json({"code": "AccessDenied", "message": message}, 403)
     count = 0 if "blocked" in said else int(parameters.get("n") or 4)
-    output = {"task_id": f"task-{count}-{_LOOKS}", "task_status": "PENDING"}
+    looks = 2 if "slow" in said else 1
+    output = {"task_id": f"task-{count}-{looks}", "task_status": "PENDING"}
     return Answer.json({"output": output, "request_id": "mock"})
 
 

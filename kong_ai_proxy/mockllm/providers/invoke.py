@@ -13,7 +13,7 @@ import re
 from ...core.json import Json
 from ..answers import Answer, Step
 from ..brain import Knobs
-from ..server import Received
+from ..received import Received
 from . import anthropic, images
 from .bedrock import error, event
 from .openai import vector

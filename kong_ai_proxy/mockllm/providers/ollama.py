@@ -10,7 +10,7 @@ from typing import Any
 from ...core.json import Json, dumps
 from ..answers import Answer, Step
 from ..brain import Ask, Knobs, Reply, Tool, split_words, think
-from ..server import Received
+from ..received import Received
 from .openai import content_text, vector
 
 _CREATED = "2026-01-01T00:00:00.000000Z"

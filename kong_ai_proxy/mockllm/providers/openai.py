@@ -16,7 +16,7 @@ from typing import Any
 from ...core.json import Json, dumps
 from ..answers import Answer, Step
 from ..brain import Ask, Knobs, Reply, Tool, split_words, think
-from ..server import Received
+from ..received import Received
 
 CREATED = 1_760_000_000
 _FINGERPRINT = "fp_mock"
@@ -268,9 +268,11 @@ def _completions(body: Json, model: str) -> Answer:
 
 
 def vector(text: str, size: int) -> list[float]:
-    """A unit-free vector that depends on the text alone; equal texts give equal vectors."""
-    seed = zlib.crc32(text.encode())
-    return [((seed >> (i % 24)) % 2000 - 1000) / 1000 for i in range(size)]
+    """One that counts words: texts with words in common point in similar directions."""
+    counts = [0.0] * size
+    for word in re.findall(r"\w+", text.lower()) or [""]:
+        counts[zlib.crc32(word.encode()) % size] += 1.0
+    return counts
 
 
 def _embeddings(body: Json, model: str) -> Answer:

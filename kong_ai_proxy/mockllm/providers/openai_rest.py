@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ...core.json import Json, dumps
 from ..answers import Answer, Step
-from ..server import Received
+from ..received import Received
 from .images import xai_edit
 from .openai import CREATED, _authorised, error
 

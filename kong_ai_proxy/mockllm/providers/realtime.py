@@ -17,7 +17,7 @@ from typing import Any, Final
 from ...core.json import Json, JSONDecodeError, dumps, loads
 from ...wire.websocket import BINARY, TEXT, Frames, ProtocolError, accept_key, close_frame, frame
 from ..answers import Answer
-from ..server import Received
+from ..received import Received
 
 PATH: Final = re.compile(r"/realtime$|BidiGenerateContent")
 SPEECH: Final = b"\x10\x20" * 400

@@ -17,7 +17,7 @@ from typing import Final
 
 from ...core.json import Json, dumps
 from ..answers import Answer
-from ..server import Received
+from ..received import Received
 from . import bedrock, gemini
 from .openai import CREATED, error
 

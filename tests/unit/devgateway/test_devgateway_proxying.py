@@ -16,7 +16,7 @@ import pytest
 
 from kong_ai_proxy.devgateway.embedded import EmbeddedGateway, LogFile, free_port
 from kong_ai_proxy.mockllm import Answer, Drop, Gate, Hang, MockLLM, Pause, Reset
-from kong_ai_proxy.mockllm.server import Received
+from kong_ai_proxy.mockllm import Received
 
 Start = Callable[..., EmbeddedGateway]
 
