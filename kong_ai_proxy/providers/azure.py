@@ -23,7 +23,7 @@ from ..core.http import Headers, Url
 from ..formats.base import Adapter, Observer
 from ..formats.openai.dialect import OPENAI
 from ..formats.steps import Step, StepsTranslation
-from ..formats.videos.sora_jobs import SoraJobs
+from ..formats.videos.sora_jobs import SoraJobs, is_job
 from .anthropic import PROVIDER as ANTHROPIC
 from .compatible import (
     INVALID_CONFIGURATION,
@@ -117,7 +117,7 @@ class Azure(CompatibleProvider):
         path = path.partition("?")[0].rstrip("/")
         if path.endswith(_JOBS_END) or (call.model in _SORA and not path.endswith("/videos")):
             return _SORA_JOBS
-        return None
+        return _SORA_JOBS if call.rest is not None and is_job(call.rest.rest) else None
 
     def step_url(self, call: Call, step: Step) -> Url:
         """At the instance. Sora's jobs are in the preview of the v1 API."""

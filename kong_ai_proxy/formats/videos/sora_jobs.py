@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote
 
-from ...core.errors import BadRequest
+from ...core.errors import ApiError, BadRequest
 from ...core.json import Json
 from ..pivot import integer, obj, objects, text
 from ..steps import Asked, Step, Steps, Streamed, Whole
@@ -113,6 +113,15 @@ class SoraJobs(Videos):
         jobs = objects(listed.get("data"))
         videos = [self.video(_job(job, asked), _state(job)) for job in jobs]
         return page(videos, more=listed.get("has_more") is True)
+
+
+def is_job(rest: str) -> bool:
+    """Whether what follows a collection ("/video_…/content") names a job of this form."""
+    try:
+        decode(rest.strip("/").partition("/")[0], SoraJobs.form, SoraJobs.name)
+    except ApiError:
+        return False
+    return True
 
 
 def _job(found: Json, asked: Asked) -> Job:
