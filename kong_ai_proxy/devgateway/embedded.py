@@ -68,11 +68,14 @@ class PluginServer:
         *,
         output: IO[str] | None = None,
         arguments: tuple[str, ...] = (),
+        program: tuple[str, ...] = ("-m", "kong_ai_proxy.devgateway.child"),
     ) -> None:
+        """`program`: what Python runs in the place of the command line."""
         self.prefix = prefix
         self.relay = relay
         self._output = output
         self._arguments = arguments
+        self._program = program
         self._process: subprocess.Popen[str] | None = None
 
     @property
@@ -85,7 +88,7 @@ class PluginServer:
 
     def start(self, timeout: float = 20.0) -> None:
         """Start and wait for the sockets and the relay. Raises RuntimeError with what it said."""
-        command = [sys.executable, "-m", "kong_ai_proxy.devgateway.child", "serve"]
+        command = [sys.executable, *self._program, "serve"]
         command += ["--kong-prefix", str(self.prefix), "--relay", self.relay]
         self._process = subprocess.Popen(
             [*command, *self._arguments],

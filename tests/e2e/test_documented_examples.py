@@ -1,5 +1,6 @@
-"""Every documented example for chat, completions and embeddings, carried by the relay to the mock providers;
-and everything Kong's capability matrix (shared/kong/providers.json) has for each provider.
+"""AI Proxy's documented examples for chat, completions and embeddings, carried by the relay to the mock
+providers (AI Proxy Advanced's: test_advanced_examples.py); and everything Kong's capability matrix
+(shared/kong/providers.json) has for each provider.
 
 The examples are Kong's own (../shared/kong/examples.md). Nothing in them is changed but what they leave open:
 variables, and Google's key. Whatever host a configuration leads to, the mock answers there; the URL to
@@ -39,14 +40,12 @@ pytestmark = pytest.mark.skipif(not examples(), reason="no documented examples h
 
 MOCKED_UNDER = {"mistral.ai": "/mistral", "databricks.com": "/databricks"}
 """Where the mock plays providers that send a stream's usage without being asked for it."""
-ELSEWHERE = ("semantic",)
-"""Examples that need a vector database; those of the native formats are in test_native_clients.py."""
 
 
 def _params() -> list[Any]:
     found = []
     for example in examples():
-        if example.invalid or example.slug.startswith(ELSEWHERE):
+        if example.invalid or example.plugin != "kong-ai-proxy":
             continue
         for number, config in enumerate(example.configs):
             route_types = {target.get("route_type") for target in targets_of(config)}
