@@ -1,0 +1,144 @@
+"""The manifests of examples/kubernetes agree with the code, the image and each other."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kong_ai_proxy import __version__, cli
+from kong_ai_proxy.config.parse import PLUGINS
+from kong_ai_proxy.metrics.manage import HEALTH_PATH, METRICS_PATH
+from kong_ai_proxy.server.address import parse_address
+
+ROOT = Path(__file__).resolve().parents[3]
+FOLDER = ROOT / "examples" / "kubernetes"
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+DIRECTORY = "/run/kong-ai-proxy"
+Json = dict[str, Any]
+
+
+def documents(name: str) -> list[Json]:
+    return list(yaml.safe_load_all((FOLDER / name).read_text()))
+
+
+VALUES = documents("values.yaml")[0]
+DEPLOYMENT, SERVICE = documents("sidecar.yaml")
+POD = DEPLOYMENT["spec"]["template"]["spec"]
+KONG = POD["containers"][0]
+
+
+def kongs_environment(kind: str) -> dict[str, str]:
+    """As Kong reads it. The chart makes KONG_* of `env` (its values.yaml)."""
+    if kind == "helm":
+        return {f"KONG_{name.upper()}": str(value) for name, value in VALUES["env"].items()}
+    return {pair["name"]: pair["value"] for pair in KONG["env"]}
+
+
+def init_containers(kind: str) -> list[Json]:
+    return VALUES["deployment"]["initContainers"] if kind == "helm" else POD["initContainers"]  # type: ignore[no-any-return]
+
+
+def sidecar(kind: str) -> Json:
+    (found,) = (each for each in init_containers(kind) if each.get("restartPolicy") == "Always")
+    return found
+
+
+both = pytest.mark.parametrize("kind", ["helm", "plain"])
+
+
+@both
+def test_kong_knows_the_plugins_and_their_sockets(kind: str) -> None:
+    environment = kongs_environment(kind)
+    assert environment["KONG_DATABASE"] == "off"
+    assert environment["KONG_PLUGINS"].split(",") == ["bundled", *PLUGINS]
+    assert environment["KONG_PLUGINSERVER_NAMES"].split(",") == list(PLUGINS)
+    for plugin in PLUGINS:
+        prefix = f"KONG_PLUGINSERVER_{plugin.upper().replace('-', '_')}"
+        assert environment[f"{prefix}_SOCKET"] == f"{DIRECTORY}/{plugin}.sock"
+        command, path = shlex.split(environment[f"{prefix}_QUERY_CMD"])
+        assert command == "cat"
+        # The first init container wrote it, with the image that serves.
+        (line,) = re.findall(
+            rf"^(.*) > {re.escape(path)}$", init_containers(kind)[0]["command"][2], re.MULTILINE
+        )
+        args = cli._parser("dump").parse_args(shlex.split(line)[1:])
+        assert args.plugin == plugin
+    assert not [name for name in environment if name.endswith("START_CMD")]
+
+
+@both
+def test_the_sidecar_serves_where_kong_looks(kind: str) -> None:
+    found = sidecar(kind)
+    args = cli._parser("serve").parse_args(found["args"])
+    environment = {pair["name"]: pair["value"] for pair in found["env"]}
+    image = dict(re.findall(r"^\s+(KONG_\w+)=(\S+?)(?: \\)?$", DOCKERFILE, re.MULTILINE))
+    assert image["KONG_PREFIX"] == DIRECTORY
+    relay = parse_address(environment[cli.RELAY_VARIABLE])
+    advertised = parse_address(environment[cli.ADVERTISE_VARIABLE])
+    assert (
+        relay[1] == advertised[1] == found["ports"][0]["containerPort"] == parse_address(cli.DEFAULT_RELAY)[1]
+    )
+    assert advertised == parse_address(cli.DEFAULT_RELAY)  # where kong.yml.example leads
+    assert f"url: http://{cli.DEFAULT_RELAY}" in (ROOT / "kong.yml.example").read_text()
+    for probe in ("startupProbe", "livenessProbe"):
+        assert found[probe]["httpGet"] == {"path": HEALTH_PATH, "port": found["ports"][0]["name"]}
+    grace = (
+        VALUES["terminationGracePeriodSeconds"] if kind == "helm" else POD["terminationGracePeriodSeconds"]
+    )
+    assert args.grace < grace
+    # The sockets are the group's, and Kong's group is that of the volume.
+    assert args.socket_mode == 0o660
+    group = VALUES["securityContext"] if kind == "helm" else POD["securityContext"]
+    assert group["fsGroup"] == 1000
+
+
+@both
+def test_the_volume_is_mounted_everywhere(kind: str) -> None:
+    volumes = VALUES["deployment"]["userDefinedVolumes"] if kind == "helm" else POD["volumes"]
+    assert {"name": "kong-ai-proxy", "emptyDir": {}} in volumes
+    mount = {"name": "kong-ai-proxy", "mountPath": DIRECTORY}
+    kongs = VALUES["deployment"]["userDefinedVolumeMounts"] if kind == "helm" else KONG["volumeMounts"]
+    assert mount in kongs
+    for container in init_containers(kind):
+        assert container["volumeMounts"] == [mount]
+
+
+@both
+def test_our_containers_may_do_little_and_are_pinned(kind: str) -> None:
+    (uid,) = re.findall(r"useradd .*--uid (\d+)", DOCKERFILE)
+    for container in init_containers(kind):
+        context = container["securityContext"]
+        assert (context["runAsUser"], context["readOnlyRootFilesystem"]) == (int(uid), True)
+        assert context["allowPrivilegeEscalation"] is False and context["capabilities"] == {"drop": ["ALL"]}
+        assert container["image"] == f"kong-ai-proxy:{__version__}"
+
+
+def test_both_do_the_same() -> None:
+    plain, helm = sidecar("plain"), sidecar("helm")
+    assert {**plain, "securityContext": {**plain["securityContext"], "runAsNonRoot": True}} == helm
+    wanted = {name: value for name, value in kongs_environment("helm").items() if "PLUGINSERVER" in name}
+    assert wanted == {
+        name: value for name, value in kongs_environment("plain").items() if "PLUGINSERVER" in name
+    }
+    annotations = DEPLOYMENT["spec"]["template"]["metadata"]["annotations"]
+    assert annotations == VALUES["podAnnotations"]
+    assert annotations["prometheus.io/path"] == METRICS_PATH
+    assert KONG["image"] == f"{VALUES['image']['repository']}:{VALUES['image']['tag']}" == "kong:3.9"
+    assert KONG["envFrom"] == VALUES["envFrom"]
+
+
+def test_the_manifest_hangs_together() -> None:
+    labels = DEPLOYMENT["spec"]["template"]["metadata"]["labels"]
+    assert DEPLOYMENT["spec"]["selector"]["matchLabels"] == labels == SERVICE["spec"]["selector"]
+    ports = {port["name"]: port["containerPort"] for port in KONG["ports"]}
+    assert SERVICE["spec"]["ports"][0]["targetPort"] in ports
+    assert kongs_environment("plain")["KONG_STATUS_LISTEN"].endswith(f":{ports['status']}")
+    names = {volume["name"] for volume in POD["volumes"]}
+    assert {mount["name"] for mount in KONG["volumeMounts"]} == names
+    config = next(mount["mountPath"] for mount in KONG["volumeMounts"] if mount["name"] == "config")
+    assert kongs_environment("plain")["KONG_DECLARATIVE_CONFIG"] == f"{config}/kong.yml"
