@@ -13,7 +13,7 @@ class UsageSource(StrEnum):
 
     NONE = "none"
     REPORTED = "reported"
-    """By the provider."""
+    """By the provider; or counted here where that is as exact: images, characters of a text."""
     ESTIMATED = "estimated"
     """Counted here because the provider does not report."""
     PARTIAL = "partial"

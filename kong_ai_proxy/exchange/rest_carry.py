@@ -13,6 +13,7 @@ from ..core.errors import ApiError, BadRequest
 from ..core.http import ClientResponse, Headers, Upload, UpstreamRequest, Url
 from ..core.json import dumps, loads_lenient
 from ..core.rest import RestCall
+from ..core.usage import UsageSource
 from ..formats.openai.errors import read_error
 from ..formats.openai.rest import BatchOutput, ErrorEvents, RestReader
 from ..formats.passing import PassedEvents
@@ -130,10 +131,18 @@ class RestCarrier(Carrier):
         try:
             if not 200 <= status < 300:
                 return self._refused(status, headers, body)
+            self._spoken()
             self._read(headers, body)
             return ClientResponse(status, self._passed_headers(headers), body)
         except ApiError as error:
             return self.error(error, headers)
+
+    def _spoken(self) -> None:
+        """Notes the characters of a text that is spoken: what is billed where no tokens are reported."""
+        said = self._body.get("input")
+        if self._rest.operation == "audio.speech" and isinstance(said, str):
+            self.call.usage.characters = len(said)
+            self.call.usage.source = UsageSource.REPORTED
 
     def _read(self, headers: Headers, body: bytes) -> None:
         if self._rest.api.batch_output:
@@ -171,6 +180,7 @@ class RestCarrier(Carrier):
         if not 200 <= status < 300:
             return None
         call = self.call
+        self._spoken()
         running: Stream
         given = headers.get("content-type") or (_SSE if call.stream else "")
         if given.partition(";")[0].strip().lower() == _SSE:

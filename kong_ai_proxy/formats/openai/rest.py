@@ -16,7 +16,7 @@ from ...core.rest import RestApi
 from ...core.usage import Usage, UsageSource
 from ...wire.ndjson import LineTooLarge, NDJSONDecoder
 from ..passing import Reader
-from ..pivot import integer, number, obj, text, utf8_size
+from ..pivot import integer, number, obj, objects, text, utf8_size
 from .client import CLIENT
 from .dialect import OPENAI
 from .usage import note_usage
@@ -71,11 +71,15 @@ class RestReader(Reader):
         call.response_id = text(body.get("id")) or call.response_id
         call.response_model = text(body.get("model")) or call.response_model
         if self._api.metered:
+            images = _images(body, call.operation) + (call.usage.images or 0)
             usage = body.get("usage")
             if isinstance(usage, dict) and _TOKENS & usage.keys():
                 note_usage(usage, call, OPENAI)
             elif (seconds := _seconds(body, usage)) is not None:
                 call.usage.seconds = seconds
+                call.usage.source = UsageSource.REPORTED
+            if images:
+                call.usage.images = images
                 call.usage.source = UsageSource.REPORTED
             tier = body.get("service_tier")
             if isinstance(tier, str) and tier not in ("auto", ""):
@@ -83,6 +87,16 @@ class RestReader(Reader):
         reason = _reason(body)
         if reason:
             call.finish_reasons = [reason]
+
+
+def _images(body: Json, operation: str) -> int:
+    """Images in a whole answer or in an event: some providers bill these (recordings xai/image-generations).
+    Partial ones of a stream are not counted."""
+    if not operation.startswith("image."):
+        return 0
+    if text(body.get("type")).endswith(".completed"):
+        return 1
+    return len(objects(body.get("data")))
 
 
 def _seconds(body: Json, usage: object) -> float | None:

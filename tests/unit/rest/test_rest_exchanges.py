@@ -281,7 +281,8 @@ def test_sound_streams_and_is_not_logged() -> None:
     record = exchange.record()
     assert record is not None
     assert list(record["payload"]) == ["request"]
-    assert "usage" not in record
+    # Billed by the text's length.
+    assert record["usage"]["characters"] == 1
 
 
 def test_cut_sound_says_so_by_the_connection() -> None:

@@ -1,0 +1,79 @@
+"""What is billed otherwise than by tokens: images, seconds, characters."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from exchange_support import first_attempt, proxy
+
+from kong_ai_proxy.core.http import ClientRequest
+
+JSON = {"content-type": "application/json"}
+SSE = {"content-type": "text/event-stream"}
+SPEECH = "audio/v1/audio/speech"
+IMAGES = "image/v1/images/generations"
+TOKENS = {"input_tokens": 3, "output_tokens": 5, "total_tokens": 8}
+
+
+def usage_of(route_type: str, body: Any, headers: dict[str, str], answer: bytes, status: int = 200) -> Any:
+    """`usage` of the record; None where there is none."""
+    request = ClientRequest("POST", "/x", "", dict(JSON), json.dumps(body).encode())
+    exchange, attempt = first_attempt(proxy("openai", "m", route_type=route_type), request)
+    attempt.translation.request()
+    attempt.connected("192.0.2.1", 0.001)
+    stream = attempt.translation.stream(status, headers)
+    if stream is None:
+        attempt.translation.response(status, headers, answer)
+    else:
+        stream.feed(answer)
+        stream.finish()
+    attempt.ended()
+    record = exchange.record()
+    assert record is not None
+    return record.get("usage")
+
+
+def test_spoken_characters() -> None:
+    usage = usage_of(SPEECH, {"input": "Grüße", "voice": "v"}, {"content-type": "audio/mpeg"}, b"mp3")
+    assert (usage["characters"], usage["total_tokens"], "source" in usage) == (5, 0, False)
+    whole = {"content-type": "audio/mpeg", "content-length": "3"}
+    assert usage_of(SPEECH, {"input": "abc"}, whole, b"mp3")["characters"] == 3
+
+
+def test_speech_that_is_billed_by_tokens() -> None:
+    events = [{"type": "speech.audio.delta", "audio": "AA"}, {"type": "speech.audio.done", "usage": TOKENS}]
+    answer = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+    usage = usage_of(SPEECH, {"input": "abc", "stream_format": "sse"}, SSE, answer)
+    assert "characters" not in usage
+    assert (usage["input_tokens"], usage["output_tokens"]) == (3, 5)
+
+
+def test_refused_speech_is_not_billed() -> None:
+    error = json.dumps({"error": {"message": "no", "type": "t"}}).encode()
+    assert usage_of(SPEECH, {"input": "abc"}, JSON, error, 400) is None
+
+
+@pytest.mark.parametrize("used", [{}, {"usage": TOKENS}, {"usage": {"cost_in_usd_ticks": 5}}])
+def test_images_are_counted(used: Any) -> None:
+    answer = json.dumps({"created": 1, "data": [{"url": "u"}, {"b64_json": "AA"}], **used}).encode()
+    usage = usage_of(IMAGES, {"prompt": "x", "n": 2}, JSON, answer)
+    assert usage["images"] == 2
+    assert usage["total_tokens"] == (8 if used == {"usage": TOKENS} else 0)
+
+
+def test_images_of_a_stream_are_counted() -> None:
+    events = [
+        {"type": "image_generation.partial_image", "b64_json": "AA"},
+        {"type": "image_generation.completed", "b64_json": "AA"},
+        {"type": "image_generation.completed", "b64_json": "AA", "usage": TOKENS},
+    ]
+    answer = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+    usage = usage_of(IMAGES, {"prompt": "x", "stream": True}, SSE, answer)
+    assert (usage["images"], usage["output_tokens"]) == (2, 5)
+
+
+@pytest.mark.parametrize("data", [None, "x", [None, 5], []])
+def test_no_images_are_none(data: Any) -> None:
+    assert usage_of(IMAGES, {"prompt": "x"}, JSON, json.dumps({"data": data}).encode()) is None
