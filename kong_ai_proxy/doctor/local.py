@@ -100,7 +100,7 @@ def check_relay(host: str, port: int) -> Iterator[Finding]:
         said = json.loads(body)
         state = said.get("status") if isinstance(said, dict) else None
     except ValueError:
-        state, status = None, 0
+        said, state, status = None, None, 0
     except (OSError, http.client.HTTPException) as error:
         yield Finding(
             "problem",
@@ -112,7 +112,15 @@ def check_relay(host: str, port: int) -> Iterator[Finding]:
     if state == "stopping":
         yield Finding("warning", subject, "is shutting down", "")
         return
-    if state != "ok" or status != 200:
+    workers = said.get("workers") if isinstance(said, dict) else None
+    if state == "degraded" and isinstance(workers, dict):
+        yield Finding(
+            "warning",
+            subject,
+            f"{workers.get('up')} of {workers.get('wanted')} relay workers answer",
+            "read the plugin server's log (worker_died); a worker that died is started again",
+        )
+    elif state != "ok" or status != 200:
         yield Finding(
             "problem", subject, "something else answers on this address", "name the relay's with --relay"
         )

@@ -14,7 +14,7 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from gevent import get_hub
 from gevent.event import Event
 
 from .. import log as logs
+from ..core.errors import ApiError
 from ..core.http import ClientResponse
 from ..core.json import dumps
 from ..exchange.tickets import TicketStore
@@ -31,6 +32,7 @@ from ..metrics.exposition import Collector, Family
 from ..relay.connection import StdSocket
 from ..relay.memory import Settling
 from ..relay.pool import PoolLimits
+from ..server.events import openai_error
 from . import channel as channels
 from .channel import Channel, ChannelClosed, RemoteError
 from .child import Child
@@ -58,16 +60,10 @@ _READ: Final = 1
 _WOULD_BLOCK = (BlockingIOError, InterruptedError)
 _FEWEST_IDLE: Final = 8
 
-_NOBODY: Final = dumps(
-    {
-        "error": {
-            "message": "no relay worker is running; see the plugin server's log",
-            "type": "server_error",
-            "param": None,
-            "code": "no_worker",
-        }
-    }
-)
+_NOBODY: Final = openai_error(
+    ApiError(503, "no relay worker is running; see the plugin server's log", code="no_worker")
+).encode()
+"""In OpenAI's form: nobody has looked whose request it is."""
 
 
 class _Worker:
@@ -349,17 +345,7 @@ class WorkerPool:
         collected = self._collected()
         own = list(manage.collected(self.collectors))
         everything = [own, *(families for families in collected if families is not None)]
-        up = Family("kong_ai_proxy_worker_up", "gauge", "1: the relay worker answers.")
-        cpu = Family(
-            "kong_ai_proxy_worker_cpu_seconds_total", "counter", "CPU time of the process that runs now."
-        )
-        for worker, families in zip(self._workers, collected, strict=True):
-            labels = {"worker": str(worker.number)}
-            up.add(int(families is not None), labels)
-            for family in families or ():
-                if family.name == "process_cpu_seconds_total":
-                    cpu.add(sum(family.samples.values()), labels)
-        return manage.page([*merged(everything), up, cpu])
+        return manage.page([*merged(everything), *of_workers(collected)])
 
     def _collected(self) -> list[list[Family] | None]:
         """What each worker says of itself; None of one that says nothing."""
@@ -389,6 +375,21 @@ class WorkerPool:
             restarts.add(worker.restarts, labels)
             connections.add(worker.connections, labels)
         yield from (restarts, connections)
+
+
+def of_workers(collected: Sequence[Sequence[Family] | None]) -> list[Family]:
+    """What is told of each worker, from what it says of itself; None where it says nothing."""
+    up = Family("kong_ai_proxy_worker_up", "gauge", "1: the relay worker answers.")
+    cpu = Family(
+        "kong_ai_proxy_worker_cpu_seconds_total", "counter", "CPU time of the process that runs now."
+    )
+    for number, families in enumerate(collected, 1):
+        labels = {"worker": str(number)}
+        up.add(int(families is not None), labels)
+        for family in families or ():
+            if family.name == "process_cpu_seconds_total":
+                cpu.add(sum(family.samples.values()), labels)
+    return [up, cpu]
 
 
 def _load(worker: _Worker) -> tuple[int, int]:

@@ -155,6 +155,16 @@ def test_relay(http_server, status, body, level):
     assert [found.level for found in check_relay("127.0.0.1", port)] == [level]
 
 
+def test_a_relay_that_lacks_a_worker(http_server):
+    port, pages, _ = http_server
+    pages["/health"] = (200, b'{"status": "degraded", "workers": {"wanted": 4, "up": 3}}')
+    first, second = check_relay("127.0.0.1", port)
+    assert (first.level, second.level) == ("warning", "ok")
+    assert "3 of 4 relay workers" in first.text
+    pages["/health"] = (200, b'{"status": "degraded", "workers": "many"}')
+    assert [found.level for found in check_relay("127.0.0.1", port)] == ["problem"]
+
+
 def test_what_the_relays_numbers_say():
     labels = 'plugin_id="p1",target="2",model="openai/gpt-4o"'
     text = (
