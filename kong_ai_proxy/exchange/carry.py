@@ -91,7 +91,8 @@ class Carrier:
         body, raw = self._body, self.call.request.body
         changed = not self._as_sent
         native = self.call.native
-        in_path = native is not None and native.api.model == "path"
+        # Where the path says it all, as to Gemini and Bedrock; not as to Anthropic.
+        in_path = native is not None and native.api.model == "path" and self._client.name != "anthropic"
         if self.call.stream and not in_path and body.get("stream") is not True:
             body = {**body, "stream": True}
             changed = True

@@ -41,6 +41,14 @@ _ANTHROPIC: Final[tuple[tuple[str, NativeApi], ...]] = (
     (r"/v1/complete", _api("complete", "completions", model=_BODY)),
     (r"/messages", _api("messages", "chat", model=_BODY, translated=True)),
 )
+_CLAUDE_ON_VERTEX: Final = re.compile(
+    r"/publishers/anthropic/models/(?P<model>[^/]+)(?::|%3[aA])(?P<verb>rawPredict|streamRawPredict)$"
+)
+"""As Anthropic's SDK calls Claude on Vertex (`AnthropicVertex`): Messages whose model is in the path."""
+_ON_VERTEX: Final = {
+    "rawPredict": _api("rawPredict", "chat", translated=True),
+    "streamRawPredict": _api("streamRawPredict", "chat", stream=True, translated=True),
+}
 
 _GEMINI_VERBS: Final[dict[str, NativeApi]] = {
     api.name: api
@@ -192,6 +200,8 @@ def recognise(llm_format: str, request: ClientRequest) -> NativeCall | None:
         found = _gemini(path, request.query)
     elif llm_format == "bedrock":
         found = _bedrock(path)
+    elif llm_format == "anthropic":
+        found = _claude_on_vertex(path)
     if found is None:
         found = _listed(llm_format, path)
     if found is None and llm_format == "huggingface":
@@ -206,6 +216,15 @@ def recognise(llm_format: str, request: ClientRequest) -> NativeCall | None:
     if request.method not in found.api.methods:
         raise ApiError(405, f"{found.api.name} cannot be asked with {request.method}", code=NOT_NATIVE)
     return found
+
+
+def _claude_on_vertex(path: str) -> NativeCall | None:
+    match = _CLAUDE_ON_VERTEX.search(path)
+    if match is None:
+        return None
+    if match["model"] == "count-tokens":
+        return NativeCall(_ANTHROPIC[0][1])
+    return NativeCall(_ON_VERTEX[match["verb"]], _model(match["model"]))
 
 
 def _gemini(path: str, query: str) -> NativeCall | None:

@@ -124,6 +124,9 @@ class NativeCarrier(Carrier):
         if not body or not call.model:
             return call.request.body
         changed = body
+        if native.api.name == "count_tokens" and "anthropic_version" in body:
+            # Of clients made for Claude at the clouds; Anthropic itself has a header for it.
+            changed = body = {name: value for name, value in body.items() if name != "anthropic_version"}
         named = batch_models(body)
         if named and named != [call.model]:
             changed = with_batch_model(body, call.model)
@@ -131,7 +134,7 @@ class NativeCarrier(Carrier):
             changed = self._with_model(body)
         elif native.api.model == "path" and call.client_format == "gemini":
             changed = _with_gemini_model(body, native.model, call.model)
-        return call.request.body if changed == body else dumps(changed)
+        return call.request.body if changed == self._body else dumps(changed)
 
     def _with_model(self, body: Json) -> Json:
         call, native = self.call, self.call.native

@@ -58,6 +58,8 @@ def passed_request(parsed: Json, call: Call, flavor: Flavor) -> Json:
     if flavor.model_in_body:
         if call.model:
             wanted["model"] = call.model
+        # Of clients made for Claude at the clouds; Anthropic itself has a header for it.
+        wanted.pop("anthropic_version", None)
     else:
         wanted.pop("model", None)
         wanted["anthropic_version"] = call.options.anthropic_version or flavor.version

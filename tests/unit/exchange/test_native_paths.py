@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from exchange_support import (
@@ -250,7 +250,7 @@ def test_bedrock_rerank_arn() -> None:
 
 @pytest.mark.parametrize("place", ["knowledgeBaseConfiguration", "externalSourcesConfiguration"])
 def test_the_model_of_a_generated_answer(place: str) -> None:
-    """It stands in one of two places, by the kind of the sources (recording bedrock/retrieve-and-generate/003)."""
+    """It stands in one of two places, by the kind of the sources: recording bedrock/retrieve-and-generate/003."""
     body = {"retrieveAndGenerateConfiguration": {place: {"modelArn": "short"}}}
     instance = proxy(
         "bedrock", "anthropic.claude-3-haiku-20240307-v1:0", llm_format="bedrock", options=AWS, alias="short"
@@ -260,8 +260,65 @@ def test_the_model_of_a_generated_answer(place: str) -> None:
     assert arn == "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-3-haiku-20240307-v1:0"
 
 
+CLAUDE_PATH = "/v1/projects/p/locations/l/publishers/anthropic/models"
+
+
+class TestClaudeAsOnVertex:
+    """What Anthropic's SDK `AnthropicVertex` calls, under `llm_format: anthropic`."""
+
+    BODY: ClassVar[dict[str, Any]] = {
+        "anthropic_version": "vertex-2023-10-16",
+        "max_tokens": 5,
+        "messages": [{"role": "user", "content": "hi"}],
+    }
+
+    @pytest.mark.parametrize("prefix", ["", "/route"])
+    def test_recognised(self, prefix: str) -> None:
+        path = f"{prefix}{CLAUDE_PATH}"
+        assert known("anthropic", f"{path}/claude-x@1:rawPredict") == ("rawPredict", "claude-x@1", False)
+        assert known("anthropic", f"{path}/c%3AstreamRawPredict") == ("streamRawPredict", "c", True)
+        assert known("anthropic", f"{path}/count-tokens:rawPredict") == ("count_tokens", "", False)
+
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_to_claude_on_vertex(self, stream: bool) -> None:
+        verb = "streamRawPredict" if stream else "rawPredict"
+        body = {**self.BODY, **({"stream": True} if stream else {})}
+        instance = proxy("gemini", None, llm_format="anthropic", options={"gemini": VERTEX})
+        upstream = sent(instance, request(f"{CLAUDE_PATH}/claude-x@1:{verb}", body))
+        assert upstream.url.path == (
+            f"/v1/projects/p/locations/us-central1/publishers/anthropic/models/claude-x@1:{verb}"
+        )
+        assert json.loads(upstream.body) == body
+
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_to_anthropic(self, stream: bool) -> None:
+        verb = "streamRawPredict" if stream else "rawPredict"
+        instance = proxy("anthropic", None, llm_format="anthropic")
+        upstream = sent(instance, request(f"{CLAUDE_PATH}/claude-x:{verb}", self.BODY))
+        assert upstream.url.path == "/v1/messages"
+        wanted = {"max_tokens": 5, "messages": self.BODY["messages"], "model": "claude-x"}
+        assert json.loads(upstream.body) == {**wanted, **({"stream": True} if stream else {})}
+
+    def test_to_others(self) -> None:
+        instance = proxy("openai", None, llm_format="anthropic")
+        upstream = sent(instance, request(f"{CLAUDE_PATH}/gpt-4o:streamRawPredict", self.BODY))
+        body = json.loads(upstream.body)
+        assert (body["model"], body["stream"]) == ("gpt-4o", True)
+
+    def test_counts(self) -> None:
+        body = {"anthropic_version": "vertex-2023-10-16", "model": "claude-x", "messages": []}
+        path = f"{CLAUDE_PATH}/count-tokens:rawPredict"
+        upstream = sent(proxy("anthropic", None, llm_format="anthropic"), request(path, body))
+        assert upstream.url.path == "/v1/messages/count_tokens"
+        assert json.loads(upstream.body) == {"model": "claude-x", "messages": []}
+
+
 class TestLegacyCompletions:
-    BODY = {"model": "claude-2.1", "prompt": "\n\nHuman: hi\n\nAssistant:", "max_tokens_to_sample": 5}
+    BODY: ClassVar[dict[str, Any]] = {
+        "model": "claude-2.1",
+        "prompt": "\n\nHuman: hi\n\nAssistant:",
+        "max_tokens_to_sample": 5,
+    }
 
     def test_go_to_their_own_path(self) -> None:
         upstream = sent(
