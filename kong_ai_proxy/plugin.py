@@ -58,6 +58,11 @@ _UNBUFFERED_ROUTES = frozenset(
     {"audio/v1/audio/speech", "llm/v1/files", "realtime/v1/realtime", "video/v1/videos/generations"}
 )
 """Their answers are binary, endless or of any size: Kong must not gather them."""
+_NEVER_STREAMED = frozenset({"audio/v1/audio/translations"})
+"""OpenAI has no streams of them: https://platform.openai.com/docs/api-reference/audio/createTranslation."""
+_FORM_ROUTES = frozenset({"audio/v1/audio/transcriptions", "image/v1/images/edits"})
+_LONGEST_FORM = 64 * 1024
+"""Bytes of a form that `access` reads to find `stream` in it."""
 
 _STREAM_PATH = re.compile(r":streamGenerateContent|:streamRawPredict|/converse-stream|/generate_stream|"
                           r"-with-response-stream|/retrieveAndGenerateStream")  # fmt: skip
@@ -117,6 +122,8 @@ class _Plugin:
         self._logs_payloads = any(target.logging.log_payloads for target in self.instance.targets)
         routes = {target.route_type for target in self.instance.targets}
         self._never_buffered = self.instance.response_streaming == "always" or routes <= _UNBUFFERED_ROUTES
+        self._never_streamed = routes <= _NEVER_STREAMED
+        self._takes_forms = bool(routes & _FORM_ROUTES)
         self._longest_ms = _longest_ms(self.instance)
         self._one_service = "route_id" in config or "service_id" in config
         self._service: Any = None
@@ -214,7 +221,7 @@ class _Plugin:
         """Whether the answer will be a stream (or may not be gathered for another reason)."""
         if self._never_buffered:
             return True
-        if self.instance.response_streaming == "deny":
+        if self.instance.response_streaming == "deny" or self._never_streamed:
             return False
         if self.instance.llm_format in _PATH_MAY_DECIDE:
             path = kong.request.get_path()
@@ -222,6 +229,10 @@ class _Plugin:
                 return True
             if self.instance.llm_format in _PATH_DECIDES:
                 return False
+        if self._takes_forms and not _is_short(kong.request.get_header("content-length")):
+            # A recording or an image has no place on the RPC. Without a look into the form its answer is
+            # gathered, so that the usage is in Kong's record; a stream of it comes all at once then.
+            return False
         # 0: of any size. With a limit Kong's codec breaks on a body that is larger.
         return asks_for_stream(kong.request.get_raw_body(0))
 
@@ -279,6 +290,13 @@ class AIProxyAdvanced(_Plugin):
 
 
 PLUGINS: dict[str, type[_Plugin]] = {cls.name: cls for cls in (AIProxy, AIProxyAdvanced)}
+
+
+def _is_short(length: object) -> bool:
+    """Whether a form's content-length says that it can be read over the RPC. One of unknown length cannot."""
+    if not isinstance(length, str) or not length.isascii() or not length.isdigit():
+        return False
+    return int(length[:19]) <= _LONGEST_FORM
 
 
 def asks_for_stream(body: object) -> bool:

@@ -102,6 +102,33 @@ def methods(calls: list[tuple[str, list[Any]]]) -> list[str]:
     return [method.removeprefix("kong.") for method, _ in calls]
 
 
+FORM = b'--B\r\nContent-Disposition: form-data; name="stream"\r\n\r\ntrue\r\n--B--\r\n'
+
+
+@pytest.mark.parametrize(
+    ("route_type", "length", "read", "buffered"),
+    [
+        ("audio/v1/audio/transcriptions", str(len(FORM)), True, False),
+        ("audio/v1/audio/transcriptions", "65536", True, False),
+        ("audio/v1/audio/transcriptions", "65537", False, True),
+        ("audio/v1/audio/transcriptions", "9" * 40, False, True),
+        ("audio/v1/audio/transcriptions", None, False, True),
+        ("audio/v1/audio/transcriptions", "-1", False, True),
+        ("image/v1/images/edits", "3000000", False, True),
+        ("audio/v1/audio/translations", "100", False, True),
+        ("llm/v1/chat", "3000000", True, False),
+    ],
+)
+def test_no_large_form_goes_over_the_rpc(
+    kong: Kong, route_type: str, length: str | None, read: bool, buffered: bool
+) -> None:
+    instance = kong.start(**{**CHAT, "route_type": route_type})
+    body = STREAM if "chat" in route_type else FORM
+    access = kong.run(instance, "access", get_raw_body=body, get_header=length, get_service=RELAY)
+    assert ("request.get_raw_body" in methods(access)) is read
+    assert kong.ticket(access).buffered is buffered
+
+
 def test_with_the_filter_a_chat_takes_five_round_trips(kong):
     instance = kong.start(**CHAT)
     before = kong.client.counters.round_trips
