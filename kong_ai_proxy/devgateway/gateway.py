@@ -19,9 +19,10 @@ from .client import ClientConnection, ClientGone, ClientRequest, ClientWriter
 from .context import SERVER, Context, Exit
 from .declared import ConfigError, Declared, Plugin
 from .errors import error_body
+from .handler import Handler
 from .headers import Headers
 from .pdk import header_values
-from .plugins import BUNDLED, Handler, json_body
+from .plugins import BUNDLED, json_body
 from .proxy import Proxy, Service, from_upstream
 from .router import Router
 from .rpc import LuaError

@@ -18,31 +18,13 @@ import gevent
 from ..core.json import Json, JSONDecodeError, dumps, loads
 from .context import Context, Exit
 from .declared import ConfigError
+from .handler import Handler
 from .pdk import Pdk, resolve_vault, save
 from .record import query_table, serialize, to_json
 from .rpc import ExternalPlugin, LuaError
 from .upstream import Pool, UpstreamError
 
 log = logging.getLogger(__name__)
-
-
-class Handler:
-    """A plugin's code. A phase it does not have is in nobody's way."""
-
-    name: str
-    priority: int
-    phases: frozenset[str] = frozenset()
-
-    def access(self, context: Context, conf: Json) -> None: ...
-
-    def response(self, context: Context, conf: Json) -> None: ...
-
-    def header_filter(self, context: Context, conf: Json) -> None: ...
-
-    def body_filter(self, context: Context, conf: Json, chunk: bytes, eof: bool) -> bytes:
-        return chunk
-
-    def log(self, context: Context, conf: Json) -> None: ...
 
 
 class External(Handler):
