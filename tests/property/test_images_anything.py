@@ -1,4 +1,5 @@
-"""Whatever an images request holds, and whatever the provider answers: the client gets images or an ApiError."""
+"""Whatever an images request holds, and whatever a provider answers: the client gets images or an ApiError.
+"""
 
 from __future__ import annotations
 
