@@ -266,9 +266,12 @@ def test_other_model_behind_a_large_file(rest: RestGateway) -> None:
     assert answer.message == "cannot use own model - must be: whisper-1"
 
 
-def test_transcription_stream(rest: RestGateway) -> None:
-    audio = client(rest, "transcriptions").audio
-    events = list(audio.transcriptions.create(model="whisper-1", file=("a.wav", b"x" * 9), stream=True))
+@pytest.mark.parametrize(
+    ("route", "size"), [("transcriptions", 9), ("transcriptions", 100_000), ("bare/transcriptions", 100_000)]
+)
+def test_transcription_stream(rest: RestGateway, route: str, size: int) -> None:
+    audio = client(rest, route).audio
+    events = list(audio.transcriptions.create(model="whisper-1", file=("a.wav", b"x" * size), stream=True))
     assert events[-1].type == "transcript.text.done"
     assert rest.record()["usage"]["input_tokens"] == 17
 
