@@ -25,11 +25,9 @@ from .headers import provider_headers, with_client_query
 from .plan import OWN_MODEL
 from .redact import redact, without_base64
 from .rest_plan import RestPlan
-from .steps_carry import StepsCarrier
+from .steps_carry import WHOLE_MAX, StepsCarrier
 from .streams import NoEvents, PassedStream, Stream
 
-WHOLE_MAX: Final = 1024 * 1024
-"""Bytes up to which an answer that is neither JSON nor text is held in memory."""
 _SSE: Final = "text/event-stream"
 _ANSWER_HEADERS: Final = ("content-disposition", "openai-poll-after-ms")
 _DEFAULTS: Final = {"temperature": "temperature", "top_p": "top_p", "max_tokens": "max_output_tokens"}

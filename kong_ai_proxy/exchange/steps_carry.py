@@ -31,6 +31,8 @@ log = get_logger("exchange")
 
 FORM_MAX: Final = 64 * 1024 * 1024
 """Bytes of a form that is translated, and so held in memory, where `max_request_body_size` sets no limit."""
+WHOLE_MAX: Final = 1024 * 1024
+"""Bytes up to which an answer that is neither JSON nor text is held in memory."""
 _SSE: Final = "text/event-stream"
 _COMPLETED: Final = {
     "image.generations": "image_generation.completed",
@@ -259,6 +261,10 @@ class StepsCarrier(Carrier):
         call.answer_headers = headers
         self._sent_on(steps, Reply(status, headers, b""))
         if not isinstance(self._result, Streamed):
+            return None
+        length = headers.get("content-length", "")
+        if self._result.through is not None and length.isdigit() and int(length) <= WHOLE_MAX:
+            # Read whole, what it tells of usage goes along with it.
             return None
         running = StepStream(self._result, call)
         running.headers = self._headers(headers, running.content_type)

@@ -264,7 +264,7 @@ class _Sender:
             self._connection.sendall(head[: answer.head_cut])
             return self._step(Reset(), chunked=False)
         if answer.steps is None:
-            self._connection.sendall(head + answer.body)
+            self._connection.sendall(head if self._received.method == "HEAD" else head + answer.body)
             self._received.sent_at.append(time.monotonic())
         else:
             self._connection.sendall(head)

@@ -9,6 +9,7 @@ from ..answers import Answer
 from ..received import Received
 from . import (
     anthropic,
+    batches,
     bedrock,
     cohere,
     gemini,
@@ -24,6 +25,7 @@ from . import (
 
 _ROUTES: list[tuple[re.Pattern[str], Callable[[Received], Answer]]] = [
     (realtime.PATH, realtime.respond),
+    *batches.ROUTES,
     *videos.ROUTES,
     (re.compile(r"/v1/messages$"), anthropic.respond),
     (gemini.PATH, gemini.respond),

@@ -55,7 +55,7 @@ def respond(received: Received) -> Answer:
     reply = think(read_converse(body, model))
     headers = {"x-amzn-requestid": "mock-request"}
     if found["verb"] == "converse":
-        return knobs.apply(Answer.json(_whole(reply), headers=headers))
+        return knobs.apply(Answer.json(whole(reply), headers=headers))
     return knobs.apply(Answer.stream(_events(reply), "application/vnd.amazon.eventstream", headers))
 
 
@@ -127,7 +127,8 @@ def _usage(reply: Reply) -> Json:
     }
 
 
-def _whole(reply: Reply) -> Json:
+def whole(reply: Reply) -> Json:
+    """A whole answer of Converse."""
     content: list[Json] = []
     if reply.thinking:
         content.append(

@@ -65,7 +65,7 @@ def respond(received: Received) -> Answer:
         return knobs.apply(images.generate_content(body, model))
     reply = think(read_generate(body, model))
     if verb == "generateContent":
-        return knobs.apply(Answer.json(_whole(model, reply), headers={"server-timing": "gfet4t7; dur=1"}))
+        return knobs.apply(Answer.json(whole(model, reply), headers={"server-timing": "gfet4t7; dur=1"}))
     chunks = _chunks(model, reply)
     if "alt=sse" in received.query:
         steps: list[Step] = [b"data: %b\r\n\r\n" % dumps(chunk) for chunk in chunks]
@@ -170,7 +170,8 @@ def _call(call: Call) -> Json:
     return {"functionCall": {"name": call.name, "args": call.arguments}, "thoughtSignature": "bW9jaw=="}
 
 
-def _whole(model: str, reply: Reply) -> Json:
+def whole(model: str, reply: Reply) -> Json:
+    """A whole answer of generateContent."""
     parts: list[Json] = [{"text": reply.thinking, "thought": True}] if reply.thinking else []
     parts += [{"text": reply.text}] if reply.text else []
     parts += [_call(call) for call in reply.calls]

@@ -25,7 +25,9 @@ def message_batch(status: str = "in_progress", **counts: int) -> dict[str, Any]:
         "id": NAME,
         "type": "message_batch",
         "processing_status": status,
-        "request_counts": {"processing": 0, "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0, **counts},
+        "request_counts": {
+            "processing": 0, "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0, **counts,
+        },
         "ended_at": "2026-01-01T01:00:00+00:00" if ended else None,
         "created_at": "2026-01-01T00:00:00+00:00",
         "expires_at": "2026-01-02T00:00:00+00:00",
@@ -43,9 +45,11 @@ def batches(**changes: Any) -> Any:
 
 
 def test_an_upload_begins_the_message_batch() -> None:
-    asked = Asked(files(options={"max_tokens": 50}), upload(line("a", "one"), b"", line("b c", "two", top_p=0.5)))
+    lines = upload(line("a", "one"), b"", line("b c", "two", top_p=0.5))
+    asked = Asked(files(options={"max_tokens": 50}), lines)
     made = asked.last
-    assert (made.method, made.url.host, made.url.path) == ("POST", "api.anthropic.com", "/v1/messages/batches")
+    assert (made.method, made.url.host) == ("POST", "api.anthropic.com")
+    assert made.url.path == "/v1/messages/batches"
     assert made.headers["anthropic-version"] == "2023-06-01"
     first, second = asked.body["requests"]
     assert first["custom_id"] == "a"
@@ -127,7 +131,10 @@ RESULTS = jsonl(
             "error": {"type": "error", "error": {"type": "invalid_request_error", "message": "bad"}},
         },
     },
-    {"custom_id": "d", "result": {"type": "errored", "error": {"type": "overloaded_error", "message": "full"}}},
+    {
+        "custom_id": "d",
+        "result": {"type": "errored", "error": {"type": "overloaded_error", "message": "full"}},
+    },
     {"custom_id": "e", "result": {"type": "expired"}},
     {"custom_id": "f", "result": {"type": "canceled"}},
     {"custom_id": "g", "result": {"type": "unheard_of"}},
@@ -189,7 +196,8 @@ def test_results_of_a_batch_that_runs() -> None:
 
 
 def test_an_answer_that_cannot_be_translated_is_a_failure() -> None:
-    broken = jsonl({"custom_id": "a", "result": {"type": "succeeded", "message": {"type": "error", "error": {}}}})
+    result = {"type": "succeeded", "message": {"type": "error", "error": {}}}
+    broken = jsonl({"custom_id": "a", "result": result})
     assert content(OUTPUT).read(broken) == []
     (found,) = content(ERRORS).read(broken)
     assert found["response"]["status_code"] >= 400
@@ -317,8 +325,8 @@ def test_ids_are_decoded_strictly() -> None:
     wrong = [
         "file-1", "batch_1", BATCH, file_id("gemini", "in", NAME), file_id("anthropic", "in", "../x"),
         file_id("anthropic", "odd", NAME),  # type: ignore[arg-type]
-        INPUT + "=", respelled(file_id("anthropic", "in", NAME + "dE")), file_id("anthropic", "in", "msgbatch_1\nx"),
-        "file-" + "_" * 3000, "file-/w", "file-__8",
+        INPUT + "=", respelled(file_id("anthropic", "in", NAME + "dE")),
+        file_id("anthropic", "in", "msgbatch_1\nx"), "file-" + "_" * 3000, "file-/w", "file-__8",
     ]  # fmt: skip
     for id in wrong:
         error = refused(files(), request("GET", f"/files/{id}".replace("/w", "%2Fw")))
