@@ -19,6 +19,10 @@ from .reference import reference
 
 _FILTER_MARK: Final = "# @usage-filter@"
 """Stands where the filter goes."""
+_DEPOSIT_MARK: Final = "# @deposit@\n"
+"""Stands where the route goes that takes the records of realtime sessions."""
+_COMPOSE_ADDRESS: Final = "172.29.125.2"
+"""The plugin server's in docker-compose.yml."""
 
 
 def generated_files() -> dict[str, str]:
@@ -29,7 +33,10 @@ def generated_files() -> dict[str, str]:
         files[f"schema/{plugin}.schema.json"] = _json(json_schema(plugin))
         files[f"schema/lua/{plugin}/schema.lua"] = lua_schema(plugin)
     files["kong.yml.example"] = _with_filter("example.yml")
-    files["docker/kong.yml"] = _with_filter("compose.yml")
+    compose = _with_filter("compose.yml")
+    files["docker/kong.yml"] = compose.replace(
+        _DEPOSIT_MARK, usage_filter.deposit_entry([_COMPOSE_ADDRESS])
+    )
     files["docker/grafana/dashboards/kong-ai-proxy.json"] = dashboard.text()
     files["docs/configuration.md"] = reference()
     return files

@@ -37,8 +37,9 @@ def run(args: argparse.Namespace) -> int:
     from gevent.event import Event
 
     from ..mockllm import MockLLM
+    from ..server.usage_filter import DEPOSIT_PATH
     from .declared import ConfigError, Declared
-    from .embedded import PluginServer, build, temporary_prefix
+    from .embedded import PluginServer, build, free_port, temporary_prefix, with_deposit
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s [%(levelname)s] %(message)s")
     document = _read(Path(args.config))
@@ -52,14 +53,19 @@ def run(args: argparse.Namespace) -> int:
         prefix = Path(args.kong_prefix) if args.kong_prefix else temporary
         server = mock = None
         try:
-            gateway, _ = build(document, prefix)
+            gateway, _ = build(with_deposit(document), prefix)
+            port = args.port or free_port(args.host)
             if not args.kong_prefix:
-                server = PluginServer(prefix, args.relay or _relay_of(gateway.declared))
+                # Where this gateway is, seen from the same machine.
+                host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(args.host, args.host)
+                deposit = f"http://{f'[{host}]' if ':' in host else host}:{port}{DEPOSIT_PATH}"
+                relay = args.relay or _relay_of(gateway.declared)
+                server = PluginServer(prefix, relay, arguments=("--deposit-url", deposit))
                 server.start()
             if args.mock is not None:
                 mock = MockLLM(port=args.mock).start()
                 _say(f"mock providers    {mock.url}")
-            gateway.start(args.host, args.port)
+            gateway.start(args.host, port)
             declared: Declared = gateway.declared
             _say(f"gateway           http://{args.host}:{gateway.port}")
             for route in declared.routes:
@@ -90,11 +96,13 @@ def _read(path: Path) -> object:
 def _relay_of(declared: object) -> str:
     """The address the services point at, where that is on this machine; else the default."""
     from ..cli import DEFAULT_RELAY
+    from ..server.usage_filter import DEPOSIT_NAME
     from .declared import Declared
 
     assert isinstance(declared, Declared)
     for service in declared.services:
-        if service["protocol"] == "http" and service["host"] in ("127.0.0.1", "localhost"):
+        local = service["protocol"] == "http" and service["host"] in ("127.0.0.1", "localhost")
+        if local and service.get("name") != DEPOSIT_NAME:
             return f"127.0.0.1:{service['port']}"
     return DEFAULT_RELAY
 

@@ -52,6 +52,23 @@ def usage_filter_plugin() -> Json:
     return entry
 
 
+def with_deposit(document: Any) -> Any:
+    """A parsed `kong.yml` with the route where the relay leaves what realtime sessions used, if it has none.
+    Without Kong's `ip-restriction`, which the development gateway has not."""
+    import yaml
+
+    from ..server import usage_filter
+
+    if not isinstance(document, dict) or not isinstance(document.get("services") or [], list):
+        return document
+    (service,) = yaml.safe_load(usage_filter.deposit_entry())
+    services = document.get("services") or []
+    if any(isinstance(each, dict) and each.get("name") == service["name"] for each in services):
+        return document
+    service["plugins"] = [each for each in service["plugins"] if each["name"] == "post-function"]
+    return {**document, "services": [*services, service]}
+
+
 def free_port(host: str = "127.0.0.1") -> int:
     """A port nobody listens on at the moment."""
     with socket.create_server((host, 0)) as probe:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Sequence
 from importlib import resources
+from typing import Final
 
 PHASES = ("access", "header_filter", "body_filter", "log")
 _NEEDS_SHARED = frozenset({"header_filter", "body_filter", "log"})
+DEPOSIT_NAME: Final = "kong-ai-usage"
+"""Of the service and route where the relay leaves records of realtime sessions."""
+DEPOSIT_PATH: Final = "/kong-ai-usage"
 _SECTION = re.compile(r"^-- section: (\w+)\n", re.MULTILINE)
 
 
@@ -46,16 +51,25 @@ def deposit_snippet() -> str:
         "# put the plugin server's address in `allow`. Printed by `kong-ai-proxy usage-filter --deposit`.",
         '_format_version: "3.0"',
         "services:",
-        "- name: kong-ai-usage",
+    ]
+    return "".join(f"{line}\n" for line in lines) + deposit_entry()
+
+
+def deposit_entry(allow: Sequence[str] = ("127.0.0.1", "::1")) -> str:
+    """That route's service as an item of a declarative configuration's `services` list, YAML. `allow`: the
+    plugin server's addresses."""
+    allowed = ", ".join(f"'{each}'" if ":" in each else each for each in allow)
+    lines = [
+        f"- name: {DEPOSIT_NAME}",
         "  url: http://127.0.0.1:9  # never called",
         "  routes:",
-        "  - name: kong-ai-usage",
-        "    paths: [/kong-ai-usage]",
+        f"  - name: {DEPOSIT_NAME}",
+        f"    paths: [{DEPOSIT_PATH}]",
         "    methods: [POST]",
         "  plugins:",
         "  - name: ip-restriction",
         "    config:",
-        "      allow: [127.0.0.1, '::1']",
+        f"      allow: [{allowed}]",
         "  - name: post-function  # after ip-restriction; a pre-function would come before it",
         "    config:",
         "      access:",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -9,12 +10,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from http_support import call
+from websockets.sync.client import connect
 
-from kong_ai_proxy.devgateway.embedded import LogFile, free_port
+from kong_ai_proxy.devgateway.embedded import LogFile, free_port, usage_filter_plugin
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-c", "import sys; from kong_ai_proxy.cli import main; sys.exit(main())"]
@@ -56,6 +59,27 @@ def _wait_for(text: str, log: Path, process: subprocess.Popen[bytes]) -> str:
     return said
 
 
+def realtime(mock: int) -> dict[str, Any]:
+    target = {
+        "route_type": "realtime/v1/realtime",
+        "auth": {"header_name": "Authorization", "header_value": "Bearer k"},
+        "logging": {"log_statistics": True},
+        "model": {"provider": "openai", "options": {"upstream_url": f"ws://127.0.0.1:{mock}"}},
+    }
+    return {"targets": [target], "genai_category": "realtime/generation"}
+
+
+def sessions_of(records: Path) -> list[Any]:
+    """The records of WebSockets, when there is one."""
+    until = time.monotonic() + 5
+    while True:
+        found = [each for each in LogFile(records).records() if each["response"]["status"] == 101]
+        if found:
+            return found
+        assert time.monotonic() < until, "no record of the session"
+        time.sleep(0.01)
+
+
 def test_dev(tmp_path: Path) -> None:
     relay, mock, port = free_port(), free_port(), free_port()
     records = tmp_path / "records.jsonl"
@@ -89,7 +113,15 @@ def test_dev(tmp_path: Path) -> None:
                                 },
                             }
                         ],
-                    }
+                    },
+                    {
+                        "name": "live",
+                        "paths": ["/live"],
+                        "plugins": [
+                            usage_filter_plugin(),
+                            {"name": "kong-ai-proxy-advanced", "config": realtime(mock)},
+                        ],
+                    },
                 ],
             }
         ],
@@ -112,6 +144,13 @@ def test_dev(tmp_path: Path) -> None:
         assert answer.json["choices"][0]["message"]["content"] == "You said: Hello"
         record = LogFile(records).wait(1)[0]
         assert record["ai"]["proxy"]["usage"]["total_tokens"] > 0
+        with connect(f"ws://127.0.0.1:{port}/live/realtime?model=m", compression=None) as session:
+            session.send('{"type": "response.create"}')
+            while (event := json.loads(session.recv(5)))["type"] != "response.done":
+                pass
+        (record,) = sessions_of(records)
+        used = record["ai"]["proxy"]["usage"]["total_tokens"]
+        assert used == event["response"]["usage"]["total_tokens"] > 0
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(15) == 0, log.read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
@@ -86,11 +87,30 @@ def test_what_is_mounted_and_copied_is_there() -> None:
 
 def test_kongs_configuration_is_right_and_leads_to_the_relay() -> None:
     assert check(read(DECLARED)) == []
-    (service,) = yaml.safe_load(DECLARED)["services"]
+    service, _ = yaml.safe_load(DECLARED)["services"]
     port = image_environment()["KONG_AI_PROXY_RELAY"].rpartition(":")[2]
     assert service["url"] == f"http://kong-ai-proxy:{port}"
     assert OURS["environment"]["KONG_AI_PROXY_RELAY_ADVERTISE"] == f"kong-ai-proxy:{port}"
     assert instruction("EXPOSE") == [port]
+
+
+def test_what_realtime_sessions_use_comes_to_kongs_log() -> None:
+    """The plugin server leaves it at a route of Kong's that takes it from that container's address alone."""
+    _, deposit = yaml.safe_load(DECLARED)["services"]
+    url = urlsplit(OURS["environment"]["KONG_AI_PROXY_DEPOSIT_URL"])
+    listens = "8000"  # Kong's own default
+    assert (url.scheme, url.netloc) == ("http", f"kong:{listens}") and "kong" in COMPOSE["services"]
+    assert "KONG_PROXY_LISTEN" not in KONG["environment"]
+    assert [route["paths"] for route in deposit["routes"]] == [[url.path]]
+    restriction, function = deposit["plugins"]
+    assert (restriction["name"], function["name"]) == ("ip-restriction", "post-function")
+    address = OURS["networks"]["default"]["ipv4_address"]
+    assert restriction["config"] == {"allow": [address]}
+    (subnet,) = COMPOSE["networks"]["default"]["ipam"]["config"]
+    network = ipaddress.ip_network(subnet["subnet"])
+    gateway = next(network.hosts())  # as which clients of the published port come
+    assert ipaddress.ip_address(address) in network and ipaddress.ip_address(address) != gateway
+    assert cli.DEPOSIT_VARIABLE == "KONG_AI_PROXY_DEPOSIT_URL"
 
 
 def test_every_vault_reference_has_its_variable() -> None:
