@@ -166,7 +166,10 @@ class Gemini(Provider):
         if call.operation == "video.generations":
             return _VEO if vertex_options(call) is None else _VERTEX_VEO
         if call.operation.startswith("image."):
-            vertex = vertex_options(call) is not None
+            options = vertex_options(call)
+            if options is not None and _model(call, options)[0].kind != "google":
+                raise BadRequest("Vertex makes images with Google's models only", param="model")
+            vertex = options is not None
             return _IMAGEN[vertex] if is_imagen(call) else _IMAGES[vertex]
         if call.operation in ("files", "batches"):
             return _BATCHES if vertex_options(call) is None else None

@@ -10,13 +10,14 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Final
 
 from ...core.call import Call
 from ...core.errors import ApiError
 from ...core.json import Json, loads_lenient
 from ...core.usage import Usage, UsageSource
+from ..openai.rest import add_usage as sum_usage
 from ..pivot import not_an_answer
 from ..steps import Reply, Whole
 from .request import ImageRequest
@@ -25,6 +26,10 @@ BLOCKED: Final = "moderation_blocked"
 """OpenAI's `code` of an image that its safety system rejected."""
 NO_IMAGE: Final = "no_image"
 """The `code` where a model made no image without saying that it was blocked."""
+
+NO_ERROR: Final[frozenset[int]] = frozenset()
+ANY_ERROR: Final = frozenset(range(400, 600))
+"""`Step.passes` of the first of several images, and of the others."""
 
 _TYPES: Final = (("iVBORw0KGgo", "image/png"), ("/9j/", "image/jpeg"), ("UklGR", "image/webp"))
 """Of an image by the beginning of its base64."""
@@ -105,17 +110,10 @@ def parsed(reply: Reply, provider: str) -> Json:
 
 
 def add_usage(total: Usage, more: Usage) -> None:
-    """Adds the counts of one of several requests to the sum of them."""
-    if more.source is UsageSource.NONE:
-        return
-    tokens = total.total + more.total
-    for field in fields(Usage):
-        value = getattr(more, field.name)
-        if isinstance(value, int) and not isinstance(value, bool):
-            setattr(total, field.name, (getattr(total, field.name) or 0) + value)
-    total.total_tokens = tokens
-    total.source = more.source
-    total.service_tier = more.service_tier or total.service_tier
+    """Adds the counts of one of several requests to the sum of them, if there are any."""
+    if more.source is not UsageSource.NONE:
+        sum_usage(total, more)
+        total.service_tier = more.service_tier or total.service_tier
 
 
 def base64_text(value: Any) -> str:

@@ -5,7 +5,8 @@ Sources: https://ai.google.dev/gemini-api/docs/image-generation and googleapis/p
 takes and the public API does not). Top-level `generationConfig`, `safetySettings` and the like are Gemini's
 own, as in Kong's guide "Use Gemini's imageConfig".
 
-One call makes one image, so several are asked for one after the other.
+One call makes one image, so several are asked for one after the other. Where a later one fails, what was made
+is answered, for it is paid for, and fewer than asked are noted.
 """
 
 from __future__ import annotations
@@ -19,7 +20,18 @@ from ..gemini.media import url_part
 from ..gemini.usage import UsageReader
 from ..pivot import not_an_answer, obj, objects, text
 from ..steps import Asked, Step, Steps, Whole
-from .answer import Made, add_usage, base64_text, blocked, images_answer, name_of, no_image, parsed
+from .answer import (
+    ANY_ERROR,
+    NO_ERROR,
+    Made,
+    add_usage,
+    base64_text,
+    blocked,
+    images_answer,
+    name_of,
+    no_image,
+    parsed,
+)
 from .request import ImageRequest, Picture, nearest_ratio, pixels
 
 RATIOS: Final = ("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9")
@@ -57,7 +69,9 @@ class GeminiImages:
         made: list[Made] = []
         usage = Usage()
         for _ in range(request.count):
-            reply = yield Step("POST", ":generateContent", body)
+            reply = yield Step("POST", ":generateContent", body, passes=ANY_ERROR if made else NO_ERROR)
+            if reply.status >= 400:
+                break
             answer = parsed(reply, "Gemini")
             add_usage(usage, _usage(answer))
             call.usage = usage
@@ -66,7 +80,6 @@ class GeminiImages:
             found = _images(answer)
             if not found:
                 if made:
-                    # What was made before is paid for.
                     break
                 raise _refusal(answer)
             made += found

@@ -5,8 +5,8 @@ the pages below it (Stable Image Ultra, Stable Image Core, Stable Diffusion 3 an
 `finish_reasons`); https://docs.aws.amazon.com/bedrock/latest/userguide/stable-image-services.html (the
 services). A mask's white is what is painted over: https://platform.stability.ai/docs/api-reference#tag/Edit.
 
-One call makes one image, so several are asked for one after the other. Fields of Stability's own
-(`style_preset`, `search_prompt`, `control_strength`, …) pass as they are.
+One call makes one image, so several are asked for one after the other, as with Gemini. Fields of Stability's
+own (`style_preset`, `search_prompt`, `control_strength`, …) pass as they are.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ...core.errors import ApiError, BadRequest
 from ...core.json import Json
 from ..pivot import items, text
 from ..steps import Asked, Step, Steps
-from .answer import NO_IMAGE, Made, base64_text, blocked, images_answer, name_of, parsed
+from .answer import ANY_ERROR, NO_ERROR, NO_IMAGE, Made, base64_text, blocked, images_answer, name_of, parsed
 from .mask import painted
 from .request import ImageRequest, invoke_path, nearest_ratio
 
@@ -82,7 +82,10 @@ class StabilityImages:
             if request.seed is not None:
                 # The same seed would make the same image again.
                 body["seed"] = (request.seed + index) % _SEED_LIMIT
-            reply = yield Step("POST", invoke_path(asked.call), body)
+            passes = ANY_ERROR if made else NO_ERROR
+            reply = yield Step("POST", invoke_path(asked.call), body, passes=passes)
+            if reply.status >= 400:
+                break
             found = _read(parsed(reply, _WHO))
             if isinstance(found, ApiError):
                 if made:

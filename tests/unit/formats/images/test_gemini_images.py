@@ -199,6 +199,22 @@ def test_what_was_made_before_a_refusal_is_answered() -> None:
     assert asked.call.usage.prompt_tokens == 14
 
 
+@pytest.mark.parametrize(("name", "model"), [("gemini", FLASH), ("bedrock", "stability.sd3-5-large-v1:0")])
+def test_what_was_made_before_an_error_is_answered(name: str, model: str) -> None:
+    asked = asks(name, model, {"prompt": "x", "n": 3})
+    first = painted() if name == "gemini" else {"images": [PNG]}
+    steps, answer = drive(asked, [*replies(first), *replies({"error": {"code": 429}}, status=429)])
+    assert [429 in step.passes for step in steps] == [False, True]
+    assert (len(answer["data"]), asked.call.dropped) == (1, ["n"])
+
+
+@pytest.mark.parametrize("model", ["claude-opus-4-5", "meta/llama-4", "mistral-large"])
+def test_other_publishers_models_make_no_images(model: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        sent_to(asks("gemini", model, {"prompt": "x"}, **VERTEX))
+    assert caught.value.param == "model"
+
+
 def test_a_url_is_a_data_url() -> None:
     asked = asks("gemini", FLASH, {"prompt": "x", "response_format": "url"})
     assert drive(asked, replies(painted()))[1]["data"] == [{"url": f"data:image/png;base64,{PNG}"}]
