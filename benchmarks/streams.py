@@ -3,6 +3,7 @@
     python benchmarks/streams.py                      all of it: a table (and streams.svg with --plot)
     python benchmarks/streams.py --only streams       or chats, memory
     python benchmarks/streams.py --gateway            through the development gateway, too
+    python benchmarks/streams.py --workers 2          a relay of two worker processes, beside the one
     python benchmarks/streams.py --at 127.0.0.1:8000 --path /chat    through a gateway that is running already
 
 Three processes: a mock provider whose every token says when it was sent (streams_mock.py), the relay
@@ -25,6 +26,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 _TOKEN = re.compile(rb"@(\d+)@")
@@ -40,7 +42,8 @@ class Place:
     port: int
     path: str = "/v1/chat/completions"
     headers: str = ""
-    pid: int | None = None
+    pids: tuple[int, ...] = ()
+    """The relay's processes."""
     host: str = "127.0.0.1"
     model: str = ""
     """Where the gateway has to be told."""
@@ -64,7 +67,7 @@ class Place:
 
     def at(self, ticket: str) -> Place:
         """The same relay, another ticket."""
-        return Place(self.port, self.path, f"x-kong-ai-ticket: {ticket}\r\n", self.pid, self.host)
+        return Place(self.port, self.path, f"x-kong-ai-ticket: {ticket}\r\n", self.pids, self.host)
 
 
 @dataclass
@@ -78,6 +81,8 @@ class Streams:
     incomplete: int = 0
     cpu: float = 0.0
     """Microseconds of the relay's CPU for a token."""
+    shares: list[float] = field(default_factory=list)
+    """What part of it each process had."""
 
 
 def run_streams(place: Place, count: int, tokens: int, rate: float) -> Streams:
@@ -91,7 +96,7 @@ def run_streams(place: Place, count: int, tokens: int, rate: float) -> Streams:
     last: dict[int, float] = {}
     stalled: set[int] = set()
     began = time.monotonic()
-    cpu = cpu_seconds(place.pid)
+    cpu = [cpu_seconds((pid,)) for pid in place.pids]
     waiting = count
     while waiting or socks:
         now = time.monotonic()
@@ -127,8 +132,10 @@ def run_streams(place: Place, count: int, tokens: int, rate: float) -> Streams:
             result.incomplete += len(socks)
             break
     result.stalled = len(stalled)
-    if place.pid and result.late:
-        result.cpu = (cpu_seconds(place.pid) - cpu) / len(result.late) * 1e6
+    if place.pids and result.late:
+        used = [cpu_seconds((pid,)) - before for pid, before in zip(place.pids, cpu, strict=True)]
+        result.cpu = sum(used) / len(result.late) * 1e6
+        result.shares = [each / sum(used) for each in used]
     poll.close()
     for sock in socks.values():
         sock.close()
@@ -158,7 +165,7 @@ def run_chats(place: Place, connections: int, seconds: float) -> tuple[float, fl
     while True:
         now = time.monotonic()
         if not counting and now >= warm:
-            counting, cpu, took = True, cpu_seconds(place.pid), []
+            counting, cpu, took = True, cpu_seconds(place.pids), []
         if now >= until:
             break
         for fd, _ in poll.poll(1):
@@ -175,7 +182,7 @@ def run_chats(place: Place, connections: int, seconds: float) -> tuple[float, fl
             took.append((now - sent[fd]) * 1000)
             sent[fd], buffers[fd] = now, b""
             sock.sendall(request)
-    used = cpu_seconds(place.pid) - cpu
+    used = cpu_seconds(place.pids) - cpu
     for sock in socks.values():
         sock.close()
     poll.close()
@@ -223,17 +230,16 @@ def run_short(place: Place, count: int, lanes: int = 16) -> None:
     poll.close()
 
 
-def cpu_seconds(pid: int | None) -> float:
-    """Time all threads of a process were on a CPU, as the scheduler counts it: clock ticks are too coarse."""
-    if pid is None:
-        return 0.0
-    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
+def cpu_seconds(pids: tuple[int, ...]) -> float:
+    """Time all threads of the processes were on a CPU, as the scheduler counts it: clock ticks are too
+    coarse."""
+    tasks = [task for pid in pids for task in Path(f"/proc/{pid}/task").glob("*/schedstat")]
     return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
 
-def rss_mb(pid: int) -> float:
-    """Resident memory of a process."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+def rss_mb(pids: tuple[int, ...]) -> float:
+    """Resident memory of the processes together."""
+    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
@@ -245,17 +251,22 @@ def percentile(values: list[float], percent: float) -> float:
 
 
 @contextmanager
-def process(script: str, *args: str) -> Iterator[tuple[int, int]]:
-    """A script of ours that prints the port it listens on: port and process id."""
+def process(script: str, *args: str) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """A script of ours that prints the port it listens on: port and process ids."""
     child = subprocess.Popen([sys.executable, str(HERE / script), *args], stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None
-        port, *pid = child.stdout.readline().split()
-        yield int(port), int(pid[0]) if pid else child.pid
+        port, *pids = child.stdout.readline().split()
+        yield int(port), tuple(map(int, pids)) or (child.pid,)
     finally:
         child.terminate()
         child.wait()
         child.stdout.close()
+
+
+def several(workers: int, mock: int, plugin: str) -> Any:
+    """A relay of several processes, where asked for."""
+    return process("streams_relay.py", str(mock), str(workers), plugin) if workers > 1 else nullcontext()
 
 
 def report_streams(
@@ -272,7 +283,9 @@ def report_streams(
             got = run_streams(place, count, tokens, rate)
             cells = [percentile(got.late, each) for each in (50, 90, 99, 100)]
             numbers = " | ".join(f"{cell:.2f}" for cell in cells)
-            cpu = f"{got.cpu:.0f}" if place.pid else "–"
+            cpu = f"{got.cpu:.0f}" if place.pids else "–"
+            if len(got.shares) > 1:
+                cpu += f" ({' + '.join(f'{share:.0%}' for share in got.shares)})"
             print(f"| {name} | {count} | {numbers} | {got.stalled} | {got.incomplete} | {cpu} |", flush=True)
             lines[f"{name}, {count}"] = sorted(got.late)
     return lines
@@ -285,23 +298,23 @@ def report_chats(places: dict[str, Place], seconds: float) -> None:
     for connections in (1, 16):
         for name, place in places.items():
             rate, median, worst, cpu = run_chats(place, connections, seconds)
-            spent = f"{cpu:.0f}" if place.pid else "–"
+            spent = f"{cpu:.0f}" if place.pids else "–"
             numbers = f"{rate:.0f} | {median:.2f} | {worst:.2f}"
             print(f"| {name} | {connections} | {numbers} | {spent} |", flush=True)
 
 
 def report_memory(place: Place, count: int) -> None:
-    assert place.pid is not None
+    assert place.pids
     print("\n### Memory: short streams, 10 % errors, 10 % cut by the provider, 10 % left by the client\n")
     print("| after | RSS, MB |")
     print("|---|---|")
-    print(f"| start | {rss_mb(place.pid):.1f} |", flush=True)
+    print(f"| start | {rss_mb(place.pids):.1f} |", flush=True)
     run_short(place, 2000)
-    print(f"| 2000 to warm up | {rss_mb(place.pid):.1f} |", flush=True)
+    print(f"| 2000 to warm up | {rss_mb(place.pids):.1f} |", flush=True)
     for part in range(1, 5):
         run_short(place, count // 4)
         time.sleep(0.3)
-        print(f"| {part * count // 4} more | {rss_mb(place.pid):.1f} |", flush=True)
+        print(f"| {part * count // 4} more | {rss_mb(place.pids):.1f} |", flush=True)
 
 
 def plot(lines: dict[str, list[float]], path: Path) -> None:
@@ -356,6 +369,8 @@ def main() -> None:
     parser.add_argument("--at", metavar="HOST:PORT", help="a gateway that runs already")
     parser.add_argument("--path", default="/v1/chat/completions")
     parser.add_argument("--gateway", action="store_true", help="through the development gateway, too")
+    parser.add_argument("--workers", type=int, default=1, help="beside the relay one of so many processes")
+    parser.add_argument("--plugin", default="kong-ai-proxy", help="or kong-ai-proxy-advanced: two targets")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg")
     args = parser.parse_args()
     counts = [int(each) for each in args.streams.split(",")]
@@ -372,19 +387,24 @@ def main() -> None:
     else:
         with (
             process("streams_mock.py") as (mock, _),
-            process("streams_relay.py", str(mock)) as (port, pid),
+            process("streams_relay.py", str(mock), "1", args.plugin) as (port, pids),
+            several(args.workers, mock, args.plugin) as many,
             process("streams_gateway.py", str(mock)) if args.gateway else nullcontext() as gateway,
         ):
-            relay = Place(port, args.path, pid=pid)
+            relay = Place(port, args.path, pids=pids)
             places = {
                 "mock alone": Place(mock),
                 "relay, OpenAI passed through": relay.at("openai"),
                 "relay, Anthropic translated": relay.at("anthropic"),
             }
+            if many is not None:
+                workers = Place(many[0], args.path, pids=many[1])
+                places[f"{args.workers} workers, OpenAI passed through"] = workers.at("openai")
+                places[f"{args.workers} workers, Anthropic translated"] = workers.at("anthropic")
             if gateway is not None:
                 for provider in ("openai", "anthropic"):
                     name = f"development gateway, {provider}"
-                    places[name] = Place(gateway[0], f"/{provider}/v1/chat/completions", pid=gateway[1])
+                    places[name] = Place(gateway[0], f"/{provider}/v1/chat/completions", pids=gateway[1])
             if args.only in (None, "memory"):
                 report_memory(places["relay, Anthropic translated"], args.count)
             if args.only in (None, "streams"):

@@ -187,8 +187,9 @@ class WorkerPool:
             began = time.monotonic()
             try:
                 status = _status(self._run(worker))
-            except OSError as error:
-                status = f"not started: {error.strerror or error}"
+            except Exception as error:
+                # Whatever it is: there shall be a worker here.
+                status = f"not started: {getattr(error, 'strerror', None) or error}"
             if self._stopping:
                 return
             worker.restarts += 1

@@ -229,3 +229,58 @@ def test_a_peer_that_is_gone_is_noticed_when_writing() -> None:
     with pytest.raises(ChannelClosed):
         asking.get(timeout=5)
     eventually(lambda: len(side.ended) == 1)
+
+
+class Broken:
+    """A socket whose calls fail in turn."""
+
+    def __init__(self, sock: Any, **errors: list[BaseException]) -> None:
+        self._sock, self._errors = sock, errors
+
+    def __getattr__(self, name: str) -> Any:
+        errors = self._errors.get(name)
+        if errors:
+            error = errors.pop(0)
+
+            def fail(*_: Any) -> Any:
+                raise error
+
+            return fail
+        return getattr(self._sock, name)
+
+
+def test_system_calls_that_fail() -> None:
+    for name, told in (("recv", "cannot be read from: gone"), ("send", "cannot be written to: gone")):
+        raw, theirs = socket.socketpair()
+        side = Side(theirs)
+        errors: list[BaseException] = [InterruptedError(), OSError(104, "gone")]
+        side.channel._socket = Broken(theirs, **{name: errors})  # type: ignore[assignment]
+        with raw:
+            if name == "recv":
+                raw.sendall(msgpack.packb([2, "hear", [1]]))
+            else:
+                side.channel.tell("hear", 1)
+            eventually(lambda: side.ended == [told])  # noqa: B023
+            assert not errors
+
+
+def test_what_was_not_taken_at_once_is_sent_later() -> None:
+    raw, theirs = socket.socketpair()
+    side = Side(theirs)
+    errors: list[BaseException] = [BlockingIOError(), BlockingIOError()]
+    side.channel._socket = Broken(theirs, send=errors)  # type: ignore[assignment]
+    with raw:
+        side.channel.tell("hear", 1)
+        side.channel.tell("hear", 2)
+        assert side.channel.flush(1.0)
+        raw.settimeout(1)
+        assert list(msgpack_all(raw.recv(100))) == [[2, "hear", [1]], [2, "hear", [2]]]
+        assert not errors
+        side.channel.close()
+        gevent.sleep(0)
+
+
+def msgpack_all(data: bytes) -> Iterator[Any]:
+    unpacker = msgpack.Unpacker()
+    unpacker.feed(data)
+    yield from unpacker

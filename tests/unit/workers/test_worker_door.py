@@ -1,0 +1,89 @@
+"""Where connections come in, in the worker."""
+
+from __future__ import annotations
+
+import io
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import pytest
+from relay_support import eventually
+
+from kong_ai_proxy import log
+from kong_ai_proxy.workers import channel as channels
+from kong_ai_proxy.workers import worker as workers
+from kong_ai_proxy.workers.channel import Channel
+from kong_ai_proxy.workers.worker import Worker
+
+
+class Setup:
+    def __init__(self) -> None:
+        self.left = 0
+        control, theirs = channels.pair()
+        self.door, their_door = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.channel = Channel(control, {"left": self.count}, on_closed=lambda reason: None)
+        self.worker = Worker(theirs.detach(), their_door.detach())
+        self.served: list[Any] = []
+        self.worker._relay = self  # type: ignore[assignment]
+
+    def count(self) -> None:
+        self.left += 1
+
+    def serve(self, sock: Any, address: Any) -> None:
+        self.served.append((sock.recv(10), address))
+        sock.close()
+        if len(self.served) == 2:
+            raise RuntimeError
+
+
+@pytest.fixture
+def setup(monkeypatch: pytest.MonkeyPatch) -> Iterator[Setup]:
+    monkeypatch.setattr(workers, "_end", lambda reason: None)
+    made = Setup()
+    yield made
+    made.channel.close()
+    eventually(lambda: made.worker._channel.closed)
+    made.worker._watcher.close()
+    made.worker._door.close()
+    made.door.close()
+
+
+def test_connections_are_carried_and_counted(setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in (1, 2):
+        one, other = socket.socketpair()
+        with one, other:
+            one.sendall(b"hello")
+            socket.send_fds(setup.door, [b"192.0.2.%d" % number], [other.fileno()])
+    setup.worker._come_in()
+    eventually(lambda: setup.left == 2)
+    assert setup.served == [(b"hello", ("192.0.2.1",)), (b"hello", ("192.0.2.2",))]
+    capsys.readouterr()  # a failure is gevent's to print
+
+
+def test_one_that_came_without_its_descriptor(setup: Setup) -> None:
+    stream = io.StringIO()
+    log.configure("info", stream)
+    try:
+        setup.door.send(b"192.0.2.1")
+        setup.worker._come_in()
+        eventually(lambda: setup.left == 1)
+    finally:
+        log.configure("info", None)
+    assert "no descriptor is free" in stream.getvalue()
+
+
+def test_the_end_of_the_other_side(setup: Setup) -> None:
+    setup.worker._watcher.start(setup.worker._come_in)
+    setup.door.close()
+    eventually(lambda: not setup.worker._watcher.active)
+    setup.worker._come_in()
+    gevent.sleep(0)
+    assert not setup.served
+
+
+def test_metrics_before_there_is_a_relay(setup: Setup) -> None:
+    setup.worker._relay = None
+    names = [family[0] for family in setup.worker._collect()]
+    assert "process_cpu_seconds_total" in names
