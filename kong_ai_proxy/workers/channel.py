@@ -164,8 +164,7 @@ class Channel:
 
     def _writable(self) -> None:
         try:
-            with memoryview(self._unsent) as view:
-                sent = self._socket.send(view[:_CHUNK])
+            sent = self._socket.send(self._unsent[:_CHUNK])
         except _WOULD_BLOCK:
             return
         except OSError as error:
