@@ -353,6 +353,12 @@ def text_only(content: Any, call: Call) -> str:
     return content_text(content)
 
 
+def note_tool_cache(body: Json, call: Call) -> None:
+    """Note cache breakpoints on tools, where there is no room for them."""
+    if any(tool.get("cache_control") is not None for tool in objects(body.get("tools"))):
+        call.drop("tools.cache_control")
+
+
 def chosen_functions(body: Json) -> list[Json]:
     """The functions of `tools` and of the former `functions`."""
     functions = [obj(tool["function"]) for tool in objects(body.get("tools")) if "function" in tool]

@@ -133,6 +133,8 @@ class _Request:
             if thinking:
                 out["thinking"] = thinking
         else:
+            if self._call.provider == "gemini" and budget is not None and thinking.get("type") == "enabled":
+                out["thinking"] = thinking  # where it is a budget too, it need not be an effort
             for name in config.keys() - {"effort"}:
                 self._call.drop(f"output_config.{name}")
         if effort is not None:

@@ -23,6 +23,7 @@ from ..pivot import (
     merged_body,
     modern_messages,
     not_an_answer,
+    note_tool_cache,
     note_unsaid,
     obj,
     objects,
@@ -180,6 +181,7 @@ def _result(message: Json, before: list[Json]) -> Json:
 
 def _set_tools(request: Json, body: Json, call: Call) -> None:
     mode, names = tool_choice(body)
+    note_tool_cache(body, call)
     if mode == "none":
         return
     if mode == "required":

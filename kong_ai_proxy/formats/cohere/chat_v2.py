@@ -18,6 +18,7 @@ from ..pivot import (
     merged_body,
     modern_messages,
     not_an_answer,
+    note_tool_cache,
     note_unsaid,
     obj,
     objects,
@@ -111,6 +112,7 @@ def _set_format(request: Json, wanted: Any, call: Call) -> None:
 def _set_tools(request: Json, body: Json, call: Call) -> None:
     functions = chosen_functions(body)
     mode, names = tool_choice(body)
+    note_tool_cache(body, call)
     for tool in objects(body.get("tools")):
         if "function" not in tool:
             call.drop(f"tools.{text(tool.get('type')) or 'unknown'}")

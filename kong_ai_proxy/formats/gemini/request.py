@@ -14,7 +14,7 @@ from ...core.json import Json
 from ..pivot import integer, items, merged_body, obj, text
 from .contents import ContentsBuilder
 from .json_beside_tools import emulate_json
-from .models import takes_json_schema, thinking_for_effort
+from .models import takes_json_schema, takes_thinking_level, thinking_for_effort
 from .schema import openapi_schema
 
 _SAMPLING = {
@@ -169,11 +169,11 @@ def _thinking(body: Json, call: Call) -> Json | None:
         budget = integer(reasoning.get("max_tokens"))
     if thinking.get("type") == "disabled":
         return thinking_for_effort("none", call.model)
-    if budget is not None:
-        return {"thinkingBudget": budget, "includeThoughts": True}
     effort = body.get("reasoning_effort")
     if effort is None:
         effort = reasoning.get("effort")
+    if budget is not None and not (effort is not None and takes_thinking_level(call.model)):
+        return {"thinkingBudget": budget, "includeThoughts": True}
     if effort is None:
         return {"includeThoughts": True} if thinking.get("type") in ("enabled", "adaptive") else None
     config = thinking_for_effort(effort, call.model)

@@ -18,6 +18,7 @@ from ..pivot import (
     merged_body,
     modern_messages,
     not_an_answer,
+    note_tool_cache,
     note_unsaid,
     obj,
     objects,
@@ -219,6 +220,7 @@ def _history_calls(message: Json, names: dict[str, str]) -> list[Json]:
 def _set_tools(request: Json, body: Json, call: Call) -> None:
     mode, names = tool_choice(body)
     functions = chosen_functions(body)
+    note_tool_cache(body, call)
     if mode == "none":
         return
     if names:

@@ -28,6 +28,7 @@ _ROUTES: list[tuple[re.Pattern[str], Callable[[Received], Answer]]] = [
     *batches.ROUTES,
     *videos.ROUTES,
     (re.compile(r"/v1/messages$"), anthropic.respond),
+    (anthropic.VERTEX_PATH, anthropic.respond_on_vertex),
     (gemini.PATH, gemini.respond),
     (bedrock.PATH, bedrock.respond),
     (invoke.PATH, invoke.respond),

@@ -7,6 +7,7 @@ and the recordings `anthropic/native-messages*`.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ...core.json import Json, dumps
@@ -44,7 +45,29 @@ def respond(received: Received) -> Answer:
         return error(401, "invalid x-api-key" if key else "x-api-key header is required")
     if "anthropic-version" not in headers:
         return error(400, "anthropic-version: header is required")
+    return _answer(received.json)
+
+
+VERTEX_PATH = re.compile(
+    r"/publishers/anthropic/models/(?P<model>[^/:]+):(?P<verb>rawPredict|streamRawPredict)$"
+)
+
+
+def respond_on_vertex(received: Received) -> Answer:
+    """The answer of Claude on Vertex, whose model is in the path:
+    https://cloud.google.com/vertex-ai/generative-ai/docs/partner-models/claude/use-claude."""
+    found = VERTEX_PATH.search(received.path)
     body = received.json
+    if found is None or "model" in body:
+        return error(400, "model: Extra inputs are not permitted")
+    if not str(body.pop("anthropic_version", "")).startswith("vertex-"):
+        return error(400, "anthropic_version: Field required")
+    if (found["verb"] == "streamRawPredict") is not (body.get("stream") is True):
+        return error(400, "stream: the method and the body must say the same")
+    return _answer({**body, "model": found["model"]})
+
+
+def _answer(body: Json) -> Answer:
     knobs = Knobs.of(str(body.get("model") or ""))
     if knobs.status != 200:
         return knobs.apply(error(knobs.status, f"mock error {knobs.status}"))

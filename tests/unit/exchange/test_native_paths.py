@@ -250,7 +250,7 @@ def test_bedrock_rerank_arn() -> None:
 
 @pytest.mark.parametrize("place", ["knowledgeBaseConfiguration", "externalSourcesConfiguration"])
 def test_the_model_of_a_generated_answer(place: str) -> None:
-    """It stands in one of two places, by the kind of the sources: recording bedrock/retrieve-and-generate/003."""
+    """In one of two places, by the kind of the sources: recording bedrock/retrieve-and-generate/003."""
     body = {"retrieveAndGenerateConfiguration": {place: {"modelArn": "short"}}}
     instance = proxy(
         "bedrock", "anthropic.claude-3-haiku-20240307-v1:0", llm_format="bedrock", options=AWS, alias="short"

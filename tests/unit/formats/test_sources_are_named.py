@@ -24,6 +24,7 @@ ABOUT_NO_PROVIDER = {
     "formats/anthropic/adapter.py",
     "formats/bedrock/adapter.py",
     "formats/gemini/chat.py",
+    "formats/images/bedrock.py",
     "formats/openai/adapter.py",
     "formats/responses/client.py",
     # By data whose sources stand in `openai/dialect.py` and `providers/`.
