@@ -46,6 +46,8 @@ class Call:
     max_frame: int = 16 * 1024 * 1024
     """Bytes of the largest single event of the provider's stream that is accepted."""
 
+    batch_prefix: str = ""
+    """Where batches at a provider that keeps no files read input and leave results (gs://bucket/prefix/)."""
     answer_headers: Headers = field(default_factory=dict)
     """The provider's answer's headers, set before an adapter reads the answer: some (Bedrock's embeddings)
     have their token counts there."""

@@ -200,6 +200,7 @@ class Exchange:
             stream=plan.stream,
             include_usage=plan.include_usage,
             max_frame=instance.extensions.max_frame_size,
+            batch_prefix=instance.extensions.gemini_batch_bucket_prefix or "",
         )
         try:
             if isinstance(plan, RestPlan):

@@ -22,6 +22,7 @@ models); shared/kong/providers.json.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 from urllib.parse import quote
@@ -37,6 +38,7 @@ from ..formats.anthropic.observer import MessagesObserver
 from ..formats.anthropic.request import betas
 from ..formats.base import Adapter, Observer
 from ..formats.batches.gemini import GeminiBatches
+from ..formats.batches.vertex import VertexBatches
 from ..formats.gemini import (
     PUBLIC_CHAT,
     PUBLIC_EMBEDDINGS,
@@ -58,6 +60,8 @@ from .compatible import is_absolute, missing, own_url, upstream_url, with_path
 from .mistral import PROVIDER as MISTRAL
 
 HOST = "generativelanguage.googleapis.com"
+_STORAGE = "https://storage.googleapis.com"
+"""https://cloud.google.com/storage/docs/request-endpoints"""
 
 Kind = Literal["google", "raw", "openai"]
 
@@ -93,6 +97,7 @@ _CLAUDE_OBSERVER = MessagesObserver(CLAUDE_ON_VERTEX)
 _IMAGES = {vertex: GeminiImages(vertex=vertex) for vertex in (False, True)}
 _IMAGEN = {vertex: Imagen(vertex=vertex) for vertex in (False, True)}
 _BATCHES = GeminiBatches(PUBLIC_CHAT)
+_VERTEX_BATCHES = VertexBatches(VERTEX_CHAT)
 _COMPLETIONS = {False: CompletionsOverChat(PUBLIC_CHAT), True: CompletionsOverChat(VERTEX_CHAT)}
 
 
@@ -172,14 +177,17 @@ class Gemini(Provider):
             vertex = options is not None
             return _IMAGEN[vertex] if is_imagen(call) else _IMAGES[vertex]
         if call.operation in ("files", "batches"):
-            return _BATCHES if vertex_options(call) is None else None
+            return _BATCHES if vertex_options(call) is None else _VERTEX_BATCHES
         return None
 
     def step_url(self, call: Call, step: Step) -> Url:
         """A path that begins with ":" is a method of the call's model. An absolute URL is a redirect within
-        the service."""
+        the service. Services: "" and "upload" are Gemini's own host, "storage" is Cloud Storage, also where
+        Google's own SDKs look for another address of it (STORAGE_EMULATOR_HOST)."""
         if step.path.startswith(":"):
             return self.url(call, step.path[1:])
+        if step.service == "storage":
+            return with_path(Url.parse(os.environ.get("STORAGE_EMULATOR_HOST") or _STORAGE), step.path)
         vertex = vertex_options(call)
         base = Url("https", HOST if vertex is None else endpoint(vertex), 443, "/")
         if call.options.upstream_url:

@@ -16,7 +16,7 @@ from rest_gateway import RestGateway
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 FILES, BATCHES = "llm/v1/files", "llm/v1/batches"
-PROVIDERS = ("anthropic", "gemini", "bedrock")
+PROVIDERS = ("anthropic", "gemini", "bedrock", "vertex")
 ENDPOINT: Any = "/v1/chat/completions"
 
 
@@ -26,6 +26,7 @@ def routes(mock: str) -> dict[str, Json]:
         "aws_region": "us-east-1", "batch_bucket_prefix": "s3://mock-batches/some/where/",
         "batch_role_arn": "arn:aws:iam::123456789012:role/batches",
     }  # fmt: skip
+    vertex = {"api_endpoint": "us.test", "project_id": "p-1", "location_id": "us-central1"}
     costs = {"input_cost": 10.0, "output_cost": 100.0, "max_tokens": 64}
     made = {}
     for kind, route_type in (("files", FILES), ("batches", BATCHES)):
@@ -35,6 +36,11 @@ def routes(mock: str) -> dict[str, Json]:
             f"bedrock-{kind}": target(
                 mock, "bedrock", "some.model-v1:0", "", route_type, bedrock=bedrock, **costs
             ),
+            f"vertex-{kind}": {
+                **target(mock, "gemini", "gemini-x", "", route_type, gemini=vertex, **costs),
+                "auth": {"header_name": "Authorization", "header_value": "Bearer a-token-of-google"},
+                "kong_ai_proxy": {"gemini_batch_bucket_prefix": "gs://mock-batches/vertex/"},
+            },
         }
     return made
 
@@ -44,6 +50,7 @@ def running() -> Iterator[RestGateway]:
     gateway = RestGateway(routes)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("AWS_ENDPOINT_URL_S3", gateway.mock.url)
+        environment.setenv("STORAGE_EMULATOR_HOST", gateway.mock.url)
         with gateway:
             yield gateway
 

@@ -15,6 +15,7 @@ from .base import (
     Milliseconds,
     Record,
     RouteType,
+    Text,
 )
 from .semantic import Embeddings, Redis, VectorDb
 from .target import Auth, Logging, Model, Target
@@ -27,6 +28,9 @@ class Extensions(Record):
     """Longest time a stream may run before it is ended with an error, in ms. Unset: no limit."""
     max_frame_size: Annotated[int, Field(ge=1024, le=2147483647)] = 16777216
     """Largest single event of a provider's stream that is accepted, in bytes."""
+    gemini_batch_bucket_prefix: Text | None = None
+    """Where batches of Gemini on Vertex AI read input and leave results: gs://bucket/prefix/. What
+    bedrock.batch_bucket_prefix is for Bedrock."""
 
 
 class AdvancedExtensions(Extensions):

@@ -13,8 +13,6 @@ API_ListObjectsV2.html.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 import uuid
 from datetime import datetime
@@ -29,15 +27,13 @@ from ...core.json import Json, dumps
 from ..pivot import integer, obj, objects, text, unix_time
 from ..steps import Asked, Step, Steps, Streamed
 from .flow import Asking, Batches, Page, count, json_of, jsonl, no_results, results_filename
-from .ids import FileName
+from .ids import INPUT_NAME, FileName, input_name, model_of
 from .lines import JSONL, OWN_MODEL, Lines, Result, ResultLines, error_of
 from .objects import State, Status, Stored
 
 _URI: Final = re.compile(r"s3://([a-z0-9][-.a-z0-9]{1,61}[a-z0-9])(?:/([-!_*'()./a-z0-9A-Z]*))?")
 """botocore: S3Uri."""
 _KEY: Final = re.compile(r"[-!_*'()./a-z0-9A-Z]{1,900}")
-_NAME: Final = re.compile(r"([A-Za-z0-9_-]{1,600})\.([0-9a-f]{32})\.jsonl")
-"""An input file's: the model as base64url, and a number of its own."""
 _MODEL: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9-:/._]{0,400}")
 _STATES: Final[dict[str, Status]] = {
     "Submitted": "validating",
@@ -90,7 +86,7 @@ class BedrockBatches(Batches):
 
     form: ClassVar = "bedrock"
     batch_pattern: ClassVar = re.compile(r"[a-z0-9]{12}")
-    file_pattern: ClassVar = _NAME
+    file_pattern: ClassVar = INPUT_NAME
     """An input file's name is its key below `batch_bucket_prefix`; nothing else is ever read for a client."""
 
     def store(self, asked: Asked, lines: Lines) -> Asking[Stored]:
@@ -101,7 +97,7 @@ class BedrockBatches(Batches):
         body = jsonl(
             dumps({"recordId": line.custom_id, "modelInput": line.request}) for line in lines.lines
         )
-        name = f"{_packed(model)}.{uuid.uuid4().hex}.jsonl"
+        name = input_name(model)
         yield Step(
             "PUT", where.path(where.prefix + name), body, service="s3", headers={"content-type": JSONL}
         )
@@ -150,7 +146,7 @@ class BedrockBatches(Batches):
     def start(self, asked: Asked, name: str) -> Asking[State]:
         call = asked.call
         where = place(call)
-        model = _unpacked(name)
+        model = model_of(name, _MODEL)
         if call.target.model.name is not None and model != call.model:
             raise BadRequest(f"{OWN_MODEL}{call.model}", param="input_file_id")
         options = call.options.bedrock
@@ -259,22 +255,6 @@ def read_result(line: Json) -> Result | None:
         status = integer(error.get("errorCode")) or 500
         return Result(record, error=error_of(error, status if 400 <= status < 600 else 500))
     return Result(record, obj(line.get("modelOutput")))
-
-
-def _packed(model: str) -> str:
-    return base64.urlsafe_b64encode(model.encode()).decode().rstrip("=")
-
-
-def _unpacked(name: str) -> str:
-    """The model of an input file. Raises BadRequest."""
-    packed = name.partition(".")[0]
-    try:
-        model = base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4)).decode()
-    except (binascii.Error, ValueError):
-        model = ""
-    if _MODEL.fullmatch(model) is None:
-        raise BadRequest("the file was not uploaded here", param="input_file_id")
-    return model
 
 
 def _found(pattern: re.Pattern[str], entry: str) -> str:

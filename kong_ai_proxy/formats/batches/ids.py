@@ -10,9 +10,10 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import uuid
 from typing import Final, Literal, NamedTuple
 
-from ...core.errors import ApiError
+from ...core.errors import ApiError, BadRequest
 
 Part = Literal["in", "out", "err"]
 """Of a batch: its input file, the file of its answers, the file of what failed."""
@@ -89,3 +90,25 @@ def _unknown(what: str, given: str, param: str, status: int) -> ApiError:
     return ApiError(
         status, f"No such {what} object: {shown}", type="invalid_request_error", code="not_found", param=param
     )
+
+
+INPUT_NAME: Final = re.compile(r"([A-Za-z0-9_-]{1,600})\.([0-9a-f]{32})\.jsonl")
+"""An input file in storage of the operator's: its model as base64url, and a number of its own."""
+
+
+def input_name(model: str) -> str:
+    """A new input file's name."""
+    packed = base64.urlsafe_b64encode(model.encode()).decode().rstrip("=")
+    return f"{packed}.{uuid.uuid4().hex}.jsonl"
+
+
+def model_of(name: str, model: re.Pattern[str]) -> str:
+    """The model that an input file's name tells. Raises BadRequest where it is none."""
+    packed = name.partition(".")[0]
+    try:
+        found = base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4)).decode()
+    except (binascii.Error, ValueError):
+        found = ""
+    if model.fullmatch(found) is None:
+        raise BadRequest("the file was not uploaded here", param="input_file_id")
+    return found

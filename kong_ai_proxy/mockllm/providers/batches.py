@@ -1,4 +1,5 @@
-"""Batch APIs: Anthropic's message batches, Gemini's files and batches, Bedrock's jobs with S3.
+"""Batch APIs: Anthropic's message batches, Gemini's files and batches, Bedrock's jobs with S3, Vertex's with
+Cloud Storage.
 
 Forms: https://platform.claude.com/docs/en/api/creating-message-batches,
 https://ai.google.dev/gemini-api/docs/batch-api, https://ai.google.dev/gemini-api/docs/files#rest,
@@ -33,6 +34,10 @@ _GENERATE: Final = re.compile(r"^/v1beta/(?P<model>(?:models|tunedModels)/[^/:]+
 _BATCHES: Final = re.compile(r"^/v1beta/(?P<name>batches(?:/\w+)?)(?P<verb>:cancel)?$")
 _JOBS: Final = re.compile(r"^/model-invocation-job(?:s|/(?P<id>[a-z0-9]{12})(?P<verb>/stop)?)?$")
 _S3: Final = re.compile(rf"^/{BUCKET}/(?P<key>.*)$")
+_PREDICTIONS: Final = re.compile(
+    r"^/v1/(?P<place>projects/[^/]+/locations/[^/]+)/batchPredictionJobs(?:/(?P<id>\d+)(?P<verb>:cancel)?)?$"
+)
+_GCS: Final = re.compile(rf"^(?P<upload>/upload)?/storage/v1/b/{BUCKET}/o(?:/(?P<name>.+))?$")
 _CREATED: Final = "2025-06-01T10:00:00Z"
 _ENDED: Final = "2025-06-01T10:02:00Z"
 _ARN: Final = "arn:aws:bedrock:us-east-1:123456789012:model-invocation-job/"
@@ -395,6 +400,103 @@ def _s3_error(status: int, code: str, message: str) -> Answer:
     return Answer(status, {"content-type": "application/xml"}, body.encode())
 
 
+# Vertex and Cloud Storage.
+
+
+def _vertex(received: Received) -> Answer:
+    if not received.headers.get("authorization"):
+        return gemini.error(401, "Request is missing required authentication credential.")
+    match = _PREDICTIONS.match(received.path)
+    assert match is not None
+    if match["id"] is None:
+        if received.method == "POST":
+            return _vertex_created(received.json, match["place"])
+        jobs = [_vertex_job(job, job.state()) for job in _mine("9000")]
+        return Answer.json({"batchPredictionJobs": jobs})
+    job = _jobs.get(match["id"])
+    if job is None:
+        return gemini.error(404, "The BatchPredictionJob does not exist.")
+    if match["verb"]:
+        job.cancelled = True
+        return Answer.json({})
+    return Answer.json(_vertex_job(job, job.state()))
+
+
+def _vertex_created(body: Json, place: str) -> Answer:
+    uris = ((body.get("inputConfig") or {}).get("gcsSource") or {}).get("uris") or [""]
+    key = uris[0].removeprefix("gs://")
+    if key not in _stored or not str(body.get("model")).startswith("publishers/google/models/"):
+        return gemini.error(400, "Request contains an invalid argument.")
+    lines = [loads(line) for line in _stored[key].splitlines()]
+    if any(set(line) != {"request"} or not _labelled(line["request"]) for line in lines):
+        return gemini.error(400, "Request contains an invalid argument.")
+    requests = [(place, line["request"]) for line in lines]
+    return Answer.json(_vertex_job(_begin("9000", requests, body), "pending"))
+
+
+def _labelled(request: Json) -> bool:
+    labels = request.get("labels") or {}
+    return bool(labels) and all(re.fullmatch(r"[a-z0-9_-]{0,63}", value) for value in labels.values())
+
+
+def _vertex_job(job: _Job, state: str) -> Json:
+    body, number = job.body, len(job.requests)
+    word = {"pending": "PENDING", "running": "RUNNING", "done": "SUCCEEDED", "cancelled": "CANCELLED"}[state]
+    told: Json = {
+        "name": f"{job.requests[0][0]}/batchPredictionJobs/{job.id}", "state": f"JOB_STATE_{word}",
+        "displayName": body["displayName"], "model": body["model"], "inputConfig": body["inputConfig"],
+        "outputConfig": body["outputConfig"], "createTime": _CREATED, "startTime": _CREATED,
+        "completionStats": {"incompleteCount": str(number)},
+    }  # fmt: skip
+    if state == "done":
+        place = f"{body['outputConfig']['gcsDestination']['outputUriPrefix']}/prediction-model-mock{job.id}"
+        stats = {"successfulCount": str(number - job.failing), "failedCount": str(job.failing)}
+        told.update(endTime=_ENDED, outputInfo={"gcsOutputDirectory": place}, completionStats=stats)
+        model = body["model"].rpartition("/")[2]
+        lines = [dumps(_prediction(request, model)) for _, request in job.requests]
+        _stored[f"{place.removeprefix('gs://')}/predictions.jsonl"] = b"\n".join(lines)
+    return told
+
+
+def _prediction(request: Json, model: str) -> Json:
+    line: Json = {"status": "", "processed_time": "2025-06-01T10:01:00.000+00:00", "request": request}
+    if _fails(request):
+        error = {"error": {"code": 400, "message": "mock failure", "status": "INVALID_ARGUMENT"}}
+        return {**line, "status": f"Bad Request: {dumps(error).decode()}", "response": {}}
+    return {**line, "response": gemini.whole(model, think(gemini.read_generate(request, model)))}
+
+
+def _storage(received: Received) -> Answer:
+    if not received.headers.get("authorization"):
+        return gemini.error(401, "Anonymous caller does not have storage.objects access.")
+    match = _GCS.match(received.path)
+    assert match is not None
+    query = parse_qs(received.query)
+    if match["upload"]:
+        name = query["name"][0]
+        _stored[f"{BUCKET}/{name}"] = received.body
+        return Answer.json(_object(name))
+    if not match["name"]:
+        begins = f"{BUCKET}/{query.get('prefix', [''])[0]}"
+        names = [key for key in sorted(_stored) if key.startswith(begins)]
+        plain = [key.removeprefix(f"{BUCKET}/") for key in names if "/" not in key.removeprefix(begins)]
+        return Answer.json({"items": [_object(name) for name in plain]})
+    key = f"{BUCKET}/{match['name']}"
+    if key not in _stored:
+        return gemini.error(404, f"No such object: {key}")
+    if received.method == "DELETE":
+        del _stored[key]
+        return Answer(204)
+    if "alt=media" in received.query:
+        return Answer(200, {"content-type": "application/octet-stream"}, _stored[key])
+    return Answer.json(_object(match["name"]))
+
+
+def _object(name: str) -> Json:
+    size = str(len(_stored[f"{BUCKET}/{name}"]))
+    return {"kind": "storage#object", "name": name, "bucket": BUCKET, "size": size, "timeCreated": _CREATED}
+
+
 ROUTES: Final[list[tuple[re.Pattern[str], Callable[[Received], Answer]]]] = [
     (_ANTHROPIC, _anthropic),
     (_UPLOAD, _gemini_upload),
@@ -404,4 +506,6 @@ ROUTES: Final[list[tuple[re.Pattern[str], Callable[[Received], Answer]]]] = [
     (_BATCHES, _gemini_batches),
     (_JOBS, _bedrock_jobs),
     (_S3, _s3),
+    (_PREDICTIONS, _vertex),
+    (_GCS, _storage),
 ]

@@ -693,6 +693,12 @@ return {
                   },
                 },
                 {
+                  gemini_batch_bucket_prefix = {
+                    type = "string",
+                    description = "Where batches of Gemini on Vertex AI read input and leave results: gs://bucket/prefix/. What\nbedrock.batch_bucket_prefix is for Bedrock.",
+                  },
+                },
+                {
                   hedge_quantile = {
                     type = "number",
                     between = { 0.5, 0.999 },

@@ -159,6 +159,12 @@ return {
               type = "record",
               fields = {
                 {
+                  gemini_batch_bucket_prefix = {
+                    type = "string",
+                    description = "Where batches of Gemini on Vertex AI read input and leave results: gs://bucket/prefix/. What\nbedrock.batch_bucket_prefix is for Bedrock.",
+                  },
+                },
+                {
                   max_frame_size = {
                     type = "integer",
                     between = { 1024, 2147483647 },
