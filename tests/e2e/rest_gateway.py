@@ -24,8 +24,9 @@ class RestGateway:
     """An embedded gateway of its own. Routes at `/<name>`; at `/whole/<name>` nothing is stripped, at
     `/bare/<name>` there is no usage filter."""
 
-    def __init__(self, configs: Callable[[str], dict[str, Json]]) -> None:
-        """`configs`: plugin configurations by route, of the mock's address."""
+    def __init__(self, configs: Callable[[str], dict[str, Json]], program: tuple[str, ...] = ()) -> None:
+        """`configs`: plugin configurations by route, of the mock's address. `program`: what to run as plugin
+        server instead of `kong-ai-proxy`."""
         self._configs = configs
         self._clients: list[OpenAI] = []
         self.prefix = Path(tempfile.mkdtemp(prefix="kap-rest"))
@@ -33,7 +34,8 @@ class RestGateway:
         self.mock = MockLLM()
         relay = f"127.0.0.1:{free_port()}"
         self._output = open(self.prefix / "plugin-server.log", "w")  # noqa: SIM115
-        self.server = PluginServer(self.prefix, relay, output=self._output)
+        own = {"program": program} if program else {}
+        self.server = PluginServer(self.prefix, relay, output=self._output, **own)
         service = {"url": f"http://{relay}", "retries": 0, "read_timeout": 120000}
         self.embedded = EmbeddedGateway(
             {

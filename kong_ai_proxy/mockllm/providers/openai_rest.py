@@ -293,10 +293,14 @@ def _images(received: Received, parts: list[str]) -> Answer | None:
 
 def _videos(received: Received, parts: list[str]) -> Answer | None:
     match received.method, parts:
-        case "POST", []:
+        case "POST", [] | ["edits" | "extensions"] | [_, "remix"]:
             return Answer.json(_video("video_1", "queued"))
+        case "GET", []:
+            return _list([_video("video_1", "completed")])
         case "GET", [id]:
             return Answer.json(_video(id, "completed"))
+        case "DELETE", [id]:
+            return Answer.json({"id": id, "object": "video.deleted", "deleted": True})
         case "GET", [_, "content"]:
             return Answer(200, {"content-type": "video/mp4"}, steps=list(_pieces(200_000)))
     return None
