@@ -22,9 +22,11 @@ from collections.abc import Generator
 from typing import Final
 from urllib.parse import quote
 
+from ...core.call import Call
 from ...core.errors import ApiError
 from ...core.json import Json
 from ...core.usage import Usage, UsageSource
+from ..openai.errors import read_error
 from ..pivot import integer, not_an_answer, obj, objects, text
 from ..steps import Asked, Reply, Step, Steps
 from .answer import NO_IMAGE, Made, add_usage, blocked, images_answer, name_of, parsed
@@ -56,6 +58,7 @@ _BLOCKED: Final = re.compile(r"DataInspection|data_inspection|IPInfringement", r
 """In error codes: https://www.alibabacloud.com/help/en/model-studio/error-code."""
 _PARAMETERS: Final = ("prompt_extend", "watermark", "style", "ref_strength", "ref_mode", "enable_interleave")
 """Members of `parameters` that may stand at the top of the request."""
+_REFUSED: Final = frozenset({400})
 _WHO: Final = "DashScope"
 _CHANGE: Final = 255
 _MAX_INPUTS: Final = 9
@@ -76,13 +79,13 @@ class DashscopeImages:
             if request.negative:
                 parameters["negative_prompt"] = request.negative
             body = _body(request, _message(request), parameters)
-            reply = yield Step("POST", configured_path(call, MULTIMODAL), body)
-            answer = parsed(reply, _WHO)
+            reply = yield Step("POST", configured_path(call, MULTIMODAL), body, passes=_REFUSED)
+            answer = _accepted(reply, call)
             made = _of_choices(answer)
         else:
             given = _image_to_image(request, name) if request.edit else _text_to_image(request)
             own = IMAGE_TO_IMAGE if request.edit else TEXT_TO_IMAGE
-            answer = yield from _task(configured_path(call, own), _body(request, given, parameters))
+            answer = yield from _task(call, configured_path(call, own), _body(request, given, parameters))
             made = _of_task(answer)
         add_usage(call.usage, _usage(answer))
         if not made:
@@ -95,10 +98,10 @@ class DashscopeImages:
         return images_answer(request, made, _WHO)
 
 
-def _task(path: str, body: Json) -> Generator[Step, Reply, Json]:
+def _task(call: Call, path: str, body: Json) -> Generator[Step, Reply, Json]:
     """Begins a task and looks after it until it is done; returns its last report."""
-    reply = yield Step("POST", path, body, headers={"x-dashscope-async": "enable"})
-    answer = parsed(reply, _WHO)
+    reply = yield Step("POST", path, body, headers={"x-dashscope-async": "enable"}, passes=_REFUSED)
+    answer = _accepted(reply, call)
     for look in range(LOOKS):
         output = obj(answer.get("output"))
         status = text(output.get("task_status"))
@@ -111,6 +114,17 @@ def _task(path: str, body: Json) -> Generator[Step, Reply, Json]:
         reply = yield Step("GET", f"{TASKS}/{quote(task, safe='')}", after=pause)
         answer = parsed(reply, _WHO)
     raise ApiError(504, "DashScope's task did not end in time", code="upstream_timeout")
+
+
+def _accepted(reply: Reply, call: Call) -> Json:
+    """The answer to a request that was taken. Raises ApiError for one that was refused: as OpenAI does where
+    that is about its content."""
+    if reply.status < 400:
+        return parsed(reply, _WHO)
+    error = read_error(reply.status, reply.headers, reply.body, call)
+    if error.code == "content_filter" or _BLOCKED.search(error.code or ""):
+        raise blocked(error.message, _WHO)
+    raise error
 
 
 def _body(request: ImageRequest, given: Json, parameters: Json) -> Json:

@@ -27,10 +27,11 @@ _FORMATS: Final = ("png", "jpeg", "webp")
 _BACKGROUNDS: Final = ("auto", "opaque", "transparent")
 _WANTED: Final = ("b64_json", "url")
 _OPENAI_ONLY: Final = (
-    "user", "safety_identifier", "style", "input_fidelity", "complexity", "frame_count", "frame_duration_ms",
+    "user", "safety_identifier", "input_fidelity", "complexity", "frame_count", "frame_duration_ms",
     "svg", "markup",
 )  # fmt: skip
 """What no other provider takes."""
+_STYLES: Final = ("vivid", "natural")
 _SIZE: Final = re.compile(r"(\d{1,5})[xX*](\d{1,5})")
 _RATIO: Final = re.compile(r"(\d{1,3}(?:\.\d)?):(\d{1,3}(?:\.\d)?)")
 _NESTED: Final = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])+)")
@@ -105,6 +106,10 @@ class ImageRequest:
         for name in _OPENAI_ONLY:
             if self.extra.pop(name, None) is not None:
                 self.call.drop(name)
+        if self.extra.get("style") in _STYLES:
+            # Others have styles of their own.
+            del self.extra["style"]
+            self.call.drop("style")
         if self.extra.pop("moderation", "auto") != "auto":
             self.call.drop("moderation")
         if self.extra.pop("partial_images", None) not in (None, 0, "0"):

@@ -296,6 +296,13 @@ def test_what_stability_does_not_take(model: str, body: Any, files: list[FilePar
     assert caught.value.param == param
 
 
+def test_a_png_that_is_cut_off_has_no_size() -> None:
+    for data in ("iVBORw0KGgo=", "iVBORw0KGgoAAAANSUhEUgAAAA!", "iVBORw0KGgoxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"):
+        _, answer = drive(asks("bedrock", NOVA, {"prompt": "x"}), replies({"images": [data]}))
+        assert "size" not in answer
+        assert answer["output_format"] == "png"
+
+
 def test_stabilitys_filters() -> None:
     asked = asks("bedrock", CORE, {"prompt": "x"})
     error = refused(asked, {"finish_reasons": ["Filter reason: prompt"]})

@@ -69,6 +69,14 @@ def test_a_generation_at_once() -> None:
     assert call.dropped == ["quality"]
 
 
+def test_styles_of_its_own() -> None:
+    own = asks("dashscope", "wanx-v1", {"prompt": "x", "style": "<watercolor>"})
+    assert sent_to(own)["parameters"] == {"n": 1, "style": "<watercolor>"}
+    for style in ("vivid", ["odd"]):
+        asked = asks("dashscope", "wanx-v1", {"prompt": "x", "style": style})
+        assert ("style" in sent_to(asked)["parameters"]) == (style != "vivid")
+
+
 @pytest.mark.parametrize(
     ("model", "size", "sent", "dropped"),
     [
@@ -247,6 +255,23 @@ def test_images_of_alibabas_storage_are() -> None:
 def test_failures(answer: Any, status: int, code: str | None) -> None:
     error = refused(asks("dashscope", "wan2.2-t2i-flash", {"prompt": "x"}), answer)
     assert (error.status, error.code) == (status, code)
+
+
+@pytest.mark.parametrize("model", ["qwen-image", "wan2.2-t2i-flash"])
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("DataInspectionFailed", "moderation_blocked"),
+        ("IPInfringementSuspect", "moderation_blocked"),
+        ("InvalidParameter", "InvalidParameter"),
+    ],
+)
+def test_a_refused_request(model: str, code: str, told: str) -> None:
+    reply = Reply(400, {}, json.dumps({"code": code, "message": "No.", "request_id": "r"}).encode())
+    with pytest.raises(ApiError) as caught:
+        drive(asks("dashscope", model, {"prompt": "x"}), [reply])
+    assert (caught.value.status, caught.value.code) == (400, told)
+    assert caught.value.message.endswith("No.")
 
 
 def test_an_answer_at_once_without_images() -> None:
