@@ -8,17 +8,21 @@ from urllib.parse import urlsplit
 
 from ..core.errors import ApiError
 from ..core.http import ClientRequest, ClientResponse, Headers, UpstreamRequest
-from ..core.json import Json, dumps
+from ..core.json import Json, JSONDecodeError, dumps, loads
 from ..formats.base import StreamObserver
 from ..formats.bedrock.client_stream import exception_frame
 from ..formats.native import observer_for
 from ..formats.passing import PassingObserver
+from ..formats.pivot import obj, objects, text
+from ..formats.results import ResultLines
 from ..log import get_logger
 from ..providers.native import FORWARDED, native_url
 from .carry import JSON_TYPE, Carrier
 from .headers import CREDENTIAL_PARAMETERS, USER_AGENT, may_forward, with_client_query
 from .native import batch_models, model_member, with_batch_model, with_body_model
 from .redact import redact
+from .rest_carry import BytesStream
+from .steps_carry import WHOLE_MAX
 from .streams import PassedStream, Stream
 
 log = get_logger("exchange")
@@ -29,6 +33,7 @@ _UPLOAD_URL: Final = "x-goog-upload-url"
 _UPLOAD_ANSWERS: Final = (
     _UPLOAD_URL, "x-goog-upload-chunk-granularity", "x-goog-upload-size-received", "x-goog-upload-status",
 )  # fmt: skip
+_BATCHES: Final = "/messages/batches"
 _LINES: Final = frozenset({"application/stream+json", "application/x-ndjson"})
 
 
@@ -57,12 +62,18 @@ class NativeCarrier(Carrier):
                 return ClientResponse(
                     status, self._headers(headers, content_type), redact(body, call.target.auth)
                 )
-            self._reader().response(body, call)
+            if _is_json(content_type):
+                self._reader().response(body, call)
+            else:
+                lines = ResultLines(self._reader().reader(call))
+                lines.feed(body)
+                lines.finish()
         except ApiError as error:
             return self.error(error, headers)
         except Exception:
             # The answer is the client's all the same; the traceback is ours to read.
             log.exception("an answer could not be read", provider=call.provider)
+        body = self._leading_here(body)
         given = self._headers(headers, content_type)
         if call.client_format == "gemini":
             given.update(_upload_headers(headers, call.request))
@@ -74,7 +85,7 @@ class NativeCarrier(Carrier):
         if status != 200:
             return None
         call, reader = self.call, self._reader()
-        observer: StreamObserver
+        observer: StreamObserver | None = None
         if kind == _EVENTS:
             observer = PassingObserver.stream(reader, call)
         elif kind == _FRAMES:
@@ -83,17 +94,46 @@ class NativeCarrier(Carrier):
             observer = reader.lines(call)
         elif call.native is not None and call.native.json_array and kind == JSON_TYPE:
             observer = reader.array(call)
-        else:
+        elif _held_whole(headers):
             return None
         call.answer_headers = headers
-        running = PassedStream(observer, _Broken(headers["content-type"], self._client.error), call)
+        running: Stream
+        if observer is not None:
+            running = PassedStream(observer, _Broken(headers["content-type"], self._client.error), call)
+        else:
+            # A download, or a batch's results.
+            running = BytesStream(call, headers, ResultLines(reader.reader(call)))
         running.headers = self._headers(headers, running.content_type)
         del running.headers["content-type"]
-        if call.target.logging.log_payloads:
+        if call.target.logging.log_payloads and not running.binary:
             running.captured = bytearray()
         running.on_start = self._let_go
         self.running = running
         return running
+
+    def _leading_here(self, body: bytes) -> bytes:
+        """An answer about message batches with the address of their results at the gateway: SDKs go to the
+        one that it names, and Anthropic does not know the client's credentials."""
+        call = self.call
+        if call.native is None or call.native.api.name != "message_batches" or b'"results_url"' not in body:
+            return body
+        here = _address(call.request)
+        if here is None:
+            return body
+        start, batches, _ = here.partition(_BATCHES)
+        if not batches:
+            return body
+        try:
+            parsed = loads(body)
+        except JSONDecodeError:
+            return body
+        changed = False
+        for batch in (obj(parsed), *objects(obj(parsed).get("data"))):
+            _, found, rest = text(batch.get("results_url")).partition(_BATCHES)
+            if found:
+                batch["results_url"] = f"{start}{_BATCHES}{rest}"
+                changed = True
+        return dumps(parsed) if changed else body
 
     def _reader(self) -> PassingObserver:
         assert self.call.native is not None
@@ -189,18 +229,37 @@ def _upload_headers(headers: Headers, request: ClientRequest) -> Headers:
     query = "&".join(
         pair for pair in urlsplit(url).query.split("&") if pair.partition("=")[0] not in CREDENTIAL_PARAMETERS
     )
+    here = _address(request)
+    if here is None:
+        del kept[_UPLOAD_URL]
+        return kept
+    kept[_UPLOAD_URL] = f"{here}?{query}"
+    return kept
+
+
+def _address(request: ClientRequest) -> str | None:
+    """What the client called, without the query; None where nobody can say where the gateway is."""
     sent = request.headers
     host = sent.get("x-forwarded-host")
     if host is None:
-        del kept[_UPLOAD_URL]  # nobody can say where the gateway is
-        return kept
+        return None
     scheme = sent.get("x-forwarded-proto", "http")
     port = sent.get("x-forwarded-port", "")
     if port and ":" not in host and port != {"http": "80", "https": "443"}.get(scheme):
         host = f"{host}:{port}"
     path = sent.get("x-forwarded-path", request.path).partition("?")[0]
-    kept[_UPLOAD_URL] = f"{scheme}://{host}{path}?{query}"
-    return kept
+    return f"{scheme}://{host}{path}"
+
+
+def _held_whole(headers: Headers) -> bool:
+    """Not what is no JSON and large, or of unknown length: it goes on as it comes."""
+    length = headers.get("content-length", "")
+    return _is_json(headers.get("content-type", JSON_TYPE)) or (length.isdigit() and int(length) <= WHOLE_MAX)
+
+
+def _is_json(content_type: str) -> bool:
+    essence = content_type.partition(";")[0].strip().lower()
+    return essence == JSON_TYPE or essence.endswith("+json")
 
 
 class _Broken:

@@ -17,6 +17,7 @@ from ..core.usage import UsageSource
 from ..formats.openai.errors import read_error
 from ..formats.openai.rest import BatchOutput, ErrorEvents, RestReader
 from ..formats.passing import PassedEvents
+from ..formats.results import ResultLines
 from ..providers import provider
 from ..providers.base import Provider
 from ..providers.compatible import upstream_url
@@ -232,7 +233,7 @@ class BytesStream(Stream):
     binary = True
     """No event could tell the client that it broke: its connection has to."""
 
-    def __init__(self, call: Call, headers: Headers, output: BatchOutput | None) -> None:
+    def __init__(self, call: Call, headers: Headers, output: BatchOutput | ResultLines | None) -> None:
         super().__init__(NoEvents(headers.get("content-type", "application/octet-stream")), call)
         self._output = output
 

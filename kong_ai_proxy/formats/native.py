@@ -11,6 +11,9 @@ from .passing import PassingObserver, Reader
 
 _READERS: Final[dict[tuple[str, str], tuple[str, str]]] = {
     ("anthropic", "complete"): (".anthropic.complete", "OBSERVER"),
+    ("anthropic", "message_batches"): (".results", "MESSAGE_RESULTS"),
+    ("gemini", "batches"): (".results", "GENERATE_RESULTS"),
+    ("gemini", "download"): (".results", "GENERATE_RESULTS"),
     ("gemini", "embedContent"): (".gemini.observer", "EMBEDDINGS_OBSERVER"),
     ("gemini", "batchEmbedContents"): (".gemini.observer", "EMBEDDINGS_OBSERVER"),
     ("gemini", "predict"): (".gemini.observer", "EMBEDDINGS_OBSERVER"),

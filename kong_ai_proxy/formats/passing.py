@@ -75,6 +75,10 @@ class PassingObserver:
         """For a stream of JSON lines."""
         return PassedLines(self._make(call))
 
+    def reader(self, call: Call) -> Reader:
+        """What reads one answer."""
+        return self._make(call)
+
     def frames(self, call: Call) -> StreamObserver:
         """For a stream of AWS frames."""
         return PassedFrames(self._make(call))

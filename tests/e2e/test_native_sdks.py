@@ -203,6 +203,18 @@ def test_anthropics_own_apis_pass(gateway: Gateway, mock: MockLLM) -> None:
     assert mock.last.body == b""
     sdk.messages.batches.cancel("msgbatch_1")
     assert (mock.last.method, mock.last.path) == ("POST", "/v1/messages/batches/msgbatch_1/cancel")
+    ended = {**batch, "results_url": "https://api.anthropic.com/v1/messages/batches/msgbatch_1/results"}
+    mock.answer(Answer.json(ended), "/v1/messages/batches")
+    message = {
+        "id": "m", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
+        "content": [{"type": "text", "text": SAID}], "usage": {"input_tokens": 5, "output_tokens": 4},
+    }  # fmt: skip
+    line = json.dumps({"custom_id": "one", "result": {"type": "succeeded", "message": message}}).encode() + b"\n"
+    results = Answer.stream([line, line], "application/x-jsonl")
+    mock.answer(results, "/v1/messages/batches/msgbatch_1/results")
+    got = [one.result.message.content[0].text for one in sdk.messages.batches.results("msgbatch_1")]
+    assert got == [SAID, SAID]
+    assert mock.last.path == "/v1/messages/batches/msgbatch_1/results"
 
 
 # -- Google
