@@ -184,8 +184,8 @@ class Connection:
                 self._timer_for = timeout
             timer.again(wake, _LATE)
         try:
-            # What came while this process had no time to look is there all the same: where both are due in one
-            # round of the loop, the timer is told first.
+            # What came while this process had no time to look is there all the same: where both are due in
+            # one round of the loop, the timer is told first.
             if self._hub.switch() is _LATE and (self.closed or not self._ready(watcher)):
                 raise TimedOut
         finally:
@@ -274,16 +274,24 @@ class TlsConnection(Connection):
         assert self._tls is not None
         while True:
             try:
-                return self._tls.read(size)
+                data = self._tls.read(size)
             except ssl.SSLWantReadError:
                 self._answer(timeout)
                 self._fill(timeout)
+                continue
             except ssl.SSLZeroReturnError:
                 return b""
             except ssl.SSLError as error:
                 broken = ConnectionBroken(error.reason or "TLS error")
                 broken.closed = isinstance(error, ssl.SSLEOFError)
                 raise broken from None
+            if not data and self._incoming.eof:
+                # Cut without a goodbye, which would have been read before. Python 3.11.2, Debian 12's, says
+                # nothing of it.
+                broken = ConnectionBroken("EOF occurred in violation of protocol")
+                broken.closed = True
+                raise broken
+            return data
 
     def send(self, data: bytes | memoryview, timeout: float) -> None:
         assert self._tls is not None

@@ -241,6 +241,7 @@ def test_gate_holds_back_what_comes_after(mock: MockLLM) -> None:
         gate.open()
         sock.settimeout(5)
         assert b"two" in sock.recv(1000)
+    assert mock.last.finished.wait(5)
     assert len(mock.last.sent_at) == 2
 
 
