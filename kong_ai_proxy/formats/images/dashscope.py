@@ -10,8 +10,8 @@ all others (wan2.5-t2i and older, …)    text2image/image-synthesis            
 
 Sources: https://www.alibabacloud.com/help/en/model-studio/qwen-image-api, .../qwen-image-edit-api,
 .../text-to-image-v2-api-reference, .../wan-image-generation-api-reference,
-.../wan2-5-image-edit-api-reference, .../wanx-image-edit; recordings dashscope/image-generations/* (tasks
-begun) and dashscope/tasks/* (and looked after).
+.../wan2-5-image-edit-api-reference, .../wanx-image-edit-api-reference (white is what a mask wants changed);
+recordings dashscope/image-generations/* (tasks begun) and dashscope/tasks/* (and looked after).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ...core.usage import Usage, UsageSource
 from ..openai.errors import read_error
 from ..pivot import integer, not_an_answer, obj, objects, text
 from ..steps import Asked, Reply, Step, Steps
-from .answer import NO_IMAGE, Made, add_usage, blocked, images_answer, name_of, parsed
+from .answer import ANY_ERROR, NO_IMAGE, Made, add_usage, blocked, images_answer, name_of, parsed
 from .mask import painted
 from .request import ImageRequest, configured_path, nearest_ratio
 
@@ -52,6 +52,9 @@ _FIXED_SIZES: Final = re.compile(r"qwen-image(-plus|-max)?(-\d{4}-\d{2}-\d{2})?"
 _SIZES: Final = {
     "1:1": "1328*1328", "16:9": "1664*928", "9:16": "928*1664", "4:3": "1472*1104", "3:4": "1104*1472",
 }  # fmt: skip
+_ONE_EACH: Final = re.compile(r"qwen-image(-edit|-plus|-max)?(-\d{4}-\d{2}-\d{2})?")
+"""Models that refuse any other `n` than 1."""
+_SEED_LIMIT: Final = 2**31
 _OWN_SIZE: Final = re.compile(r"qwen-image-edit(-\d{4}-\d{2}-\d{2})?")
 """Models whose size cannot be chosen: that of the image which is edited."""
 _BLOCKED: Final = re.compile(r"DataInspection|data_inspection|IPInfringement", re.IGNORECASE)
@@ -76,26 +79,52 @@ class DashscopeImages:
         request.drop("quality", "output_compression")
         parameters = _parameters(request, name)
         if _AT_ONCE.match(name):
-            if request.negative:
-                parameters["negative_prompt"] = request.negative
-            body = _body(request, _message(request), parameters)
-            reply = yield Step("POST", configured_path(call, MULTIMODAL), body, passes=_REFUSED)
-            answer = _accepted(reply, call)
-            made = _of_choices(answer)
+            made = yield from _at_once(request, name, parameters)
         else:
             given = _image_to_image(request, name) if request.edit else _text_to_image(request)
             own = IMAGE_TO_IMAGE if request.edit else TEXT_TO_IMAGE
             answer = yield from _task(call, configured_path(call, own), _body(request, given, parameters))
             made = _of_task(answer)
-        add_usage(call.usage, _usage(answer))
-        if not made:
-            raise _failure(answer)
-        call.response_id = text(answer.get("request_id")) or call.response_id
+            _note(call, answer)
+            if not made:
+                raise _failure(answer)
         if request.wanted == "b64_json" or (request.streamed and not request.wanted):
             for one in made:
                 reply = yield Step("GET", one.url, credentials=False)
                 one.data, one.url = base64.b64encode(reply.body).decode(), ""
         return images_answer(request, made, _WHO)
+
+
+def _at_once(request: ImageRequest, name: str, parameters: Json) -> Generator[Step, Reply, list[Made]]:
+    """The images of models that answer at once: of those that make one in a call, one after the other."""
+    call = request.call
+    if request.negative:
+        parameters["negative_prompt"] = request.negative
+    calls = 1
+    if _ONE_EACH.fullmatch(name):
+        calls, parameters["n"] = request.count, 1
+    body = _body(request, _message(request), parameters)
+    made: list[Made] = []
+    for index in range(calls):
+        if request.seed is not None and calls > 1:
+            # The same seed would make the same image again.
+            parameters["seed"] = (request.seed + index) % _SEED_LIMIT
+        passes = ANY_ERROR if made else _REFUSED
+        reply = yield Step("POST", configured_path(call, MULTIMODAL), body, passes=passes)
+        if made and reply.status >= 400:
+            break
+        answer = _accepted(reply, call)
+        _note(call, answer)
+        found = _of_choices(answer)
+        if not found and not made:
+            raise _failure(answer)
+        made += found
+    return made
+
+
+def _note(call: Call, answer: Json) -> None:
+    add_usage(call.usage, _usage(answer))
+    call.response_id = text(answer.get("request_id")) or call.response_id
 
 
 def _task(call: Call, path: str, body: Json) -> Generator[Step, Reply, Json]:

@@ -4,7 +4,8 @@ Sources: https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/i
 .../imagen-api-edit (`referenceImages`), .../reference/rest/Shared.Types/VisionGenerativeModelParams and
 VisionGenerativeModelResult (`raiFilteredReason`); for the public API
 https://ai.google.dev/gemini-api/docs/imagen and googleapis/python-genai before 43ef621f
-(`models._GenerateImagesConfig_to_mldev`, which says what it lacks).
+(`models._GenerateImagesConfig_to_mldev`, which says what it lacks). A mask is not black where the image is to
+change: `types.MaskReferenceImage` there.
 """
 
 from __future__ import annotations

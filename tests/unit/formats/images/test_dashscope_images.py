@@ -109,6 +109,26 @@ def test_an_edit_at_once() -> None:
     assert sent_to(by_address)["input"]["messages"][0]["content"][0] == {"image": "https://a/b.png"}
 
 
+def test_models_that_make_one_image_in_a_call() -> None:
+    asked = asks("dashscope", "qwen-image-max", {"prompt": "x", "n": 3, "seed": 2**31 - 2})
+    translation = provider("dashscope").steps(asked.call)
+    assert translation is not None
+    steps = translation(asked)
+    (made,) = replies(at_once(PLACE))
+    sent = [next(steps)]
+    seen = [dict(sent[0].body["parameters"])]  # type: ignore[index,call-overload]
+    for _ in range(2):
+        sent.append(steps.send(made))
+        seen.append(dict(sent[-1].body["parameters"]))  # type: ignore[index,call-overload]
+    assert [one["n"] for one in seen] == [1, 1, 1]
+    assert [one["seed"] for one in seen] == [2**31 - 2, 2**31 - 1, 0]
+    assert [429 in step.passes for step in sent] == [False, True, True]
+    with pytest.raises(StopIteration) as ended:
+        steps.send(Reply(429, {}, b"{}"))
+    assert len(ended.value.value.body["data"]) == 2
+    assert asked.call.dropped == ["n"]
+
+
 def test_a_task_is_looked_after() -> None:
     asked = asks("dashscope", "wan2.2-t2i-flash", {"prompt": "a cat", "negative_prompt": "dogs", "n": 2})
     results = [
@@ -226,7 +246,9 @@ def test_images_elsewhere_are_not_fetched(where: str) -> None:
 
 
 def test_images_of_alibabas_storage_are() -> None:
-    found = provider("dashscope").step_url(a_call("dashscope", "qwen-image"), Step("GET", PLACE))
+    found = provider("dashscope").step_url(
+        a_call("dashscope", "qwen-image"), Step("GET", PLACE, credentials=False)
+    )
     assert (found.host, found.query) == ("dashscope-result-bj.oss-cn-beijing.aliyuncs.com", "Signature=s")
 
 
