@@ -73,7 +73,8 @@ def file_object(form: str, stored: Stored) -> Json:
     return {
         "id": file_id(form, stored.part, stored.name),
         "object": "file",
-        "bytes": stored.size,
+        # Clients' types want a number.
+        "bytes": stored.size or 0,
         "created_at": stored.created,
         "expires_at": stored.expires or None,
         "filename": stored.filename,
@@ -91,7 +92,7 @@ def batch_object(form: str, state: State) -> Json:
         "endpoint": ENDPOINT,
         "model": state.model or None,
         "errors": None,
-        "input_file_id": file_id(form, "in", state.input) if state.input else None,
+        "input_file_id": file_id(form, "in", state.input) if state.input else "",
         "completion_window": WINDOW,
         "status": state.status,
         "output_file_id": file_id(form, "out", state.name) if state.output else None,

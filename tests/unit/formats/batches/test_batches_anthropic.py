@@ -206,7 +206,7 @@ def test_an_answer_that_cannot_be_translated_is_a_failure() -> None:
 def test_files_are_told_of() -> None:
     asked = Asked(files(), request("GET", f"/files/{INPUT}"))
     file = asked.told(message_batch(processing=1))
-    assert (file["id"], file["purpose"], file["bytes"]) == (INPUT, "batch", None)
+    assert (file["id"], file["purpose"], file["bytes"]) == (INPUT, "batch", 0)
     file = Asked(files(), request("GET", f"/files/{ERRORS}")).told(message_batch("ended", errored=1))
     assert (file["id"], file["purpose"]) == (ERRORS, "batch_output")
     assert file["filename"] == f"{NAME}_error.jsonl"

@@ -240,7 +240,7 @@ def test_files_are_told_of_and_deleted() -> None:
     asked = Asked(files(), request("GET", f"/files/{ERRORS}"))
     assert asked.reply(DONE) is None
     told = asked.told(b"", content_length="77")
-    assert (told["bytes"], told["filename"]) == (None, f"{JOB}_error.jsonl")
+    assert (told["bytes"], told["filename"]) == (0, f"{JOB}_error.jsonl")
     response = Asked(files(), request("GET", f"/files/{INPUT}")).reply(b"", 404)
     assert response is not None and response.status == 404
     asked = Asked(files(), request("DELETE", f"/files/{INPUT}"))

@@ -171,7 +171,7 @@ def test_states(provider: dict[str, Any], status: str) -> None:
 
 def test_batches_of_others_have_no_file_of_ours() -> None:
     other = operation(metadata={"displayName": "my batch"})
-    assert Asked(batches(), request("GET", f"/batches/{BATCH}")).told(other)["input_file_id"] is None
+    assert Asked(batches(), request("GET", f"/batches/{BATCH}")).told(other)["input_file_id"] == ""
     other = operation(metadata={"displayName": "x", "inputConfig": {"fileName": FILE}})
     assert Asked(batches(), request("GET", f"/batches/{BATCH}")).told(other)["input_file_id"] == INPUT
 
@@ -255,7 +255,7 @@ def test_files_are_told_of_listed_and_deleted() -> None:
     assert asked.last.url.path == f"/v1beta/{FILE}"
     assert asked.told(file())["id"] == INPUT
     told = Asked(files(), request("GET", f"/files/{OUTPUT}")).told(DONE)
-    assert (told["purpose"], told["filename"], told["bytes"]) == ("batch_output", "b-1_output.jsonl", None)
+    assert (told["purpose"], told["filename"], told["bytes"]) == ("batch_output", "b-1_output.jsonl", 0)
     asked = Asked(files(), request("DELETE", f"/files/{INPUT}"))
     assert (asked.last.method, asked.last.url.path) == ("DELETE", f"/v1beta/{FILE}")
     assert asked.told({})["deleted"] is True

@@ -234,7 +234,7 @@ def test_lists() -> None:
 
 def test_jobs_of_others() -> None:
     other = job(inputConfig={"gcsSource": {"uris": ["gs://elsewhere/a.jsonl"]}})
-    assert Asked(batches(), request("GET", f"/batches/{BATCH}")).told(other)["input_file_id"] is None
+    assert Asked(batches(), request("GET", f"/batches/{BATCH}")).told(other)["input_file_id"] == ""
 
 
 def test_an_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
