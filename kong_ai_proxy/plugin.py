@@ -2,7 +2,8 @@
 
 A phase does as little as it can, for each PDK call is a round trip to Kong: `access` files a ticket and sends
 the request to the relay, which does all else; `response` (only where Kong buffers the answer) hands the log
-record over.
+record over. There is no `log`: Kong would make the whole log record once more for it, and it comes too late
+to add to the others'.
 """
 
 from __future__ import annotations
@@ -28,11 +29,14 @@ from .server.pdk import Kong, PdkError
 
 log = get_logger("plugin")
 
-PHASES = ("access", "response", "log")
+PHASES = ("access", "response")
 
 USAGE_HEADER = "x-kong-ai-usage"
 ANNOUNCED = "kong_ai"
-"""The key in `kong.ctx.shared` under which the usage filter announces itself."""
+"""The key in `kong.ctx.shared` under which the usage filter announces itself. Asking for it may take the
+request over, see the filter's `access`."""
+FILTER_VERSION = 2
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{16,64}")
 RECORD = "ai.proxy"
 
 _OWN_ANSWER_HEADERS: dict[str, list[str]] = {TICKET_HEADER: [], USAGE_HEADER: []}
@@ -41,9 +45,6 @@ _OWN_ANSWER_HEADERS: dict[str, list[str]] = {TICKET_HEADER: [], USAGE_HEADER: []
 _SERVICE_TTL = 5.0
 """Seconds for which a route's service is taken to be the same; only without the usage filter, which tells it.
 """
-_LEFT_BEHIND = 1.0
-"""Seconds after which a ticket nobody redeemed is worth a look in `log`."""
-
 _LONGEST_PAYLOAD = 256 * 1024
 """Characters of a logged payload. Kong's Lua reads what comes over the RPC in quadratic time, and its worker
 does nothing else meanwhile: a megabyte took 26 ms, four took 274."""
@@ -143,9 +144,9 @@ class _Plugin:
         for reference in self.instance.rotation.due():
             self._renew(kong, reference)
         announced = kong.ctx.shared.get(ANNOUNCED)
-        if not isinstance(announced, dict):
+        if not isinstance(announced, dict) or announced.get("v") != FILTER_VERSION:
+            self._say_filter_missing(outdated=isinstance(announced, dict))
             announced = None
-            self._say_filter_missing()
         buffered = (announced is None or self._logs_payloads) and not self._streams(kong)
         ticket = Ticket(
             instance=self.instance,
@@ -160,12 +161,17 @@ class _Plugin:
         if self._wants_path:
             path = kong.request.get_path()
             ticket.path = path if isinstance(path, str) else None
-        token = self._tickets.file(ticket)
+        given = announced.get("ticket") if announced is not None else None
+        if not isinstance(given, str) or not _TOKEN.fullmatch(given):
+            given = None
+        taken = given is not None and announced is not None and announced.get("taken") is True
+        token = self._tickets.file(ticket, given)
         try:
-            # Replaces whatever a client may have sent under that name.
-            kong.service.request.set_headers({TICKET_HEADER: token})
-            if not buffered:
-                kong.nginx.set_ctx("buffered_proxying", False)
+            if not taken:
+                # Replaces whatever a client may have sent under that name.
+                kong.service.request.set_headers({TICKET_HEADER: token})
+            if buffered is taken:
+                kong.nginx.set_ctx("buffered_proxying", buffered)
             self._lead_to_relay(kong, announced)
         except BaseException:
             self._tickets.redeem(token)  # the request goes nowhere
@@ -183,14 +189,6 @@ class _Plugin:
                 kong.log.set_serialize_value(RECORD, _bounded(record))
         except Exception:
             log.exception("record_not_written", plugin_id=self.instance.plugin_id)
-
-    def log(self, kong: Kong) -> None:
-        """Forget a ticket that nobody redeemed: another plugin answered, or the relay was not reached."""
-        if self._tickets.oldest_age() < _LEFT_BEHIND:
-            return
-        token = kong.request.get_header(TICKET_HEADER)
-        if isinstance(token, str) and self._tickets.redeem(token) is not None:
-            log.info("ticket_not_redeemed", plugin=self.name, plugin_id=self.instance.plugin_id)
 
     def _match_by_meaning(self) -> None:
         """Give semantic balancing what it does I/O with; the descriptions are embedded in the background."""
@@ -265,15 +263,16 @@ class _Plugin:
             self._service_seen = now
         return self._service
 
-    def _say_filter_missing(self) -> None:
+    def _say_filter_missing(self, *, outdated: bool) -> None:
         if not self._missing_said:
             self._missing_said = True
             log.warning(
-                "usage_filter_missing",
+                "usage_filter_outdated" if outdated else "usage_filter_missing",
                 plugin=self.name,
                 plugin_id=self.instance.plugin_id,
                 effect="plain answers are buffered by Kong; usage of streams is logged here, not by Kong",
-                hint="add what `kong-ai-proxy usage-filter` prints to this route, service or to all",
+                hint=f"{'replace it by' if outdated else 'add'} what `kong-ai-proxy usage-filter` prints, on this"
+                " route, its service or all",
             )
 
 

@@ -11,12 +11,28 @@
 -- Announces the filter to the plugin, with what the plugin would have to ask Kong for.
 local kong, ngx = kong, ngx
 local MODE = { mode = "replace" }
+local VERSION = 2
+local TRUE = string.char(0xc3) -- in MessagePack
+-- Kong's MessagePack calls functions that it finds in what it packs (kong/runloop/plugin_servers/rpc/mp_rpc.lua, since
+-- 2.3). So the plugin, when it asks for the announcement, takes the request in the same round trip. Newer versions are
+-- not known to; there it says so in two more.
+local PACKS_FUNCTIONS = kong.version_num and kong.version_num < 3010000
 
 return function()
   local service = kong.router.get_service()
+  local ticket = ngx.var.request_id
+  local taken
+  if PACKS_FUNCTIONS then
+    taken = function(buffer)
+      kong.service.request.set_header("x-kong-ai-ticket", ticket)
+      ngx.ctx.buffered_proxying = false
+      buffer[#buffer + 1] = TRUE
+    end
+  end
   kong.ctx.shared.kong_ai = {
-    v = 1,
-    length = ngx.var.content_length,
+    v = VERSION,
+    ticket = ticket,
+    taken = taken,
     captures = kong.request.get_uri_captures().named,
     service = service and {
       protocol = service.protocol,
@@ -98,7 +114,8 @@ local function report(text)
 end
 
 -- section: header_filter
--- A whole answer brings its record in a header; a stream announces a comment.
+-- A whole answer brings its record in a header. A stream says there what is known of it at its beginning; the rest
+-- follows in its body (see body_filter), and the log phase reports what came last.
 return function()
   local usage = kong.response.get_header("x-kong-ai-usage")
   if not usage then
@@ -106,65 +123,74 @@ return function()
   end
   kong.response.clear_header("x-kong-ai-usage")
   local ours = kong.ctx.shared.kong_ai
-  if not ours or not kong.request.get_header("x-kong-ai-ticket") then
+  local ticket = ours and kong.request.get_header("x-kong-ai-ticket")
+  if not ticket then
     return -- some other upstream's header
   end
-  if usage == "stream" then
-    ours.stream = { newline = true }
+  local padded, known = match(usage, "^stream(;?%a*) ?(.*)$")
+  if padded then
+    ours.stream = {
+      mark = ": kong-ai-usage " .. ticket .. " ",
+      padded = padded == ";padded",
+      known = known,
+      received = 0,
+      left = 0,
+    }
   else
     report(usage)
   end
 end
 
 -- section: body_filter
--- Takes the comment `: kong-ai-usage <record>` and the blank line after it out of a stream. It stands at the beginning
--- of a line, and may come in pieces. While there is none, a chunk costs one search and is passed on untouched; of its
--- end no more is held back than what may be the beginning of the comment.
-local MARK = ": kong-ai-usage "
-local MARK_LEN = #MARK
+-- Takes the comments `: kong-ai-usage <ticket> <record>`, with the blank line after them, out of a stream: "+" and what
+-- changed, now and then, and the whole record at the end. They stand anywhere and may come in pieces; nobody else knows
+-- the ticket.
+--
+-- Reading a chunk makes a Lua string of it, which costs the more the more of them there were: of strings of 128 bytes
+-- and more, LuaJIT's hash (SSE 4.2) looks at little more than the first half, and the chunks of a stream begin alike.
+-- So a chunk is not read unless it may hold a comment. The relay puts PAD bytes that are no data (a chunk extension of
+-- HTTP/1.1) before each, and before the first data, to show that they arrive here. nginx counts them and calls the
+-- filter only with data; so, however the bytes are split, at most one call's end lies within a comment's padding, and
+-- either this call or the one before it saw half of it. Where padding does not arrive, or nginx does not count at
+-- once, every chunk is read.
 local NEWLINE = 10
+local PLUS = 43
 local LONGEST = 1048576
+local PAD = 10240
+local JUMP = PAD / 2
 
--- Where a comment begins in `data`, at a line's beginning.
-local function mark_in(data, newline)
-  local at = find(data, MARK, 1, true)
+-- Bytes of the answer's body that came from the upstream so far, framing included.
+local function received_so_far()
+  local text = ngx.var.upstream_response_length
+  return text and (tonumber(text) or tonumber(match(text, "(%d+)$"))) or 0
+end
+
+-- Where at the end of `data` a beginning of the mark begins.
+local function partial_in(data, mark)
+  local size = #data
+  if byte(data, size) == NEWLINE then
+    return nil -- the usual case: the mark has none
+  end
+  local at = find(data, ":", size > #mark and size - #mark + 2 or 1, true)
   while at do
-    if at == 1 then
-      if newline then
-        return at
-      end
-    elseif byte(data, at - 1) == NEWLINE then
+    if sub(mark, 1, size - at + 1) == sub(data, at) then
       return at
     end
-    at = find(data, MARK, at + 1, true)
+    at = find(data, ":", at + 1, true)
   end
 end
 
--- Where an unfinished line at the end of `data` begins that may become the mark.
-local function partial_in(data, newline)
-  local size = #data
-  local from = size
-  while from > 0 and size - from < MARK_LEN - 1 and byte(data, from) ~= NEWLINE do
-    from = from - 1
-  end
-  if from == size then
-    return nil -- ends with a newline: the usual case
-  end
-  if from == 0 then
-    if not newline then
-      return nil
-    end
-  elseif byte(data, from) ~= NEWLINE then
-    return nil
-  end
-  if sub(MARK, 1, size - from) == sub(data, from + 1) then
-    return from + 1
+local function keep(state, text)
+  if byte(text, 1) == PLUS then
+    state.change = sub(text, 2)
+  else
+    state.known, state.change = text, nil
   end
 end
 
 -- One step: gives what can be passed on, keeps the rest in `state`.
 local function step(state, data, eof)
-  local out = ""
+  local out, mark = "", state.mark
   while true do
     if state.blank and data ~= "" then
       -- The empty line that ends the comment.
@@ -179,34 +205,30 @@ local function step(state, data, eof)
         data = state.taking .. data
         if #data > LONGEST then
           state.taking = nil -- no record of ours
-          state.newline = false
-          return out .. MARK .. data
+          return out .. mark .. data
         end
         state.taking = data
         return out
       end
-      report(state.taking .. sub(data, 1, stop - 1))
+      keep(state, state.taking .. sub(data, 1, stop - 1))
       state.taking = nil
       state.blank = true
-      state.newline = true
       data = sub(data, stop + 1)
     else
-      local at = mark_in(data, state.newline)
+      local at = find(data, mark, 1, true)
       if not at then
         break
       end
       out = out .. sub(data, 1, at - 1)
       state.taking = ""
-      data = sub(data, at + MARK_LEN)
+      state.found = state.found + 1
+      data = sub(data, at + #mark)
     end
   end
-  local held = not eof and partial_in(data, state.newline)
+  local held = not eof and partial_in(data, mark)
   if held then
     state.held = sub(data, held)
     data = sub(data, 1, held - 1)
-    state.newline = true
-  elseif data ~= "" then
-    state.newline = byte(data, -1) == NEWLINE
   end
   return out .. data
 end
@@ -217,31 +239,59 @@ return function()
   if not state then
     return
   end
+  local received = received_so_far()
+  local more = received - state.received
+  state.received = received
+  -- `left`: at most so much of what came before was padding that the next data belongs to.
+  local left = state.left
+  if
+    state.quiet
+    and more > 0
+    and more < JUMP
+    and left < JUMP
+    and not (state.taking or state.held or state.blank)
+  then
+    state.left = more
+    return
+  end
   local arg = ngx.arg
   local chunk, eof = arg[1] or "", arg[2]
   local data = chunk
+  local size = #chunk
   local held = state.held
+  state.found = 0
+  if state.padded and size > 0 then
+    state.quiet = received - size >= PAD
+    state.found = 1
+    state.padded = nil
+  end
   if held then
     state.held = nil
     data = held .. chunk
-  elseif chunk == "" then
+  elseif size == 0 then
     return
   end
   local out = step(state, data, eof)
+  local found = state.found
+  left = found > 0 and more - size - found * PAD + left or more - size
+  state.left = left > 0 and left or 0
   if out ~= chunk then
     arg[1] = out
-  end
-  if eof then
-    ours.stream = nil
   end
 end
 
 -- section: log
+-- Reports what a stream said last of itself, whoever ended it.
 -- No filter runs over a WebSocket: the relay leaves its record with Kong (see `deposit`) before it closes.
 return function()
   local offered = kong.request.get_header("sec-websocket-protocol")
   if offered and find(offered, "openai-insecure-api-key.", 1, true) then
     kong.log.set_serialize_value("request.headers.sec-websocket-protocol", "REDACTED") -- a browser's key
+  end
+  local ours = kong.ctx.shared.kong_ai
+  local state = ours and ours.stream
+  if state and state.known ~= "" then
+    report(state.change and state.known .. "&" .. state.change or state.known)
   end
   if ngx.status ~= 101 then
     return

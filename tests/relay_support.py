@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -283,6 +284,11 @@ class FakeExchange:
         self.events.append(("refused", error.status))
         return refusal(error)
 
+    def record_if_left(self) -> Json | None:
+        if self.world.broken_record:
+            raise KeyError("record")
+        return {"usage": {"partial": True}}
+
     def record(self) -> Json | None:
         if self.world.broken_record:
             raise KeyError("record")
@@ -373,6 +379,10 @@ class Client:
         sock.settimeout(10)
         self.sock = sock
         self._buffer = b""
+        self.padding: list[int] = []
+        """Lengths of the last chunk's extensions."""
+        self.comments: list[bytes] = []
+        """The tokens of the comments for the filter; they are left out of what is read."""
 
     def __enter__(self) -> Client:
         return self
@@ -420,12 +430,15 @@ class Client:
             if not self.fill():
                 raise EOFError
         line, _, self._buffer = self._buffer.partition(b"\r\n")
-        size = int(line, 16)
+        length, *extensions = line.split(b";")
+        self.padding = [len(extension) for extension in extensions]
+        size = int(length, 16)
         while len(self._buffer) < size + 2:
             if not self.fill():
                 raise EOFError
         data, self._buffer = self._buffer[:size], self._buffer[size + 2 :]
-        return data or None
+        self.comments += re.findall(rb"(?m)^: kong-ai-usage (\S+) ", data)
+        return re.sub(rb"(?m)^(: kong-ai-usage )\S+ ", rb"\1", data) or None
 
     def read(self) -> Reply:
         status, headers = self.read_head()

@@ -15,7 +15,7 @@ from .spec import Spec, fields_of
 
 PRIORITY: Final = 770
 """That of Kong's ai-proxy: after authentication and rate limiting, before what looks at requests last."""
-PHASES: Final = ("access", "response", "log")
+PHASES: Final = ("access", "response")
 
 _DEFAULTED: Final = {"logging", "balancer"}
 """Records whose defaults Kong shows when they are not given, as it does for its own plugin. A default instead
@@ -99,7 +99,13 @@ def _defaults(model: type[Record]) -> Json:
 
 
 def _when(field: str, match: Json, then: str, then_match: Json, error: str) -> Json:
-    """`field` must be a required one: Kong asks for it otherwise, though the condition does not hold."""
+    """`field` must be a required one: Kong asks for it otherwise, though the condition does not hold.
+
+    And it must not be below a record that may be null in what Kong is given: Kong fails on a null `model`
+    when it
+    looks for `model.provider` there ("An unexpected error occurred"), but not where a condition on another
+    field does not hold. `_needs` has no such trouble.
+    """
     return {
         "conditional": {
             "if_field": field,
@@ -133,10 +139,10 @@ def _target_checks() -> list[Json]:
         {"mutually_required": ["auth.header_name", "auth.header_value"]},
         {"mutually_required": ["auth.param_name", "auth.param_value", "auth.param_location"]},
         _when(
-            provider,
-            {"eq": "gemini"},
             "auth.allow_override",
-            {"ne": True},
+            {"eq": True},
+            provider,
+            {"ne": "gemini"},
             "auth.allow_override must be false for provider gemini",
         ),
         *(
@@ -165,10 +171,10 @@ def _target_checks() -> list[Json]:
             for name in ("azure_instance", "azure_deployment_id")
         ),
         _when(
-            provider,
-            {"eq": "anthropic"},
             "route_type",
-            {"ne": "llm/v1/embeddings"},
+            {"eq": "llm/v1/embeddings"},
+            provider,
+            {"ne": "anthropic"},
             "provider anthropic has no llm/v1/embeddings",
         ),
     ]

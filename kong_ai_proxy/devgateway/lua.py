@@ -11,16 +11,18 @@ import logging
 import re
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
+import msgpack
 from lupa.luajit21 import LuaError as LupaError
 from lupa.luajit21 import LuaRuntime, lua_type
 
 from ..core.json import Json
 from .context import Context, Exit
+from .handler import Handler
 from .headers import Headers, wire
 from .pdk import Pdk
-from .plugins import Handler
 from .rpc import LuaError
 
 log = logging.getLogger(__name__)
@@ -56,6 +58,7 @@ function lazy_node(call, path)
 end
 
 local kong = {
+  version = "3.9.3", version_num = 3009003,
   ctx = setmetatable({}, { __index = function(_, name)
     if name == "shared" then return py.shared() end
     if name == "plugin" then return py.plugin_ctx() end
@@ -356,10 +359,25 @@ class _Engine:
         return box
 
     def _shared(self) -> Any:
-        shared = self._current.shared
-        return shared.table if shared.table is not None else shared.move(
-            self._lua.table(), self.to_lua, self.from_lua
-        )  # fmt: skip
+        context = self._current
+        shared = context.shared
+        if shared.table is not None:
+            return shared.table
+        return shared.move(self._lua.table(), self.to_lua, partial(self._pack, context))
+
+    def _pack(self, context: Context, value: Any) -> Any:
+        """A value on its way to a plugin server. Functions in it are called, as Kong's MessagePack does."""
+        with self._lock:
+            before, self._context = self._context, context
+            try:
+                return self.from_lua(value)
+            finally:
+                self._context = before
+
+    def _packed_by(self, function: Any) -> Any:
+        buffer = self._lua.table()
+        function(buffer)
+        return msgpack.unpackb("".join(buffer.values()).encode("latin-1"))
 
     def _plugin_table(self) -> Any:
         context = self._current
@@ -427,6 +445,8 @@ class _Engine:
             ):
                 return [self.from_lua(items[index]) for index in range(1, len(items) + 1)]
             return {_utf8(key): self.from_lua(item) for key, item in items.items()}
+        if lua_type(value) == "function":
+            return self._packed_by(value)
         if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
             return int(value)
         return _utf8(value)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -159,6 +161,19 @@ class Attempt:
             running.settle()
         self._count(partial)
         self._settle(ok=broken is None or not self._counts(broken), partial=partial)
+
+    @contextmanager
+    def as_if_left(self) -> Iterator[None]:
+        """Usage and latency as they would be if the client left now, and afterwards as they were."""
+        call, timing = self.call, self.timing
+        usage, latency = call.usage, timing.latency
+        call.usage = replace(usage)
+        timing.latency = self._elapsed_ms()
+        try:
+            self._count(partial=True)
+            yield
+        finally:
+            call.usage, timing.latency = usage, latency
 
     def give_up(self) -> None:
         """The exchange ends without an answer of this target; it is not to blame."""

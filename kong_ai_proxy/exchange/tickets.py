@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_MANY = 16384
+"""Open tickets; some 8 MB."""
+_SHORT_TTL = 60.0
+"""Seconds, where there are many."""
+
 TICKET_HEADER = "x-kong-ai-ticket"
 """On the request from Kong to the relay, and on a buffered answer back (for the `response` phase)."""
 
@@ -51,10 +56,12 @@ class TicketStore:
         self._open: dict[str, Ticket] = {}
         self._ended: dict[str, tuple[float, Json]] = {}
 
-    def file(self, ticket: Ticket) -> str:
-        """Keep a ticket; gives its token."""
-        token = secrets.token_urlsafe(24)
+    def file(self, ticket: Ticket, token: str | None = None) -> str:
+        """Keep a ticket; gives its token, which may be one that Kong made (unguessable, used once)."""
+        if token is None:
+            token = secrets.token_urlsafe(24)
         ticket.filed = self._clock()
+        self._open.pop(token, None)  # the dict stays in filing order
         self._open[token] = ticket
         if len(self._open) & 0xFF == 0:
             self.expire()
@@ -77,8 +84,9 @@ class TicketStore:
         return ended[1] if ended else None
 
     def expire(self) -> None:
-        """Forget what nobody came for."""
-        horizon = self._clock() - self._ttl
+        """Forget what nobody came for, sooner where there is much of it: another plugin of Kong's that answers
+        after ours (a rate limit) leaves a ticket for each request."""
+        horizon = self._clock() - (self._ttl if len(self._open) < _MANY else min(self._ttl, _SHORT_TTL))
         # Both dicts are in filing order: stop at the first that is young enough.
         for token in _older(self._open, horizon, lambda ticket: ticket.filed):
             del self._open[token]

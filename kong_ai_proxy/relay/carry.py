@@ -29,7 +29,17 @@ from .race import race
 from .upstream import Answer, UpstreamClient, UpstreamFailure
 
 USAGE_HEADER: Final = "x-kong-ai-usage"
-"""On the answer to Kong, where the usage filter takes it out: the record, or `stream`."""
+"""On the answer to Kong, where the usage filter takes it out: the record; or `stream` and what is known so
+far, `;padded` where comments in it are (see `_padded`)."""
+_TELL_SOONEST: Final = 0.2
+_TELL_LATEST: Final = 1.0
+_TELL_SHARE: Final = 0.2
+"""When Kong is told how far a stream has come, for the log of a client that leaves: seconds, and the share of
+the time it has run. So what is logged falls short by a second's output, or a fifth of it all, at most."""
+_SURELY_READ: Final = 0.25
+"""Seconds after which Kong has read a stream's head, if it does at all."""
+_PAD: Final = b";" + b"-" * 10240
+"""A chunk extension of the length that schema/usage-filter.lua expects (PAD)."""
 _FOREVER: Final = 30 * 24 * 3600.0
 """Seconds, where no limit is configured."""
 _SSE: Final = "text/event-stream"
@@ -98,8 +108,8 @@ class Journey:
     """One exchange on its way. Used once."""
 
     __slots__ = (
-        "_attempt", "_delivered", "_down", "_exchange", "_limits", "_parts", "_record", "_request", "_ticket",
-        "_token", "_told", "_trace",
+        "_attempt", "_delivered", "_down", "_exchange", "_left_with_kong", "_limits", "_parts", "_record",
+        "_request", "_ticket", "_token", "_told", "_trace",
     )  # fmt: skip
 
     def __init__(
@@ -123,6 +133,8 @@ class Journey:
         self._record: Json | None = None
         self._told: Json | None = None
         """What Kong was told with the head of an answer that nothing can follow."""
+        self._left_with_kong = math.inf
+        """When Kong was told what to log should the client leave."""
         self._delivered = False
         """The record is where it belongs; or there is none."""
         self._trace = parts.telemetry.begin(exchange) if parts.telemetry is not None else None
@@ -297,12 +309,17 @@ class Journey:
                 return stream.failed
             head = self._stream_head(attempt, stream)
         self._end(partial=stream.failed is not None)
-        rest += self._comment(stream)
+        comment = self._comment(stream)
         if stream.binary and stream.failed is not None:
             # No event can say that it broke: the connection ends before the body does.
             raise ClientGone
         if down.chunked:
-            rest = b"%x\r\n%b\r\n0\r\n\r\n" % (len(rest), rest) if rest else b"0\r\n\r\n"
+            # Padding goes before the first data, too; where that is the comment, before it alone.
+            if rest:
+                rest = (_padded(rest) if head and self._in_band(stream) else _framed(rest))
+            rest += _padded(comment) + b"0\r\n\r\n" if comment else b"0\r\n\r\n"
+        else:
+            rest += comment
         down.send(head + rest)
         self._delivered = True
         return None
@@ -320,6 +337,7 @@ class Journey:
         # Clients hang up when they have read the last event (OpenAI's SDKs do). Where the record follows it,
         # both go in one write: Kong would drop the record together with the client.
         in_band = self._in_band(stream)
+        began = tell_at = math.inf
         last = b""
         while True:
             try:
@@ -341,8 +359,22 @@ class Journey:
             if in_band and (at := _last_event(out)) >= 0:
                 last, out = out[at:], out[:at]
             if out:
-                head = b"" if down.answered else self._stream_head(attempt, stream)
-                send(head + (b"%x\r\n%b\r\n" % (len(out), out) if chunked else out))
+                if not down.answered:
+                    head = self._stream_head(attempt, stream)
+                    out = (_padded(out) if in_band else _framed(out)) if chunked else out
+                    send(head + out)
+                    if in_band:
+                        began = clock()
+                        tell_at = began + _TELL_SOONEST
+                elif (now := clock()) < tell_at:
+                    send(b"%x\r\n%b\r\n" % (len(out), out) if chunked else out)
+                else:
+                    tell_at = now + min(_TELL_LATEST, max(_TELL_SOONEST, _TELL_SHARE * (now - began)))
+                    change = self._change()
+                    if chunked:
+                        send(_framed(out) + _padded(change) if change else _framed(out))
+                    else:
+                        send(out + change)
             if clock() >= until:
                 return last + (stream.finish() if last else stream.abort(self._too_long()))
 
@@ -364,7 +396,11 @@ class Journey:
         headers["cache-control"] = "no-cache"
         headers["x-accel-buffering"] = "no"
         if self._in_band(stream):
-            headers[USAGE_HEADER] = "stream"
+            headers[USAGE_HEADER] = "stream;padded" if self._down.chunked else "stream"
+            record = self._note_if_left()
+            if record is not None:
+                headers[USAGE_HEADER] += " " + self._parts.encode(record, HEADER_LIMIT)
+                self._left_with_kong = time.monotonic()
         elif self._ticket.buffered:
             headers[TICKET_HEADER] = self._token
         elif self._ticket.filter_installed and stream.binary:
@@ -383,13 +419,25 @@ class Journey:
         if record is None:
             return b""
         if self._in_band(stream):
-            return b": kong-ai-usage %b\n\n" % self._parts.encode(record, STREAM_LIMIT).encode()
+            return self._mark(self._parts.encode(record, STREAM_LIMIT))
         if self._ticket.buffered:
             self._parts.tickets.settle(self._token, record)
         elif self._told is None or "usage" in record:
             self._parts.log_usage(record)
         self._delivered = True
         return b""
+
+    def _change(self) -> bytes:
+        """A comment that tells Kong how far a stream has come."""
+        record = self._note_if_left()
+        if record is None:
+            return b""
+        # What has gone with the head need not be told again.
+        change: Json = {name: record[name] for name in ("meta", "usage") if name in record}
+        return self._mark("+" + self._parts.encode(change, STREAM_LIMIT))
+
+    def _mark(self, text: str) -> bytes:
+        return f": kong-ai-usage {self._token} {text}\n\n".encode()
 
     def _over(self) -> None:
         """Tells those who count and trace."""
@@ -438,15 +486,22 @@ class Journey:
             log.exception("no log record could be made")
             return None
 
+    def _note_if_left(self) -> Json | None:
+        try:
+            return self._exchange.record_if_left()
+        except Exception:
+            log.exception("no log record could be made")
+            return None
+
     def _end(self, *, partial: bool = False) -> None:
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             attempt.ended(partial=partial)
 
     def _broken_off(self) -> None:
-        """Nobody is there to take the record but the log."""
+        """Nobody is there to take the record but Kong, where it was left before, or the log."""
         self._end(partial=True)
-        if self._delivered:
+        if self._delivered or time.monotonic() - self._left_with_kong > _SURELY_READ:
             return
         self._delivered = True
         record = self._record or self._note()
@@ -456,6 +511,17 @@ class Journey:
             self._parts.tickets.settle(self._token, record)
         else:
             self._parts.log_usage(record)
+
+
+def _framed(data: bytes) -> bytes:
+    """A chunk of HTTP/1.1."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _padded(data: bytes) -> bytes:
+    """A chunk with bytes before it that are no data. The usage filter knows by the number of bytes that come
+    where a comment may be, and need not look into every chunk for it."""
+    return b"%x%b\r\n%b\r\n" % (len(data), _PAD, data)
 
 
 def too_large() -> ApiError:

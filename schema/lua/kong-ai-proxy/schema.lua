@@ -702,10 +702,10 @@ return {
           },
           {
             conditional = {
-              if_field = "model.provider",
-              if_match = { eq = "gemini" },
-              then_field = "auth.allow_override",
-              then_match = { ne = true },
+              if_field = "auth.allow_override",
+              if_match = { eq = true },
+              then_field = "model.provider",
+              then_match = { ne = "gemini" },
               then_err = "auth.allow_override must be false for provider gemini",
             },
           },
@@ -759,10 +759,10 @@ return {
           },
           {
             conditional = {
-              if_field = "model.provider",
-              if_match = { eq = "anthropic" },
-              then_field = "route_type",
-              then_match = { ne = "llm/v1/embeddings" },
+              if_field = "route_type",
+              if_match = { eq = "llm/v1/embeddings" },
+              then_field = "model.provider",
+              then_match = { ne = "anthropic" },
               then_err = "provider anthropic has no llm/v1/embeddings",
             },
           },

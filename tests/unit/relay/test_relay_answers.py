@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import gevent
 import gevent.event
 import pytest
@@ -67,7 +69,7 @@ def test_stream_with_filter() -> None:
             "cache-control": "no-cache",
             "x-accel-buffering": "no",
             "transfer-encoding": "chunked",
-            "x-kong-ai-usage": "stream",
+            "x-kong-ai-usage": "stream;padded usage.partial=b1",
         }
         assert rest == b"data: 2\n\ndata: [DONE]\n\n: kong-ai-usage usage.partial=b0\n\n"
         assert world.logged == []
@@ -88,7 +90,7 @@ def test_head_and_first_bytes_come_in_one_piece() -> None:
             client.send_request()
             first = client.sock.recv(65536)
             assert first.startswith(b"HTTP/1.1 200 OK\r\n")
-            assert first.endswith(b"\r\n\r\n9\r\ndata: 1\n\n\r\n")
+            assert re.search(rb"\r\n\r\n9;-{10240}\r\ndata: 1\n\n\r\n$", first)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +196,7 @@ def test_last_event_and_record_come_in_one_chunk() -> None:
     with relay_world() as world, provider_of(every(script)) as provider:
         world.to(provider)
         assert world.post().chunks == [
-            b"data: 1\n\n", b"data: [DONE]\n\n: kong-ai-usage usage.partial=b0\n\n"
+            b"data: 1\n\n", b"data: [DONE]\n\n", b": kong-ai-usage usage.partial=b0\n\n"
         ]  # fmt: skip
 
 
@@ -209,3 +211,55 @@ def test_provider_that_does_not_end_its_answer_after_the_last_event() -> None:
         reply = world.post()
         assert reply.complete and reply.body.endswith(b"[DONE]\n\n: kong-ai-usage usage.partial=b0\n\n")
         assert provider.closed.wait(1)
+
+
+def test_every_comment_has_padding_before_it_and_the_tickets_token() -> None:
+    """What schema/usage-filter.lua knows them by."""
+
+    def script(peer: Peer, head: bytes, body: bytes) -> None:
+        peer.stream_head()
+        for n in range(4):
+            peer.chunk(b"data: %d\n\n" % n)
+            gevent.sleep(0.12)
+        peer.chunk(b"data: [DONE]\n\n")
+        peer.end()
+
+    with relay_world() as world, provider_of(every(script)) as provider:
+        world.to(provider)
+        token = world.ticket()
+        with world.connect() as client:
+            client.send_request(ticket=token)
+            client.read_head()
+            chunks = []
+            while (chunk := client.read_chunk()) is not None:
+                chunks.append((chunk, client.padding))
+        told = (b": kong-ai-usage usage.partial=b0\n\n", [10240])
+        change = (b": kong-ai-usage +usage.partial=b1\n\n", [10240])
+        assert chunks[0] == (b"data: 0\n\n", [10240]), "shows that padding arrives"
+        assert chunks[-2:] == [(b"data: [DONE]\n\n", []), told]
+        assert change in chunks[2:-2]
+        assert {token.encode()} == set(client.comments)
+        assert all(not padding for chunk, padding in chunks[1:] if chunk.startswith(b"data"))
+
+
+def test_a_client_that_leaves_has_its_usage_with_kong_already() -> None:
+    """The log has the record of one who left before Kong can have read that."""
+
+    def script(peer: Peer, head: bytes, body: bytes) -> None:
+        peer.stream_head()
+        peer.chunk(b"data: 1\n\n")
+        peer.wait_closed()
+
+    with relay_world() as world, provider_of(every(script)) as provider:
+        world.to(provider)
+        for stays, logged in ((0.0, 1), (0.35, 1)):
+            with world.connect() as client:
+                client.send_request()
+                _, headers = client.read_head()
+                assert headers["x-kong-ai-usage"] == "stream;padded usage.partial=b1"
+                assert client.read_chunk() == b"data: 1\n\n"
+                gevent.sleep(stays)
+            assert provider.closed.wait(1)
+            provider.closed.clear()
+            gevent.sleep(0.02)
+            assert len(world.logged) == logged

@@ -105,7 +105,9 @@ def test_http_1_0() -> None:
         )
         reply = client.read()
         assert "transfer-encoding" not in reply.headers
-        assert reply.body == b"data: [DONE]\n\n: kong-ai-usage usage.partial=b0\n\n"
+        assert reply.headers["x-kong-ai-usage"].startswith("stream ")
+        mark = f": kong-ai-usage {token} ".encode()
+        assert reply.body == b"data: [DONE]\n\n" + mark + b"usage.partial=b0\n\n"
 
 
 @pytest.mark.parametrize("step", [1, 7, 100])

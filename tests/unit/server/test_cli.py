@@ -22,7 +22,7 @@ def test_dump_is_what_kongs_query_cmd_needs(capsys, plugin):
     assert info["Name"] == plugin
     assert info["Priority"] == 770
     assert info["Version"]
-    assert sorted(info["Phases"]) == ["access", "log", "response"]
+    assert sorted(info["Phases"]) == ["access", "response"]
     assert info["Schema"]["name"] == plugin
     assert [info] == json.loads((ROOT / "schema" / f"{plugin}.json").read_text()), "`cat` serves as well"
 

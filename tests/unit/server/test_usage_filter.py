@@ -48,6 +48,8 @@ return function(request_headers, response_headers)
   function kong.request.get_uri_captures() return { named = world.captures or {}, unnamed = {} } end
   function kong.request.get_header(name) return request_headers[name] end
   function kong.request.get_raw_body() return world.body end
+  kong.version_num = 3009003
+  kong.service = { request = { set_header = function(name, value) request_headers[name] = value end } }
   function kong.response.get_header(name) return response_headers[name] end
   function kong.response.clear_header(name) response_headers[name] = nil end
   function kong.response.exit(status) world.exited = status end
@@ -66,12 +68,13 @@ return function(request_headers, response_headers)
     world.seconds = seconds
     return true
   end
-  world.ngx = { arg = {}, var = { content_length = "52" }, status = 200, shared = { kong = dict } }
+  world.ngx = { arg = {}, var = { request_id = "R" }, ctx = { buffered_proxying = true }, status = 200,
+    shared = { kong = dict } }
   return world
 end
 """
 
-MARK = b": kong-ai-usage "
+MARK = b": kong-ai-usage T "
 RECORD = b"usage.prompt_tokens=n12&tried_targets.1.host=sapi.openai.com"
 EVENTS = b'data: {"a":"\\n: kong-ai-usage x"}\n\ndata: [DONE]\n\n'
 
@@ -108,6 +111,9 @@ class Filter:
 
     @property
     def record(self) -> Any:
+        """As the log has it; None for none."""
+        if "ai.proxy" not in list(self.world.set):
+            self.run("log")
         return plain(self.world.set["ai.proxy"])
 
     def stream(self, chunks: list[bytes], *, eof_alone: bool = False) -> bytes:
@@ -120,7 +126,9 @@ class Filter:
 
 
 def streaming() -> Filter:
-    return Filter({"x-kong-ai-usage": "stream"})
+    run = Filter({"x-kong-ai-usage": "stream"})
+    run.run("access")
+    return run
 
 
 def plain(value: Any) -> Any:
@@ -140,13 +148,20 @@ def test_access_announces_and_hides_the_ticket():
     run.world.service = table(service)
     run.world.captures = table({"model": "gpt-4o"})
     run.run("access")
-    told = plain(run.world.kong.ctx.shared.kong_ai)
-    assert told == {
-        "v": 1,
-        "length": "52",
+    announced = run.world.kong.ctx.shared.kong_ai
+    taken, announced.taken = announced.taken, None
+    assert plain(announced) == {
+        "v": 2,
+        "ticket": "R",
         "captures": {"model": "gpt-4o"},
         "service": {"protocol": "http", "host": "127.0.0.1", "port": 8125, "read_timeout": 60000},
     }
+    assert run.world.ngx.ctx.buffered_proxying is True, "a route without the plugin is left alone"
+    packed = run.runtime.table()
+    taken(packed)
+    assert list(packed.values()) == ["\xc3"], "true in MessagePack"
+    assert run.world.ngx.ctx.buffered_proxying is False
+    assert run.world.kong.request.get_header("x-kong-ai-ticket") == "R"
     assert run.world.set["request.headers.x-kong-ai-ticket"] == "nil"
     assert run.world.mode == "replace"
 
@@ -154,7 +169,18 @@ def test_access_announces_and_hides_the_ticket():
 def test_access_without_a_service():
     run = Filter()
     run.run("access")
-    assert plain(run.world.kong.ctx.shared.kong_ai) == {"v": 1, "length": "52", "captures": {}}
+    assert run.world.kong.ctx.shared.kong_ai.service is None
+
+
+@pytest.mark.parametrize("version", [None, 3010000, 4000000])
+def test_a_kong_that_is_not_known_to_pack_functions_is_given_none(version):
+    run = Filter()
+    run.world.kong.version_num = version
+    run.phases["access"] = [
+        run.compile(run.world.kong, run.world.ngx, "access", text) for text in usage_filter.config()["access"]
+    ]
+    run.run("access")
+    assert plain(run.world.kong.ctx.shared.kong_ai) == {"v": 2, "ticket": "R", "captures": {}}
 
 
 def test_a_whole_answers_record_leaves_the_header_for_the_log():
@@ -231,7 +257,7 @@ def test_byte_by_byte():
 
 def test_every_comment_is_taken_and_the_last_one_counts():
     run = streaming()
-    data = MARK + b"usage.cost=n1\n\n" + EVENTS + MARK + b"usage.cost=n2\n\n"
+    data = MARK + b"usage.cost=n1&a=n1\n\n" + EVENTS + MARK + b"usage.cost=n2\n\n"
     assert run.stream([data]) == EVENTS
     assert run.record == {"usage": {"cost": 2}}
 
@@ -252,6 +278,7 @@ def test_a_comment_right_behind_another():
                 b":",
                 b": kong",
                 b": kong-ai-usage",
+                b": kong-ai-usage X ",
                 MARK,
                 b"data: x\n\n",
                 b"x",
@@ -280,7 +307,7 @@ def test_any_stream_split_anyhow_comes_out_as_it_does_whole(parts, cuts, ours, e
 
 def reference(data: bytes) -> bytes:
     """The filter in one regular expression; a comment without its end is lost."""
-    return re.sub(rb"(?m)(?<![^\n])" + MARK + rb"[^\n]*(?:\n\n?|\Z)", b"", data)
+    return re.sub(MARK + rb"[^\n]*(?:\n\n?|\Z)", b"", data)
 
 
 def test_no_more_is_held_back_than_may_become_the_comment():
@@ -290,8 +317,8 @@ def test_no_more_is_held_back_than_may_become_the_comment():
     assert run.chunk(b"data: a\n\n") == b"data: a\n\n"
     assert run.chunk(b"data: b\n\n: kong") == b"data: b\n\n"
     assert run.chunk(b"-pong\n\n") == b": kong-pong\n\n"
-    assert run.chunk(b"data: c: kong-ai-us") == b"data: c: kong-ai-us", "not at a line's beginning"
-    assert run.chunk(b"age x\n: ") == b"age x\n"
+    assert run.chunk(b"data: kong-ai-us: kong-ai-usage ") == b"data: kong-ai-us"
+    assert run.chunk(b"t x: k\n: ") == b": kong-ai-usage t x: k\n"
     assert run.chunk(b"", eof=True) == b": ", "what was held goes out at the end"
 
 
@@ -317,6 +344,135 @@ def test_a_comment_that_never_ends_is_given_back():
     run.run("header_filter")
     sent = [MARK + b"x" * 600_000, b"y" * 600_000, b"z\n\n"]
     assert b"".join(run.chunk(data) for data in sent) == b"".join(sent)
+
+
+def test_what_is_known_at_the_beginning_is_logged_where_nothing_follows():
+    run = Filter({"x-kong-ai-usage": "stream meta.a=s1&usage.cost=n1"})
+    assert run.stream([EVENTS]) == EVENTS
+    assert "ai.proxy" not in list(run.world.set), "not before the end"
+    assert run.record == {"meta": {"a": "1"}, "usage": {"cost": 1}}
+
+
+def test_what_changes_is_added_and_the_last_record_replaces_it_all():
+    run = Filter({"x-kong-ai-usage": "stream meta.a=s1&usage.cost=n1&usage.source=spartial"})
+    change = MARK + b"+usage.cost=n%d&usage.n=n%d\n\n"
+    assert run.stream([change % (2, 1), EVENTS, change % (3, 2)]) == EVENTS
+    assert run.record == {"meta": {"a": "1"}, "usage": {"cost": 3, "source": "partial", "n": 2}}
+    run.world.set["ai.proxy"] = None
+    assert run.chunk(MARK + b"usage.cost=n4\n\n") == b""
+    assert run.record == {"usage": {"cost": 4}}
+
+
+def test_a_stream_of_which_nothing_is_known_has_no_record():
+    run = streaming()
+    run.stream([EVENTS])
+    run.run("log")
+    assert "ai.proxy" not in list(run.world.set)
+
+
+PAD = 10240
+
+
+class Wire:
+    """What nginx reads from the relay, and how it calls the filter: with the data it has read since the last
+    call, if there is any, after it has counted all it read."""
+
+    def __init__(self, *, padded: bool = True, stripped: bool = False, live: bool = True) -> None:
+        self.filter = Filter({"x-kong-ai-usage": "stream;padded" if padded else "stream"})
+        self.filter.run("access")
+        self.filter.run("header_filter")
+        self.bytes: list[int] = []
+        """A data byte, or -1 for one of framing."""
+        self.stripped, self.live = stripped, live
+        self.read: list[bytes] = []
+        """The chunks the filter looked at."""
+        self._guarded = self.filter.runtime.execute(
+            """
+            return function(data, note)
+              local written
+              return setmetatable({}, {
+                __index = function(_, key)
+                  if key == 1 then note(data) return data end
+                  if key == "out" then return written or data end
+                end,
+                __newindex = function(_, key, value) written = value end,
+              })
+            end
+            """
+        )
+
+    def send(self, data: bytes, *, pad: bool = False) -> None:
+        framing = 6 + (PAD if pad and not self.stripped else 0)
+        self.bytes += [-1] * framing + list(data)
+
+    def run(self, cuts: list[int]) -> bytes:
+        """Reads up to each of the cuts, and the rest."""
+        out, at = b"", 0
+        for cut in [*cuts, len(self.bytes)]:
+            data = bytes(byte for byte in self.bytes[at:cut] if byte >= 0)
+            at = max(at, cut)
+            if self.live:
+                self.filter.world.ngx.var.upstream_response_length = str(at)
+            if data:
+                arg = self._guarded(
+                    data.decode("latin-1"), lambda text: self.read.append(text.encode("latin-1"))
+                )
+                self.filter.world.ngx.arg = arg
+                self.filter.run("body_filter")
+                out += arg["out"].encode("latin-1")
+        return out
+
+
+TOKENS = [b"data: %d\n\n" % n for n in range(6)]
+
+
+def wire(**how: bool) -> tuple[Wire, bytes]:
+    """A stream with a change in its middle and the record at its end."""
+    over = Wire(**how)
+    for n, token in enumerate(TOKENS):
+        over.send(token, pad=n == 0)
+        if n == 3:
+            over.send(MARK + b"+usage.cost=n1\n\n", pad=True)
+    over.send(MARK + RECORD + b"\n\n", pad=True)
+    return over, b"".join(TOKENS)
+
+
+def test_only_chunks_that_may_hold_a_comment_are_read():
+    over, expected = wire()
+    reads = [n for n in range(1, len(over.bytes)) if over.bytes[n - 1] >= 0 > over.bytes[n]]
+    assert over.run(reads) == expected
+    assert over.read == [TOKENS[0], MARK + b"+usage.cost=n1\n\n", MARK + RECORD + b"\n\n"]
+    assert over.filter.record["usage"] == {"prompt_tokens": 12}
+
+
+def test_nothing_gets_by_however_it_is_cut():
+    bytes_ = wire()[0].bytes
+    turns = [n for n in range(1, len(bytes_)) if (bytes_[n] < 0) != (bytes_[n - 1] < 0)]
+    near = {at + by for at in turns for by in (-PAD // 2, -1, 0, 1, 17)}
+    points = sorted(point for point in near if 0 < point < len(bytes_))
+    for first in points:
+        for second in points[::7]:
+            over, expected = wire()
+            assert over.run(sorted((first, second))) == expected, (first, second)
+            assert over.filter.record["usage"] == {"prompt_tokens": 12}, (first, second)
+
+
+@pytest.mark.parametrize("how", [{"stripped": True}, {"padded": False}, {"live": False}])
+@pytest.mark.parametrize("size", [1, 9, 4096, 100_000])
+def test_without_padding_or_a_count_every_chunk_is_read(how, size):
+    over, expected = wire(**how)
+    calls = list(range(size, len(over.bytes), size))
+    assert over.run(calls) == expected
+    assert b"".join(over.read).count(b"data:") == len(TOKENS)
+    assert over.filter.record["usage"] == {"prompt_tokens": 12}
+
+
+@examples(40)
+@given(st.lists(st.integers(1, 45_000), max_size=8), st.integers(1, 8192))
+def test_any_reads_give_the_same_stream(cuts, step):
+    over, expected = wire()
+    assert over.run(sorted({*cuts, *range(step, 45_000, max(step, 400))})) == expected
+    assert over.filter.record["usage"] == {"prompt_tokens": 12}
 
 
 def test_a_websockets_record_waits_for_log():
