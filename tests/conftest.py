@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,16 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE / "golden"), str(HERE / "unit" / "semantic")]
 
 from fuzz_support import use_as_default  # noqa: E402  (found through the paths above)
+from postgres_support import postgres_server  # noqa: E402
 
 use_as_default()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """One PostgreSQL for all tests of a worker: its settings, none where it does not run."""
+    with postgres_server(tmp_path_factory.mktemp("pg")) as settings:
+        yield settings
 
 
 @pytest.fixture(autouse=True)

