@@ -52,6 +52,7 @@ _BLOCKED: Final = frozenset(
 _MIME_TYPES: Final = {"png": "image/png", "jpeg": "image/jpeg"}
 _OWN: Final = ("safetySettings", "systemInstruction", "cachedContent", "tools", "toolConfig", "labels")
 """Top-level fields of generateContent that pass as they are."""
+_SEED_LIMIT: Final = 2**31
 _ENOUGH: Final = 0.55
 """A size will do whose pixels are this part of those asked: 1536x1024 is made by 1K, 2048x2048 is not."""
 
@@ -68,7 +69,12 @@ class GeminiImages:
         body = self._request(request)
         made: list[Made] = []
         usage = Usage()
-        for _ in range(request.count):
+        config = body["generationConfig"]
+        seed = request.seed if config.get("seed") == request.seed else None
+        for index in range(request.count):
+            if seed is not None:
+                # The same seed would make the same image again.
+                config["seed"] = (seed + index) % _SEED_LIMIT
             reply = yield Step("POST", ":generateContent", body, passes=ANY_ERROR if made else NO_ERROR)
             if reply.status >= 400:
                 break

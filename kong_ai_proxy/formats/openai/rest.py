@@ -104,6 +104,9 @@ def _seconds(body: Json, usage: object) -> float | None:
     (https://platform.openai.com/docs/api-reference/videos/object: digits)."""
     if isinstance(usage, dict) and usage.get("type") == "duration":
         found = number(usage.get("seconds"))
+    elif body.get("task") in ("transcribe", "translate"):
+        # https://platform.openai.com/docs/api-reference/audio/verbose-json-object, where no usage is beside it.
+        found = number(body.get("duration"))
     elif body.get("object") == "video":
         said = body.get("seconds")
         found = number(said)

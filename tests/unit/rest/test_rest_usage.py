@@ -74,6 +74,29 @@ def test_images_of_a_stream_are_counted() -> None:
     assert (usage["images"], usage["output_tokens"]) == (2, 5)
 
 
+@pytest.mark.parametrize(
+    ("answer", "seconds"),
+    [
+        ({"task": "translate", "duration": 4.5, "text": "x"}, 4.5),
+        ({"task": "transcribe", "duration": 1.7, "usage": {"type": "duration", "seconds": 2}}, 2),
+        ({"task": "transcribe", "duration": "long"}, None),
+        ({"text": "x"}, None),
+    ],
+)
+def test_seconds_of_sound(answer: Any, seconds: float | None) -> None:
+    body = b'--B\r\nContent-Disposition: form-data; name="model"\r\n\r\nm\r\n--B--\r\n'
+    headers = {"content-type": "multipart/form-data; boundary=B"}
+    instance = proxy("openai", "m", route_type="audio/v1/audio/translations")
+    exchange, attempt = first_attempt(instance, ClientRequest("POST", "/x", "", headers, body))
+    attempt.translation.request()
+    attempt.connected("192.0.2.1", 0.001)
+    attempt.translation.response(200, JSON, json.dumps(answer).encode())
+    attempt.ended()
+    record = exchange.record()
+    assert record is not None
+    assert record.get("usage", {}).get("seconds") == seconds
+
+
 @pytest.mark.parametrize("data", [None, "x", [None, 5], []])
 def test_no_images_are_none(data: Any) -> None:
     assert usage_of(IMAGES, {"prompt": "x"}, JSON, json.dumps({"data": data}).encode()) is None

@@ -191,6 +191,18 @@ def test_several_images_are_asked_for_one_by_one() -> None:
     assert (usage.images, usage.image_completion_tokens, usage.reasoning_tokens) == (3, 3360, 600)
 
 
+def test_several_images_have_seeds_of_their_own() -> None:
+    for own, wanted in (({}, [7, 8]), ({"generationConfig": {"seed": 1}}, [1, 1])):
+        asked = asks("gemini", FLASH, {"prompt": "x", "n": 2, "seed": 7, **own})
+        translation = provider("gemini").steps(asked.call)
+        assert translation is not None
+        steps = translation(asked)
+        seeds = [next(steps).body["generationConfig"]["seed"]]  # type: ignore[index,call-overload]
+        (made,) = replies(painted())
+        seeds.append(steps.send(made).body["generationConfig"]["seed"])  # type: ignore[index,call-overload]
+        assert seeds == wanted
+
+
 def test_what_was_made_before_a_refusal_is_answered() -> None:
     asked = asks("gemini", FLASH, {"prompt": "x", "n": 3})
     _, answer = drive(asked, replies(painted(), unpainted(finishReason="IMAGE_SAFETY")))
