@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal, Protocol
 
 from ..accounting.cost import cost
 from ..accounting.estimate import estimate
@@ -15,16 +15,14 @@ from ..accounting.record import Timing, attempt_usage, tried_target
 from ..balancer.base import Outcome
 from ..core.call import Call
 from ..core.errors import ApiError
-from ..core.http import Headers
+from ..core.http import ClientRequest, Headers
 from ..core.json import Json
 from ..core.usage import UsageSource
 from .budget import STATUSES, seconds_without_budget
 from .carry import Carrier
-from .instance import Timeouts
+from .instance import Instance, Timeouts
+from .plan import Plan
 from .rotation import REFUSED
-
-if TYPE_CHECKING:
-    from .exchange import Exchange
 
 FailureKind = Literal["error", "timeout", "invalid_header"]
 """How an attempt failed before an answer: the words of `failover_criteria`."""
@@ -40,12 +38,24 @@ _OUR_LIMITS: Final = frozenset({"upstream_stream_too_long"})
 """Codes of streams that ended for a limit of ours."""
 
 
+class Ongoing(Protocol):
+    """The exchange that an attempt belongs to, as far as it has to know it."""
+
+    instance: Instance
+    request: ClientRequest
+    plan: Plan
+
+    def choose_next(self, after: Attempt, *, answered: bool) -> bool:
+        """See `Exchange.choose_next`."""
+        ...
+
+
 class Attempt:
     """One try at one target. The relay calls `connected`, then one of `failed`, `rejected` (true) or
     `ended`."""
 
     def __init__(
-        self, exchange: Exchange, index: int, call: Call, translation: Carrier, clock: Callable[[], float]
+        self, exchange: Ongoing, index: int, call: Call, translation: Carrier, clock: Callable[[], float]
     ) -> None:
         self.call = call
         self.translation = translation
