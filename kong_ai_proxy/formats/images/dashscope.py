@@ -106,7 +106,7 @@ def _at_once(request: ImageRequest, name: str, parameters: Json) -> Generator[St
     body = _body(request, _message(request), parameters)
     made: list[Made] = []
     for index in range(calls):
-        if request.seed is not None and calls > 1:
+        if index and request.seed is not None:
             # The same seed would make the same image again.
             parameters["seed"] = (request.seed + index) % _SEED_LIMIT
         passes = ANY_ERROR if made else _REFUSED

@@ -72,7 +72,7 @@ class GeminiImages:
         config = body["generationConfig"]
         seed = request.seed if config.get("seed") == request.seed else None
         for index in range(request.count):
-            if seed is not None:
+            if index and seed is not None:
                 # The same seed would make the same image again.
                 config["seed"] = (seed + index) % _SEED_LIMIT
             reply = yield Step("POST", ":generateContent", body, passes=ANY_ERROR if made else NO_ERROR)

@@ -81,7 +81,7 @@ class StabilityImages:
         for index in range(request.count):
             if request.seed is not None:
                 # The same seed would make the same image again.
-                body["seed"] = (request.seed + index) % _SEED_LIMIT
+                body["seed"] = (request.seed + index) % _SEED_LIMIT if index else request.seed
             passes = ANY_ERROR if made else NO_ERROR
             reply = yield Step("POST", invoke_path(asked.call), body, passes=passes)
             if reply.status >= 400:

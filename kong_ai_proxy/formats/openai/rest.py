@@ -105,7 +105,7 @@ def _seconds(body: Json, usage: object) -> float | None:
     if isinstance(usage, dict) and usage.get("type") == "duration":
         found = number(usage.get("seconds"))
     elif body.get("task") in ("transcribe", "translate"):
-        # https://platform.openai.com/docs/api-reference/audio/verbose-json-object, where no usage is beside it.
+        # Without usage: https://platform.openai.com/docs/api-reference/audio/verbose-json-object.
         found = number(body.get("duration"))
     elif body.get("object") == "video":
         said = body.get("seconds")
@@ -196,8 +196,8 @@ class BatchOutput:
 
 
 _ADDED: Final = (
-    "cached_tokens", "cache_write_tokens", "reasoning_tokens", "audio_prompt_tokens", "audio_completion_tokens",
-    "image_prompt_tokens", "image_completion_tokens", "text_prompt_tokens", "text_completion_tokens",
+    "cached_tokens", "cache_write_tokens", "reasoning_tokens", "audio_prompt_tokens",
+    "audio_completion_tokens", "image_prompt_tokens", "image_completion_tokens", "text_prompt_tokens", "text_completion_tokens",
 )  # fmt: skip
 
 
