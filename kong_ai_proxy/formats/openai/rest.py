@@ -197,7 +197,8 @@ class BatchOutput:
 
 _ADDED: Final = (
     "cached_tokens", "cache_write_tokens", "reasoning_tokens", "audio_prompt_tokens",
-    "audio_completion_tokens", "image_prompt_tokens", "image_completion_tokens", "text_prompt_tokens", "text_completion_tokens",
+    "audio_completion_tokens", "image_prompt_tokens", "image_completion_tokens",
+    "text_prompt_tokens", "text_completion_tokens",
 )  # fmt: skip
 
 
