@@ -26,7 +26,7 @@ from ...core.errors import ApiError, BadRequest
 from ...core.json import Json, dumps
 from ..pivot import integer, obj, objects, text, unix_time
 from ..steps import Asked, Step, Steps, Streamed
-from .flow import Asking, Batches, Page, count, json_of, jsonl, no_results, results_filename
+from .flow import Asking, Batches, Page, count, json_of, jsonl, no_batch, no_results, results_filename
 from .ids import INPUT_NAME, FileName, input_name, model_of
 from .lines import JSONL, OWN_MODEL, Lines, Result, ResultLines, error_of
 from .objects import State, Status, Stored
@@ -182,10 +182,12 @@ class BedrockBatches(Batches):
         following = f"&nextToken={quote(token, safe='')}" if token else ""
         query = f"maxResults=100&sortBy=CreationTime&sortOrder=Descending{following}"
         found = json_of((yield Step("GET", f"{_JOBS}s?{query}", service="control")), asked.call)
-        states = [self._state(each, where) for each in objects(found.get("invocationJobSummaries"))]
+        jobs = [each for each in objects(found.get("invocationJobSummaries")) if _folder(each, where)]
+        states = [self._state(each, where) for each in jobs]
         return [each for each in states if each.name], text(found.get("nextToken"))
 
     def cancel(self, asked: Asked, name: str) -> Asking[State]:
+        yield from self._job(asked, name)
         yield Step("POST", f"{_JOBS}/{name}/stop", {}, service="control")
         return (yield from self.batch(asked, name))
 
@@ -200,18 +202,22 @@ class BedrockBatches(Batches):
         return Streamed(JSONL, ResultLines(asked.call, self._adapter, read_result, failed))
 
     def _job(self, asked: Asked, name: str) -> Asking[Json]:
-        return json_of((yield Step("GET", f"{_JOBS}/{name}", service="control")), asked.call)
+        """Raises ApiError (404) for a job that is none of ours."""
+        where = place(asked.call)
+        found = json_of((yield Step("GET", f"{_JOBS}/{name}", service="control")), asked.call)
+        if not _folder(found, where):
+            raise no_batch(name)
+        return found
 
     def _results_key(self, found: Json, where: Place) -> str:
         """The key of a job's results; "" for a job that has none, or has them elsewhere: whatever a client
         names, nothing outside `batch_bucket_prefix` is read for it."""
-        folder = text(obj(obj(found.get("outputDataConfig")).get("s3OutputDataConfig")).get("s3Uri"))
+        folder = _folder(found, where)
         name = self._input_of(obj(found.get("inputDataConfig")), where)
         job = text(found.get("jobArn")).rpartition("/")[2]
-        begins = f"s3://{where.bucket}/{where.prefix}"
         key = folder.removeprefix(f"s3://{where.bucket}/").rstrip("/") + f"/{job}/{name}.out"
-        inside = folder.startswith(begins) and ".." not in key.split("/")
-        return key if name and inside and self.batch_pattern.fullmatch(job) and _KEY.fullmatch(key) else ""
+        good = folder and name and self.batch_pattern.fullmatch(job) and _KEY.fullmatch(key)
+        return key if good else ""
 
     def _input_of(self, config: Json, where: Place) -> str:
         """The name of a job's input file, "" if it is none of ours."""
@@ -243,6 +249,14 @@ class BedrockBatches(Batches):
             errors=results and failed > 0,
             problem=text(found.get("message")) if status == "failed" else "",
         )
+
+
+def _folder(found: Json, where: Place) -> str:
+    """Where a job leaves its results; "" for one that leaves them elsewhere: it is none of ours, whatever
+    else runs in the account."""
+    folder = text(obj(obj(found.get("outputDataConfig")).get("s3OutputDataConfig")).get("s3Uri"))
+    inside = folder.startswith(f"s3://{where.bucket}/{where.prefix}") and ".." not in folder.split("/")
+    return folder if inside else ""
 
 
 def read_result(line: Json) -> Result | None:

@@ -235,6 +235,13 @@ def results_filename(batch: str, part: Part) -> str:
     return f"{batch}_{'output' if part == 'out' else 'error'}.jsonl"
 
 
+def no_batch(name: str) -> ApiError:
+    """What is said of a batch that is not the route's."""
+    return ApiError(
+        404, f"No such Batch object: {name}", type="invalid_request_error", code="not_found", param="batch_id"
+    )
+
+
 def no_results(call: Call) -> ApiError:
     """What is said of a file of results that is not there yet, or never will be."""
     return ApiError(

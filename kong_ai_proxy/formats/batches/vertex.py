@@ -26,7 +26,7 @@ from ...core.errors import ApiError, BadRequest
 from ...core.json import Json, dumps
 from ..pivot import integer, json_object, obj, objects, text, unix_time
 from ..steps import Asked, Step, Steps, Streamed
-from .flow import Asking, Batches, Page, count, json_of, jsonl, no_results, results_filename
+from .flow import Asking, Batches, Page, count, json_of, jsonl, no_batch, no_results, results_filename
 from .ids import INPUT_NAME, FileName, input_name, model_of
 from .lines import JSONL, OWN_MODEL, Line, Lines, Result, ResultLines
 from .objects import State, Status, Stored
@@ -146,10 +146,12 @@ class VertexBatches(Batches):
         following = f"&pageToken={quote(token, safe='')}" if token else ""
         reply = yield Step("GET", f"{_jobs(asked.call)}?pageSize=100{following}")
         found = json_of(reply, asked.call)
-        states = [self._state(each, where) for each in objects(found.get("batchPredictionJobs"))]
+        jobs = [each for each in objects(found.get("batchPredictionJobs")) if _ours(each, where)]
+        states = [self._state(each, where) for each in jobs]
         return [each for each in states if each.name], text(found.get("nextPageToken"))
 
     def cancel(self, asked: Asked, name: str) -> Asking[State]:
+        yield from self._job(asked, name)
         yield Step("POST", f"{_jobs(asked.call)}/{name}:cancel", {})
         return (yield from self.batch(asked, name))
 
@@ -166,7 +168,12 @@ class VertexBatches(Batches):
         return Streamed(JSONL, ResultLines(asked.call, self._adapter, read_result, failed))
 
     def _job(self, asked: Asked, name: str) -> Asking[Json]:
-        return json_of((yield Step("GET", f"{_jobs(asked.call)}/{name}")), asked.call)
+        """Raises ApiError (404) for a job that is none of ours."""
+        where = place(asked.call)
+        found = json_of((yield Step("GET", f"{_jobs(asked.call)}/{name}")), asked.call)
+        if not _ours(found, where):
+            raise no_batch(name)
+        return found
 
     def _state(self, found: Json, where: Place) -> State:
         name = text(found.get("name")).rpartition("/")[2]
@@ -282,6 +289,13 @@ def _input(found: Json, where: Place) -> str:
     uri = text(uris[0]) if isinstance(uris, list) and len(uris) == 1 else ""
     name = uri.removeprefix(where.uri)
     return name if name != uri and INPUT_NAME.fullmatch(name) else ""
+
+
+def _ours(found: Json, where: Place) -> bool:
+    """Whether a job leaves its results below the configured prefix, whatever else runs in the project."""
+    destination = obj(obj(found.get("outputConfig")).get("gcsDestination"))
+    folder = text(destination.get("outputUriPrefix"))
+    return folder.startswith(where.uri) and ".." not in folder.split("/")
 
 
 def _results(found: Json, where: Place) -> str:

@@ -166,6 +166,7 @@ def test_states(provider: dict[str, Any], status: str, output: bool, errors: boo
 
 def test_cancelling() -> None:
     asked = Asked(batches(), request("POST", f"/batches/{BATCH}/cancel"))
+    assert asked.reply(job()) is None
     assert (asked.last.method, asked.last.url.path) == ("POST", f"/model-invocation-job/{JOB}/stop")
     assert asked.reply({}) is None
     assert asked.told(job("Stopping"))["status"] == "cancelling"
@@ -222,8 +223,15 @@ def test_nothing_outside_the_configured_prefix_is_read(changes: dict[str, Any]) 
         asked = Asked(files(), request("GET", path))
         response = asked.reply({**DONE, **changes})
         assert response is not None and response.status == 404
-    batch = Asked(batches(), request("GET", f"/batches/{BATCH}")).told({**DONE, **changes})
-    assert batch["output_file_id"] is None
+    if "inputDataConfig" in changes:
+        batch = Asked(batches(), request("GET", f"/batches/{BATCH}")).told({**DONE, **changes})
+        assert batch["output_file_id"] is None
+        return
+    for method, path in (("GET", ""), ("POST", "/cancel")):
+        response = Asked(batches(), request(method, f"/batches/{BATCH}{path}")).reply({**DONE, **changes})
+        assert response is not None and response.status == 404
+    found = {"invocationJobSummaries": [{**DONE, **changes}]}
+    assert Asked(batches(), request("GET", "/batches")).told(found)["data"] == []
 
 
 def test_results_that_are_not_there_yet() -> None:
@@ -272,7 +280,7 @@ def test_lists_go_on_where_the_client_left_off() -> None:
     assert found["data"][0]["bytes"] == 5 and found["data"][0]["created_at"] == 1767225600
     asked = Asked(batches(), request("GET", "/batches"))
     assert asked.last.url.path == "/model-invocation-jobs"
-    page = {"invocationJobSummaries": [job("Completed"), {"jobArn": "x"}], "nextToken": "t/="}
+    page = {"invocationJobSummaries": [job("Completed"), job(jobArn="x"), {}], "nextToken": "t/="}
     assert asked.reply(page) is None
     assert asked.last.url.query.endswith("&nextToken=t%2F%3D")
     found = asked.told({"invocationJobSummaries": []})

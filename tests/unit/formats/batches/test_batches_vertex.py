@@ -56,7 +56,7 @@ def job(state: str = "JOB_STATE_PENDING", **changes: Any) -> dict[str, Any]:
         "name": f"projects/1/locations/us-central1/batchPredictionJobs/{JOB}", "displayName": "kong-1",
         "model": f"publishers/google/models/{MODEL}", "state": state, "createTime": "2026-01-01T00:00:00Z",
         "inputConfig": {"instancesFormat": "jsonl", "gcsSource": {"uris": [PREFIX + FILE]}},
-        **changes,
+        "outputConfig": {"gcsDestination": {"outputUriPrefix": f"{PREFIX}output"}}, **changes,
     }  # fmt: skip
 
 
@@ -146,6 +146,7 @@ def test_states(provider: dict[str, Any], status: str, output: bool, errors: boo
 
 def test_cancelling() -> None:
     asked = Asked(batches(), request("POST", f"/batches/{BATCH}/cancel"))
+    assert asked.reply(job()) is None
     assert (asked.last.method, asked.last.url.path) == ("POST", f"{PLACE}/{JOB}:cancel")
     assert asked.reply({}) is None
     assert asked.told(job("JOB_STATE_CANCELLING"))["status"] == "cancelling"
@@ -227,9 +228,18 @@ def test_lists() -> None:
     assert [each["id"] for each in asked.told({})["data"]] == [INPUT]
     asked = Asked(batches(), request("GET", "/batches"))
     assert asked.last.url.target == f"{PLACE}?pageSize=100"
-    assert asked.reply({"batchPredictionJobs": [job(), {"name": "odd"}], "nextPageToken": "t"}) is None
+    assert asked.reply({"batchPredictionJobs": [job(), job(name="odd"), {}], "nextPageToken": "t"}) is None
     assert asked.last.url.target == f"{PLACE}?pageSize=100&pageToken=t"
     assert [each["id"] for each in asked.told({})["data"]] == [BATCH]
+
+
+@pytest.mark.parametrize("folder", [None, "gs://elsewhere/x", f"{PREFIX}../x"])
+def test_jobs_that_are_none_of_ours(folder: str | None) -> None:
+    other = job(outputConfig={"gcsDestination": {"outputUriPrefix": folder}})
+    for method, path in (("GET", ""), ("POST", "/cancel")):
+        response = Asked(batches(), request(method, f"/batches/{BATCH}{path}")).reply(other)
+        assert response is not None and response.status == 404
+    assert Asked(batches(), request("GET", "/batches")).told({"batchPredictionJobs": [other]})["data"] == []
 
 
 def test_jobs_of_others() -> None:
