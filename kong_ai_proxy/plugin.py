@@ -271,8 +271,8 @@ class _Plugin:
                 plugin=self.name,
                 plugin_id=self.instance.plugin_id,
                 effect="plain answers are buffered by Kong; usage of streams is logged here, not by Kong",
-                hint=f"{'replace it by' if outdated else 'add'} what `kong-ai-proxy usage-filter` prints, on this"
-                " route, its service or all",
+                hint=("replace it by" if outdated else "add")
+                + " what `kong-ai-proxy usage-filter` prints, to this route, service or to all",
             )
 
 

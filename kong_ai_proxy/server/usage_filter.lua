@@ -13,16 +13,16 @@ local kong, ngx = kong, ngx
 local MODE = { mode = "replace" }
 local VERSION = 2
 local TRUE = string.char(0xc3) -- in MessagePack
--- Kong's MessagePack calls functions that it finds in what it packs (kong/runloop/plugin_servers/rpc/mp_rpc.lua, since
--- 2.3). So the plugin, when it asks for the announcement, takes the request in the same round trip. Newer versions are
--- not known to; there it says so in two more.
-local PACKS_FUNCTIONS = kong.version_num and kong.version_num < 3010000
+-- Up to 3.9, Kong's MessagePack calls functions that it finds in what it packs (since 2.3, in
+-- kong/runloop/plugin_servers/rpc/mp_rpc.lua). So the plugin, when it asks for the announcement, takes the request in
+-- the same round trip. Later versions are not known to; there the plugin needs two more.
+local NOT_KNOWN_TO_PACK_FUNCTIONS = 3010000
 
 return function()
   local service = kong.router.get_service()
   local ticket = ngx.var.request_id
   local taken
-  if PACKS_FUNCTIONS then
+  if kong.version_num and kong.version_num < NOT_KNOWN_TO_PACK_FUNCTIONS then
     taken = function(buffer)
       kong.service.request.set_header("x-kong-ai-ticket", ticket)
       ngx.ctx.buffered_proxying = false
