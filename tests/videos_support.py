@@ -19,6 +19,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "vertex": {"gemini": {"project_id": "p 1", "location_id": "us-central1"}},
     "bedrock": {"bedrock": {"aws_region": "us-east-1", "video_output_s3_uri": "s3://my-videos/out/"}},
     "huggingface": {},
+    "xai": {},
+    "dashscope": {},
     "azure": {"azure_instance": "mine", "azure_deployment_id": "sora-here"},
 }
 MODELS = {
@@ -26,6 +28,8 @@ MODELS = {
     "vertex": "veo-3.1-generate-001",
     "bedrock": "amazon.nova-reel-v1:1",
     "huggingface": "owner/model",
+    "xai": "grok-imagine-video",
+    "dashscope": "wan2.5-t2v-preview",
     "azure": "sora",
 }
 

@@ -13,6 +13,7 @@ from ..formats.base import Adapter, Observer
 from ..formats.openai.adapter import openai_adapter
 from ..formats.openai.dialect import Dialect
 from ..formats.openai.observer import openai_observer
+from ..formats.steps import Step
 from .base import Provider
 
 INVALID_CONFIGURATION: Final = "invalid_configuration"
@@ -105,6 +106,21 @@ def own_url(absolute: str, base: Url) -> Url:
         url = None
     if url is None or (url.scheme, url.host, url.port) != (base.scheme, base.host, base.port):
         raise ApiError(502, "the provider's answer leads to another host", code="upstream_redirect")
+    return url
+
+
+def file_url(step: Step, base: Url, ending: str) -> Url:
+    """The address of a finished file that a provider's answer named: at the provider's host, or at one that
+    ends with `ending` (".x.ai") and is asked without the key. ApiError (502) for any other."""
+    try:
+        url = Url.parse(step.path)
+    except ValueError:
+        url = None
+    if url is not None and (url.scheme, url.host, url.port) == (base.scheme, base.host, base.port):
+        return url
+    foreign = url is None or url.port not in (80, 443) or not url.host.endswith(ending)
+    if url is None or foreign or step.credentials:
+        raise ApiError(502, "the provider's answer leads to another's host", code="upstream_redirect")
     return url
 
 

@@ -1,4 +1,4 @@
-"""Alibaba Cloud Model Studio (DashScope), by its OpenAI-compatible API; images by its own.
+"""Alibaba Cloud Model Studio (DashScope), by its OpenAI-compatible API; images and videos by its own.
 
 Sources: https://www.alibabacloud.com/help/en/model-studio/compatibility-of-openai-with-dashscope, and for
 `cache_control` https://www.alibabacloud.com/help/en/model-studio/context-cache.
@@ -10,20 +10,21 @@ from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from ..core.call import Call
-from ..core.errors import ApiError
 from ..core.http import Url
 from ..formats.images.dashscope import DASHSCOPE_IMAGES
 from ..formats.openai.dialect import Dialect
 from ..formats.steps import Step, StepsTranslation
-from .compatible import CompatibleProvider, upstream_url, with_path
+from ..formats.videos.dashscope import DashscopeVideos
+from .compatible import CompatibleProvider, file_url, upstream_url, with_path
 
 RESULTS: Final = ".aliyuncs.com"
-"""The end of hosts of Alibaba's object storage, where finished images lie."""
+"""The end of hosts of Alibaba's object storage, where finished images and videos lie."""
+_VIDEOS: Final = DashscopeVideos()
 
 
 class Dashscope(CompatibleProvider):
     name = "dashscope"
-    operations = frozenset({"chat", "embeddings", "image.generations", "image.edits"})
+    operations = frozenset({"chat", "embeddings", "image.generations", "image.edits", "video.generations"})
     paths: ClassVar[Mapping[str, str]] = {
         "chat": "/compatible-mode/v1/chat/completions",
         "embeddings": "/compatible-mode/v1/embeddings",
@@ -43,19 +44,13 @@ class Dashscope(CompatibleProvider):
         return "https://dashscope.aliyuncs.com"
 
     def steps(self, call: Call) -> StepsTranslation | None:
+        if call.operation == "video.generations":
+            return _VIDEOS
         return DASHSCOPE_IMAGES if call.operation.startswith("image.") else None
 
     def step_url(self, call: Call, step: Step) -> Url:
         own = upstream_url(call.options.upstream_url or self.base(call))
-        if step.path.startswith("/"):
-            return with_path(own, step.path)
-        try:
-            url = Url.parse(step.path)
-        except ValueError:
-            url = Url("https", "", 443, "/")
-        if not url.host.endswith(RESULTS) and (url.host, url.port) != (own.host, own.port):
-            raise ApiError(502, "DashScope named an image at another's host", code="upstream_invalid_answer")
-        return url
+        return with_path(own, step.path) if step.path.startswith("/") else file_url(step, own, RESULTS)
 
 
 PROVIDER: Final = Dashscope()

@@ -13,12 +13,17 @@ from ..core.http import Url
 from ..formats.images.xai import XAI_EDITS
 from ..formats.openai.dialect import Dialect, Refusal
 from ..formats.steps import Step, StepsTranslation
-from .compatible import CompatibleProvider, upstream_url, with_path
+from ..formats.videos.xai import XAIVideos
+from .compatible import CompatibleProvider, file_url, is_absolute, upstream_url, with_path
+
+_FILES: Final = ".x.ai"
+"""The end of hosts where finished files lie."""
+_VIDEOS: Final = XAIVideos()
 
 
 class XAI(CompatibleProvider):
     name = "xai"
-    operations = frozenset({"chat", "responses", "image.generations", "image.edits"})
+    operations = frozenset({"chat", "responses", "image.generations", "image.edits", "video.generations"})
     base_url = "https://api.x.ai"
     paths: ClassVar[Mapping[str, str]] = {
         "chat": "/v1/chat/completions",
@@ -42,10 +47,14 @@ class XAI(CompatibleProvider):
     )
 
     def steps(self, call: Call) -> StepsTranslation | None:
+        if call.operation == "video.generations":
+            return _VIDEOS
         return XAI_EDITS if call.operation == "image.edits" else None
 
     def step_url(self, call: Call, step: Step) -> Url:
-        return with_path(upstream_url(call.options.upstream_url or self.base_url), step.path)
+        """An absolute URL is a finished file's, at another host of xAI's (recordings xai/video)."""
+        own = upstream_url(call.options.upstream_url or self.base_url)
+        return file_url(step, own, _FILES) if is_absolute(step.path) else with_path(own, step.path)
 
 
 PROVIDER: Final = XAI()

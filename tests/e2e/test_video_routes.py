@@ -33,6 +33,8 @@ def routes(mock: str) -> dict[str, Json]:
         "together": target(mock, "huggingface", "mock/together-fal:together", "/router", VIDEOS),
         "wavespeed": target(mock, "huggingface", "mock/replicate-wavespeed", "/router", VIDEOS),
         "replicate": target(mock, "huggingface", "mock/replicate", "/router", VIDEOS),
+        "xai": target(mock, "xai", "grok-imagine-video", "", VIDEOS),
+        "dashscope": target(mock, "dashscope", "wan2.5-t2v-preview", "", VIDEOS),
         "endpoint": target(mock, "huggingface", "my-model", "/v1/videos", VIDEOS),
         "sora": target(mock, "azure", "sora", "/openai/v1/video/generations/jobs", VIDEOS),
     }
@@ -64,6 +66,8 @@ WANTED: dict[str, tuple[str, str | None, str | None, float | None]] = {
     "ray": ("9", "720x1280", "720x1280", 9),
     "together": ("5", "1280x720", "1280x720", 5),
     "sora": ("8", "720x1280", "720x1280", 8),
+    "xai": ("6", "1280x720", "1280x720", 6),
+    "dashscope": ("10", "832x480", "832x480", 10),
 }
 """Route → seconds and size that are asked for, size that is told, seconds that are logged."""
 
@@ -75,7 +79,7 @@ def test_there_and_back(rest: RestGateway, route: str) -> None:
     asked: Any = {"seconds": seconds, "size": size}
     made = videos.create(prompt="a cat", **asked)
     assert made.id.startswith("video_") and made.object == "video"
-    assert made.status in ("queued", "in_progress") and made.progress == 0
+    assert made.status in ("queued", "in_progress") and made.progress == 0 and made.error is None
     assert (made.seconds, made.size) == (seconds, told)
     with pytest.raises(openai.BadRequestError) as early:
         videos.download_content(made.id)
@@ -101,7 +105,9 @@ def test_inference_providers(rest: RestGateway, route: str) -> None:
     assert "authorization" not in rest.mock.last.headers
 
 
-@pytest.mark.parametrize("route", ["veo", "vertex", "reel", "ray", "fal", "together", "wavespeed", "sora"])
+@pytest.mark.parametrize(
+    "route", ["veo", "vertex", "reel", "ray", "fal", "together", "wavespeed", "sora", "xai", "dashscope"]
+)
 def test_failures_are_told(rest: RestGateway, route: str) -> None:
     videos = rest.client(route).videos
     made = videos.create_and_poll(prompt="please fail", poll_interval_ms=1)
@@ -112,7 +118,7 @@ def test_failures_are_told(rest: RestGateway, route: str) -> None:
     assert caught.value.code == "video_failed"
 
 
-@pytest.mark.parametrize("route", ["veo", "vertex", "reel", "ray", "fal-i2v"])
+@pytest.mark.parametrize("route", ["veo", "vertex", "reel", "ray", "fal-i2v", "xai", "dashscope"])
 def test_begins_with_an_image(rest: RestGateway, route: str) -> None:
     rest.client(route).videos.create(prompt="a cat", input_reference=("a.png", PNG, "image/png"))
     assert "iVBORw0KGgoAAAAA" in rest.mock.last.body.decode()
@@ -169,6 +175,8 @@ def test_an_endpoint_of_ones_own(rest: RestGateway) -> None:
         ("wavespeed", {"size": "1280x720"}, "size"),
         ("replicate", {}, "model"),
         ("sora", {"input_reference": {"file_id": "file-1"}}, "input_reference"),
+        ("xai", {"seconds": "20"}, "seconds"),
+        ("xai", {"size": "1792x1024"}, "size"),
         ("veo", {"prompt": ""}, "prompt"),
     ],
 )

@@ -25,12 +25,15 @@ NAMES = {
         for name in ("fal-ai:fal-ai/m/requests/1", "together:v1", "wavespeed:api/v3/predictions/p/result")
     ],
     "azure": [("sora", "task_01")],
+    "xai": [("xai", "id-1")],
+    "dashscope": [("dashscope", "id-1")],
 }
 _MEMBERS = """name done error code message response generateVideoResponse generatedSamples video uri videos
     raiMediaFilteredReasons bytesBase64Encoded invocationArn status submitTime endTime outputDataConfig
     s3OutputDataConfig s3Uri failureMessage clientRequestToken modelArn asyncInvokeSummaries nextToken
     inferenceProviderMapping fal-ai providerId task response_url detail msg id outputs video_url data urls get
-    generations n_seconds width height created_at failure_reason has_more"""
+    generations n_seconds width height created_at failure_reason has_more
+    request_id progress url duration output task_id task_status video_duration video_ratio usage end_time"""
 MEMBERS = st.sampled_from(_MEMBERS.split())
 WORDS = st.sampled_from(
     f"""{ARN} s3://my-videos/out/abcdefabcde1 Completed COMPLETED completed succeeded failed live QUJD

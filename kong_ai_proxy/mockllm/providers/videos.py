@@ -1,4 +1,5 @@
-"""Providers that make videos in their own ways: Veo, Bedrock with S3, Hugging Face's router, Sora's jobs.
+"""Providers that make videos in their own ways: Veo, Bedrock with S3, Hugging Face's router, Sora's jobs,
+xAI, DashScope.
 
 Forms: see `formats/videos`; the recordings gemini/video. A job is in progress when it is first asked for, and
 done afterwards; a prompt with "fail" in it makes one that fails, with "slow" one that never ends. All videos
@@ -38,6 +39,9 @@ _CDN: Final = re.compile(r"^/cdn/(?P<job>[\w-]+)\.mp4$")
 _SORA: Final = re.compile(
     r"^/openai/v1/video/generations/(?:jobs(?:/(?P<job>[\w-]+))?|(?P<made>[\w-]+)/content/video)$"
 )
+_XAI: Final = re.compile(r"^/v1/videos/(?:generations|(?P<job>job\d{9}))$")
+_WAN: Final = re.compile(r"^/api/v1/services/aigc/video-generation/video-synthesis$")
+_WAN_TASK: Final = re.compile(r"^/api/v1/tasks/job\d{9}$")
 _LENGTH: Final = 300_000
 _ARN: Final = "arn:aws:bedrock:us-east-1:123456789012:async-invoke/"
 
@@ -244,6 +248,48 @@ def _cdn(received: Received) -> Answer:
     return _video(received)
 
 
+def _xai(received: Received) -> Answer:
+    if not received.headers.get("authorization"):
+        return Answer.json({"error": "no key"}, 401)
+    match = _XAI.match(received.path)
+    assert match is not None
+    if received.method == "POST":
+        return Answer.json({"request_id": _new(received.json, str(received.json.get("prompt"))).id})
+    found = _jobs[match["job"]]
+    match found.state():
+        case "running":
+            return Answer.json({"status": "pending", "progress": 42}, 202)
+        case "failed":
+            reason = {"code": "invalid_argument", "message": "The prompt was not understood."}
+            return Answer.json({"status": "failed", "error": reason})
+    video = {"url": f"http://{received.headers['host']}/cdn/{found.id}.mp4", "duration": 6}
+    return Answer.json({"status": "done", "video": video, "model": found.body["model"], "progress": 100})
+
+
+def _wan(received: Received) -> Answer:
+    if received.headers.get("x-dashscope-async") != "enable":
+        message = "current user api does not support synchronous calls."
+        return Answer.json({"code": "AccessDenied", "message": message}, 403)
+    job = _new(received.json, str(received.json["input"].get("prompt")))
+    return Answer.json({"request_id": "r", "output": {"task_id": job.id, "task_status": "PENDING"}})
+
+
+def _wan_task(received: Received) -> Answer:
+    task = received.path.rpartition("/")[2]
+    found = _jobs[task]
+    output: Json = {"task_id": task, "submit_time": "2026-01-07 20:43:37.514"}
+    match found.state():
+        case "running":
+            return Answer.json({"output": {**output, "task_status": "RUNNING"}})
+        case "failed":
+            failed = {"task_status": "FAILED", "code": "InvalidParameter"}
+            return Answer.json({"output": {**output, **failed, "message": "The prompt was not understood."}})
+    output["task_status"], output["end_time"] = "SUCCEEDED", "2026-01-07 20:44:08.924"
+    output["video_url"] = f"http://{received.headers['host']}/cdn/{task}.mp4"
+    usage = {"video_duration": 5, "video_ratio": "1280*720", "video_count": 1}
+    return Answer.json({"output": output, "usage": usage})
+
+
 def _sora(received: Received) -> Answer:
     if not received.headers.get("api-key") or "api-version=preview" not in received.query:
         return error(404, "Resource not found")
@@ -300,5 +346,8 @@ ROUTES: Final[list[tuple[re.Pattern[str], Callable[[Received], Answer]]]] = [
     (_WAVESPEED, _wavespeed),
     (_CDN, _cdn),
     (_SORA, _sora),
+    (_XAI, _xai),
+    (_WAN, _wan),
+    (_WAN_TASK, _wan_task),
 ]
 """By path, as `providers.respond` has them."""

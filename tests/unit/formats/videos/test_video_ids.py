@@ -84,6 +84,8 @@ OPERATIONS = {
     "bedrock": ("bedrock", "arn:aws:bedrock:us-east-1:123456789012:async-invoke/abcdefabcdef"),
     "huggingface": ("huggingface", "fal-ai:fal-ai/m/requests/1-2"),
     "azure": ("sora", "task_01"),
+    "xai": ("xai", "c84748c1-5ec7"),
+    "dashscope": ("dashscope", "31688cce-fe99"),
 }
 
 

@@ -202,6 +202,8 @@ def test_what_cannot_be_done_with_a_video(
         ("bedrock", encode("bedrock", Job(ARN)), {"status": "InProgress", **OUTPUT}),
         ("huggingface", encode("huggingface", Job("together:x")), {"status": "queued"}),
         ("azure", encode("sora", Job("task_1")), {"status": "running"}),
+        ("xai", encode("xai", Job("t1")), {"status": "pending"}),
+        ("dashscope", encode("dashscope", Job("t1")), {"output": {"task_status": "PENDING"}}),
     ],
 )
 def test_no_content_before_its_time(kind: str, job: str, answer: dict[str, Any]) -> None:
