@@ -8,6 +8,7 @@ from urllib.parse import quote, unquote_plus
 from ..core.call import Call
 from ..core.http import Headers, Url
 from ..providers.base import Provider
+from ..providers.native import serves
 
 USER_AGENT: Final = "kong-ai-proxy"
 
@@ -46,7 +47,7 @@ def provider_headers(provider: Provider, call: Call) -> Headers:
         "content-type": "application/json",
         "accept": "text/event-stream" if call.stream else "application/json",
         "accept-encoding": "identity",
-        "user-agent": USER_AGENT,
+        **agent_headers(call),
     }
     sent = call.request.headers
     for name in provider.forward_headers:
@@ -55,6 +56,26 @@ def provider_headers(provider: Provider, call: Call) -> Headers:
             headers[name] = value
     headers.update(provider.headers(call))
     return headers
+
+
+_CLIENTS_OWN: Final = ("user-agent", "x-app")
+
+
+def agent_headers(call: Call) -> Headers:
+    """Who asks: the gateway; but the client, with its name and its app's, where its own credential goes along
+    to its own provider. Subscriptions are for certain programs, and their providers look at that."""
+    auth = call.target.auth
+    configured = any(
+        (
+            auth.header_name, auth.param_name, auth.gcp_use_service_account, auth.azure_use_managed_identity,
+            auth.azure_client_secret, call.provider == "bedrock",
+        )
+    )  # fmt: skip
+    own = auth.allow_override or not configured
+    if not own or not serves(call.target, call.client_format):
+        return {"user-agent": USER_AGENT}
+    sent = call.request.headers
+    return {"user-agent": USER_AGENT, **{name: sent[name] for name in _CLIENTS_OWN if name in sent}}
 
 
 def may_forward(name: str) -> bool:

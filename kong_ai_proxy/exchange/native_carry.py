@@ -18,7 +18,7 @@ from ..formats.results import ResultLines
 from ..log import get_logger
 from ..providers.native import FORWARDED, native_url
 from .carry import JSON_TYPE, Carrier
-from .headers import CREDENTIAL_PARAMETERS, USER_AGENT, may_forward, with_client_query
+from .headers import CREDENTIAL_PARAMETERS, agent_headers, may_forward, with_client_query
 from .native import batch_models, model_member, with_batch_model, with_body_model
 from .redact import redact
 from .rest_carry import BytesStream
@@ -145,7 +145,7 @@ class NativeCarrier(Carrier):
         headers: Headers = {
             "accept": sent.get("accept", "*/*"),
             "accept-encoding": "identity",
-            "user-agent": USER_AGENT,
+            **agent_headers(call),
         }
         if call.request.body or call.request.upload is not None:
             headers["content-type"] = sent.get("content-type", JSON_TYPE)

@@ -34,7 +34,7 @@ class Anthropic(Provider):
 
     name: ClassVar[str] = "anthropic"
     operations: ClassVar[frozenset[str]] = frozenset({"chat", "completions", "files", "batches"})
-    forward_headers: ClassVar[frozenset[str]] = frozenset({"anthropic-beta"})
+    forward_headers: ClassVar[frozenset[str]] = frozenset({"anthropic-beta", "anthropic-user-profile-id"})
 
     def adapter(self, call: Call) -> Adapter:
         return _COMPLETIONS if call.operation == "completions" else _ADAPTER
@@ -57,7 +57,10 @@ class Anthropic(Provider):
         return with_path(base, prefix + step.path)
 
     def headers(self, call: Call) -> Headers:
-        return {"anthropic-version": call.options.anthropic_version or DEFAULT_VERSION}
+        """A client that speaks Messages itself knows best for which version its body and its reading are made
+        (https://code.claude.com/docs/en/llm-gateway-protocol: to be forwarded unchanged)."""
+        sent = call.request.headers.get("anthropic-version") if call.client_format == "anthropic" else None
+        return {"anthropic-version": sent or call.options.anthropic_version or DEFAULT_VERSION}
 
 
 PROVIDER: Final = Anthropic()

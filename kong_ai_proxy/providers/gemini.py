@@ -60,6 +60,11 @@ from .compatible import is_absolute, missing, own_url, upstream_url, with_path
 from .mistral import PROVIDER as MISTRAL
 
 HOST = "generativelanguage.googleapis.com"
+GOOGLE_HEADERS = frozenset(
+    {"x-server-timeout", "x-vertex-ai-llm-request-type", "x-vertex-ai-llm-shared-request-type"}
+)
+"""How long the answer may take (as google-genai says it), and whether it comes out of provisioned throughput:
+https://cloud.google.com/vertex-ai/generative-ai/docs/provisioned-throughput/use-provisioned-throughput."""
 _STORAGE = "https://storage.googleapis.com"
 """https://cloud.google.com/storage/docs/request-endpoints"""
 
@@ -114,6 +119,7 @@ class Gemini(Provider):
         }
     )
     cloud: ClassVar[Literal["aws", "gcp", "azure"] | None] = "gcp"
+    forward_headers: ClassVar[frozenset[str]] = GOOGLE_HEADERS
 
     def adapter(self, call: Call) -> Adapter:
         vertex = vertex_options(call)

@@ -18,7 +18,7 @@ from ..core.http import Url
 from ..core.native import NativeCall
 from .bedrock import region_of
 from .compatible import missing, path_segment, upstream_url
-from .gemini import HOST, api_version, endpoint, model_segment, vertex_options
+from .gemini import GOOGLE_HEADERS, HOST, api_version, endpoint, model_segment, vertex_options
 
 SERVED: Final[dict[str, frozenset[str]]] = {
     "anthropic": frozenset({"anthropic", "azure"}),
@@ -30,7 +30,7 @@ SERVED: Final[dict[str, frozenset[str]]] = {
 """Format → the providers that serve its APIs."""
 
 FORWARDED: Final[dict[str, tuple[str, ...]]] = {
-    "anthropic": ("anthropic-beta", "anthropic-version"),
+    "anthropic": ("anthropic-beta", "anthropic-user-profile-id", "anthropic-version"),
     "bedrock": (
         "x-amzn-bedrock-accept", "x-amzn-bedrock-trace", "x-amzn-bedrock-guardrailidentifier",
         "x-amzn-bedrock-guardrailversion", "x-amzn-bedrock-performanceconfig-latency",
@@ -40,6 +40,7 @@ FORWARDED: Final[dict[str, tuple[str, ...]]] = {
     "gemini": (
         "x-goog-upload-command", "x-goog-upload-file-name", "x-goog-upload-header-content-length",
         "x-goog-upload-header-content-type", "x-goog-upload-offset", "x-goog-upload-protocol",
+        *sorted(GOOGLE_HEADERS),
     ),
     "huggingface": ("x-use-cache", "x-wait-for-model"),
 }  # fmt: skip

@@ -25,6 +25,9 @@ class XAI(CompatibleProvider):
     name = "xai"
     operations = frozenset({"chat", "responses", "image.generations", "image.edits", "video.generations"})
     base_url = "https://api.x.ai"
+    forward_headers = frozenset({"x-grok-conv-id"})
+    """Which cache a conversation is in:
+    https://docs.x.ai/developers/advanced-api-usage/prompt-caching/maximizing-cache-hits."""
     paths: ClassVar[Mapping[str, str]] = {
         "chat": "/v1/chat/completions",
         "responses": "/v1/responses",

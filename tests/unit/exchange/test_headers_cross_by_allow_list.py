@@ -226,3 +226,66 @@ def test_dropped_fields_are_told_where_statistics_are_on() -> None:
     assert got["x-kong-ai-dropped"] == "logit_bias"
     silent = proxy("anthropic", "claude-sonnet-4-5", logging={"log_statistics": False})
     assert "x-kong-ai-dropped" not in answered(silent, answer, client_request(body)).response.headers
+
+
+MESSAGES = {"model": "claude-x", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}
+
+
+class TestOfNativeClients:
+    """docs/native-formats.md, "Headers"."""
+
+    def sent(self, path: str = "/v1/messages", **changes: Any) -> dict[str, str]:
+        headers = {
+            "user-agent": "claude-cli/9 (external)",
+            "x-app": "cli",
+            "x-stainless-lang": "js",
+            "anthropic-version": "2026-10-21",
+            "anthropic-beta": "oauth-2025-04-20",
+            "anthropic-user-profile-id": "profile",
+            "anthropic-workspace-id": "workspace",
+        }
+        provider = changes.pop("provider", "anthropic")
+        instance = proxy(provider, None, llm_format="anthropic", **changes)
+        return sent(instance, client_request(MESSAGES, headers=headers, path=path)).headers
+
+    @pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+    def test_what_the_api_reads_goes_along(self, path: str) -> None:
+        headers = self.sent(path)
+        assert headers["anthropic-version"] == "2026-10-21"
+        assert headers["anthropic-beta"] == "oauth-2025-04-20"
+        assert headers["anthropic-user-profile-id"] == "profile"
+        assert headers["user-agent"] == "kong-ai-proxy"
+        assert not {"x-app", "x-stainless-lang", "anthropic-workspace-id"} & headers.keys()
+
+    @pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+    @pytest.mark.parametrize(
+        "auth", [{}, {"header_name": "x-api-key", "header_value": "secret", "allow_override": True}]
+    )
+    def test_who_asks_goes_with_its_own_credential(self, auth: dict[str, Any], path: str) -> None:
+        headers = self.sent(path, auth=auth)
+        assert (headers["user-agent"], headers["x-app"]) == ("claude-cli/9 (external)", "cli")
+        assert "x-stainless-lang" not in headers
+
+    @pytest.mark.parametrize("provider", ["openai", "cohere"])
+    def test_not_to_another_provider(self, provider: str) -> None:
+        headers = self.sent(provider=provider, auth={})
+        assert headers["user-agent"] == "kong-ai-proxy"
+        assert not {"x-app", "anthropic-version", "anthropic-beta"} & headers.keys()
+
+    def test_the_version_of_a_translation_is_configured(self) -> None:
+        headers = sent(
+            proxy("anthropic", "claude-x"), client_request(headers={"anthropic-version": "x"})
+        ).headers
+        assert headers["anthropic-version"] == "2023-06-01"
+
+    @pytest.mark.parametrize(
+        ("provider", "name"),
+        [
+            ("xai", "x-grok-conv-id"),
+            ("gemini", "x-vertex-ai-llm-request-type"),
+            ("gemini", "x-server-timeout"),
+        ],
+    )
+    def test_what_others_read(self, provider: str, name: str) -> None:
+        assert sent(proxy(provider, "m"), client_request(headers={name: "v"})).headers[name] == "v"
+        assert name not in sent(proxy("openai", "m"), client_request(headers={name: "v"})).headers
