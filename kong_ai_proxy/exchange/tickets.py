@@ -84,8 +84,8 @@ class TicketStore:
         return ended[1] if ended else None
 
     def expire(self) -> None:
-        """Forget what nobody came for, sooner where there is much of it: another plugin that answers after ours
-        (a rate limit) leaves a ticket for each request."""
+        """Forget what nobody came for, sooner where there is much of it: another plugin that answers after
+        ours (a rate limit) leaves a ticket for each request."""
         horizon = self._clock() - (self._ttl if len(self._open) < _MANY else min(self._ttl, _SHORT_TTL))
         # Both dicts are in filing order: stop at the first that is young enough.
         for token in _older(self._open, horizon, lambda ticket: ticket.filed):
