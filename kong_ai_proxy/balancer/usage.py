@@ -64,8 +64,9 @@ class LowestUsage:
             meter.add(amount, now)
             if outcome.ok and not outcome.partial:
                 meter.learn(amount)
-        elif not outcome.ok:
-            # A failure uses nothing, and would make its target the first choice for ever.
+        elif not outcome.ok and any(each.each is not None for each in self._meters):
+            # A failure uses nothing, and would make its target the first choice for ever. (While nobody knows
+            # what an answer uses there is no telling how much that is, tokens or millionths of a dollar.)
             meter.add(self._each(target, self._average()), now)
 
     def _used(self, index: int, now: float, average: float) -> float:

@@ -83,7 +83,7 @@ def test_slots_bound_the_precision() -> None:
 
 
 def test_more_targets_than_a_byte_can_name() -> None:
-    counted = Counter(placed(hashed([1] * 300), list(range(300))).values())
+    counted = Counter(placed(hashed([1] * 300, slots=1000), list(range(300))).values())
     assert len(counted) > 250
 
 
