@@ -101,7 +101,7 @@ _CLAUDE = MessagesAdapter(CLAUDE_ON_VERTEX)
 _CLAUDE_OBSERVER = MessagesObserver(CLAUDE_ON_VERTEX)
 _IMAGES = {vertex: GeminiImages(vertex=vertex) for vertex in (False, True)}
 _IMAGEN = {vertex: Imagen(vertex=vertex) for vertex in (False, True)}
-_BATCHES = GeminiBatches(PUBLIC_CHAT)
+_BATCHES = GeminiBatches(PUBLIC_CHAT, PUBLIC_EMBEDDINGS)
 _VERTEX_BATCHES = VertexBatches(VERTEX_CHAT)
 _COMPLETIONS = {False: CompletionsOverChat(PUBLIC_CHAT), True: CompletionsOverChat(VERTEX_CHAT)}
 

@@ -127,6 +127,17 @@ def test_requests_in_the_body(rest: RestGateway, provider: str) -> None:
     assert ended(batches, batch.id).request_counts.completed == 1
 
 
+def test_embeddings(rest: RestGateway) -> None:
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {"input": "x"}}
+    file = upload(rest, "gemini", json.dumps(line).encode())
+    batches = rest.client("gemini-batches").batches
+    batch = batches.create(input_file_id=file.id, endpoint="/v1/embeddings", completion_window="24h")
+    done = ended(batches, batch.id)
+    assert done.endpoint == "/v1/embeddings" and done.output_file_id
+    (answer,) = rest.client("gemini-files").files.content(done.output_file_id).iter_lines()
+    assert json.loads(answer)["response"]["body"]["data"][0]["embedding"] == [0.5, 0.25]
+
+
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_cancelling(rest: RestGateway, provider: str) -> None:
     file = upload(rest, provider, requests("slow"))
@@ -161,7 +172,7 @@ def test_what_cannot_be(rest: RestGateway, provider: str) -> None:
     assert caught.value.param == "model" and "line 1" in caught.value.message
     files, batches = rest.client(f"{provider}-files").files, rest.client(f"{provider}-batches").batches
     with pytest.raises(openai.BadRequestError) as caught:
-        batches.create(input_file_id="file-abc", endpoint="/v1/embeddings", completion_window="24h")
+        batches.create(input_file_id="file-abc", endpoint="/v1/responses", completion_window="24h")
     assert caught.value.param == "endpoint"
     for id in ("file-abc", "file-Li4vLi4v"):
         with pytest.raises(openai.NotFoundError):

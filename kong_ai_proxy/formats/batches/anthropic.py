@@ -53,7 +53,7 @@ class AnthropicBatches(Batches):
         state = _state(json_of(reply, asked.call))
         return Stored(state.name, lines.size or None, state.created, state.expires, lines.filename)
 
-    def start(self, asked: Asked, name: str) -> Asking[State]:
+    def start(self, asked: Asked, name: str, endpoint: str) -> Asking[State]:
         return (yield from self.batch(asked, name))
 
     def batch(self, asked: Asked, name: str) -> Asking[State]:

@@ -143,7 +143,7 @@ class BedrockBatches(Batches):
             raise BadRequest("results are deleted in S3", param="id")
         yield Step("DELETE", where.path(where.prefix + file.name), service="s3")
 
-    def start(self, asked: Asked, name: str) -> Asking[State]:
+    def start(self, asked: Asked, name: str, endpoint: str) -> Asking[State]:
         call = asked.call
         where = place(call)
         model = model_of(name, _MODEL)

@@ -41,12 +41,13 @@ class Batches(ABC):
     def __init__(self, adapter: Adapter) -> None:
         """`adapter`: of the provider's chat."""
         self._adapter = adapter
+        self._forms: dict[str, Adapter] = {ENDPOINT: adapter}
 
     def __call__(self, asked: Asked) -> Steps:
         segments = [unquote(segment) for segment in asked.rest.rest.split("/")[1:]]
         match asked.rest.operation, asked.method, segments:
             case "files", "POST", []:
-                stored = yield from self.store(asked, from_file(asked, self._adapter))
+                stored = yield from self.store(asked, from_file(asked, self._forms))
                 return Whole(file_object(self.form, stored))
             case "files", "GET", []:
                 return (yield from self._list_files(asked))
@@ -87,8 +88,8 @@ class Batches(ABC):
         """Have a file deleted."""
 
     @abstractmethod
-    def start(self, asked: Asked, name: str) -> Asking[State]:
-        """Have the requests in an input file answered."""
+    def start(self, asked: Asked, name: str, endpoint: str) -> Asking[State]:
+        """Have the requests in an input file answered, all of which are of this endpoint."""
 
     @abstractmethod
     def batch(self, asked: Asked, name: str) -> Asking[State]:
@@ -110,15 +111,19 @@ class Batches(ABC):
 
     def _create(self, asked: Asked) -> Steps:
         body = asked.body
-        if body.get("endpoint", ENDPOINT) != ENDPOINT:
+        endpoint = body.get("endpoint", ENDPOINT)
+        if endpoint not in self._forms:
             raise BadRequest(
-                f"batches of provider {asked.call.provider} are of {ENDPOINT} only", param="endpoint"
+                f"batches of provider {asked.call.provider} are of {' or '.join(self._forms)} only",
+                param="endpoint",
             )
         if body.get("completion_window", WINDOW) != WINDOW:
             raise BadRequest(f"completion_window must be {WINDOW}", param="completion_window")
         metadata = body.get("metadata")
         if "requests" in body:
-            stored = yield from self.store(asked, from_list(asked, self._adapter))
+            lines = from_list(asked, self._forms)
+            same_endpoint(endpoint, lines.endpoint)
+            stored = yield from self.store(asked, lines)
             name = stored.name
         else:
             given = body.get("input_file_id")
@@ -127,7 +132,7 @@ class Batches(ABC):
             name = self._input(given)
         if isinstance(metadata, dict) and metadata:
             asked.call.drop("metadata")
-        state = yield from self.start(asked, name)
+        state = yield from self.start(asked, name, endpoint)
         if isinstance(metadata, dict):
             state.metadata = metadata
         state.input = state.input or name
@@ -174,6 +179,12 @@ class Batches(ABC):
     def id_of_input(self, name: str) -> str:
         """The id by which clients know an input file."""
         return file_id(self.form, "in", name)
+
+
+def same_endpoint(endpoint: str, lines: str) -> None:
+    """Raises BadRequest where a file's lines are of another endpoint than its batch."""
+    if endpoint != lines:
+        raise BadRequest(f"the lines are of {lines}, not of {endpoint}", param="endpoint")
 
 
 def _window(query: str) -> tuple[str, int]:

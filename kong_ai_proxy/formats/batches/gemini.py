@@ -3,9 +3,9 @@
 What must be known again of an input file (its model, how the client named it) is in its display name, and
 which file a batch is of in the batch's.
 
-Sources: https://ai.google.dev/gemini-api/docs/batch-api, https://ai.google.dev/api/batch-api,
-https://ai.google.dev/api/files and https://ai.google.dev/gemini-api/docs/files#rest (upload); recordings
-gemini/batches, gemini/files.
+Sources: https://ai.google.dev/gemini-api/docs/batch-api, https://ai.google.dev/api/batch-api (embeddings by
+asyncBatchEmbedContent too), https://ai.google.dev/api/files and
+https://ai.google.dev/gemini-api/docs/files#rest (upload); recordings gemini/batches, gemini/files.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ import re
 from typing import Any, ClassVar, Final
 from urllib.parse import quote, urlsplit
 
+from ...core.call import Call
 from ...core.errors import ApiError, BadRequest
+from ...core.http import Headers
 from ...core.json import Json, JSONDecodeError, dumps, dumps_text, loads
+from ..base import Adapter, StreamDecoder
 from ..pivot import integer, obj, objects, text, unix_time
 from ..steps import Asked, Step, Steps, Streamed, Whole
-from .flow import Asking, Batches, Page, count, json_of, jsonl, no_results, results_filename
+from .flow import Asking, Batches, Page, count, json_of, jsonl, no_results, results_filename, same_endpoint
 from .ids import FileName
-from .lines import JSONL, OWN_MODEL, Lines, Result, ResultLines, error_of
+from .lines import EMBEDDINGS, ENDPOINT, JSONL, OWN_MODEL, Lines, Result, ResultLines, error_of
 from .objects import State, Status, Stored
 
 _VERSION: Final = "v1beta"
@@ -45,8 +48,49 @@ _STATUS: Final = {
 """google.rpc.Code → HTTP status: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto."""
 
 
+class OneEmbedding:
+    """One text's embedding, as a line of a batch asks for it: embedContent's request and answer."""
+
+    format = "gemini"
+
+    def __init__(self, several: Adapter) -> None:
+        """`several`: of batchEmbedContents, whose requests and embeddings are the same."""
+        self._several = several
+
+    def request(self, body: Json, call: Call) -> Json:
+        """See `Adapter.request`."""
+        made = self._several.request(body, call)
+        requests = objects(obj(made).get("requests"))
+        if len(requests) != 1:
+            raise BadRequest("a line of a batch of Gemini's has one text as input", param="input")
+        if body.get("encoding_format") == "base64":
+            call.drop("encoding_format")
+        return {name: value for name, value in requests[0].items() if name != "model"}
+
+    def response(self, body: Json, call: Call) -> Json:
+        """See `Adapter.response`."""
+        found = body.get("embedding")
+        embeddings = [found] if isinstance(found, dict) else None
+        return self._several.response(
+            {"embeddings": embeddings, "usageMetadata": body.get("usageMetadata")}, call
+        )
+
+    def stream(self, call: Call) -> StreamDecoder:
+        """See `Adapter.stream`."""
+        return self._several.stream(call)
+
+    def error(self, status: int, headers: Headers, body: bytes, call: Call) -> ApiError:
+        """See `Adapter.error`."""
+        return self._several.error(status, headers, body, call)
+
+
 class GeminiBatches(Batches):
     """See the module."""
+
+    def __init__(self, adapter: Adapter, embeddings: Adapter) -> None:
+        """`embeddings`: of batchEmbedContents."""
+        super().__init__(adapter)
+        self._forms[EMBEDDINGS] = OneEmbedding(embeddings)
 
     form: ClassVar = "gemini"
     batch_pattern: ClassVar = re.compile(r"batches/[A-Za-z0-9_-]{1,200}")
@@ -57,7 +101,7 @@ class GeminiBatches(Batches):
         if _MODEL.fullmatch(model) is None:
             raise BadRequest("Gemini needs the name of a model", param="model")
         body = jsonl(dumps({"key": line.custom_id, "request": line.request}) for line in lines.lines)
-        label = dumps_text([_LABEL, model, lines.filename[:_NAME_MAX]])
+        label = dumps_text([_LABEL, model, lines.filename[:_NAME_MAX], lines.endpoint])
         begun = yield Step(
             "POST",
             f"/upload/{_VERSION}/files",
@@ -100,17 +144,19 @@ class GeminiBatches(Batches):
             raise BadRequest("Gemini deletes a batch's results by itself", param="id")
         yield Step("DELETE", f"/{_VERSION}/{file.name}")
 
-    def start(self, asked: Asked, name: str) -> Asking[State]:
-        model = _label(text((yield from self._file_of(asked, name)).get("displayName")))[0]
+    def start(self, asked: Asked, name: str, endpoint: str) -> Asking[State]:
+        model, _, of = _label(text((yield from self._file_of(asked, name)).get("displayName")))
         call = asked.call
         if not model:
             raise BadRequest("the file was not uploaded here as a batch's", param="input_file_id")
         if call.target.model.name is not None and model != call.model:
             raise BadRequest(f"{OWN_MODEL}{call.model}", param="input_file_id")
+        same_endpoint(endpoint, of)
         path = model if "/" in model else f"models/{model}"
+        verb = "asyncBatchEmbedContent" if endpoint == EMBEDDINGS else "batchGenerateContent"
         reply = yield Step(
             "POST",
-            f"/{_VERSION}/{path}:batchGenerateContent",
+            f"/{_VERSION}/{path}:{verb}",
             {"batch": {"displayName": name, "inputConfig": {"fileName": name}}},
         )
         return self._state(json_of(reply, call))
@@ -133,14 +179,16 @@ class GeminiBatches(Batches):
     def results(self, asked: Asked, name: str, *, failed: bool) -> Steps:
         found = json_of((yield Step("GET", f"/{_VERSION}/{name}")), asked.call)
         output = _output(found)
-        lines = ResultLines(asked.call, self._adapter, read_result, failed)
+        endpoint = _endpoint(found)
+        lines = ResultLines(asked.call, self._forms[endpoint], read_result, failed, endpoint)
         file = text(output.get("responsesFile"))
         if _RESULTS.fullmatch(file):
             yield Step(
                 "GET", f"/download/{_VERSION}/{file}:download?alt=media", service="upload", streams=True
             )
             return Streamed(JSONL, lines)
-        inline = objects(obj(output.get("inlinedResponses")).get("inlinedResponses"))
+        member = "inlinedEmbedContentResponses" if endpoint == EMBEDDINGS else "inlinedResponses"
+        inline = objects(obj(output.get(member)).get("inlinedResponses"))
         if not inline:
             raise no_results(asked.call)
         return Whole(lines.results(inline), content_type=JSONL)
@@ -169,7 +217,14 @@ class GeminiBatches(Batches):
             output=made and answered > 0,
             errors=made and failed > 0,
             problem=text(obj(found.get("error")).get("message")) if status == "failed" else "",
+            endpoint=_endpoint(found),
         )
+
+
+def _endpoint(found: Json) -> str:
+    """What a batch is of."""
+    kind = text(obj(found.get("metadata")).get("@type"))
+    return EMBEDDINGS if kind.endswith("EmbedContentBatch") else ENDPOINT
 
 
 def _output(found: Json) -> Json:
@@ -179,7 +234,7 @@ def _output(found: Json) -> Json:
 
 
 def _stored(found: Json) -> Stored:
-    model, filename = _label(text(found.get("displayName")))
+    model, filename, _ = _label(text(found.get("displayName")))
     return Stored(
         text(found.get("name")),
         count(found.get("sizeBytes")),
@@ -190,16 +245,16 @@ def _stored(found: Json) -> Stored:
     )
 
 
-def _label(display: str) -> tuple[str, str]:
-    """The model of a file that was uploaded here ("" for any other's), and its file name."""
+def _label(display: str) -> tuple[str, str, str]:
+    """The model of a file that was uploaded here ("" for any other's), its file name and endpoint."""
     try:
         label: Any = loads(display)
     except JSONDecodeError:
-        return "", display
-    if not isinstance(label, list) or len(label) != 3 or label[0] != _LABEL:
-        return "", display
+        return "", display, ""
+    if not isinstance(label, list) or len(label) != 4 or label[0] != _LABEL:
+        return "", display, ""
     model = text(label[1])
-    return (model if _MODEL.fullmatch(model) else ""), text(label[2])
+    return (model if _MODEL.fullmatch(model) else ""), text(label[2]), text(label[3])
 
 
 def _same_host(url: str, provider: str) -> str:

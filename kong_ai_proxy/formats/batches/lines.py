@@ -6,7 +6,7 @@ Source: https://platform.openai.com/docs/api-reference/batch/request-input and â
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
@@ -23,7 +23,12 @@ from ..pivot import obj, text
 from ..steps import Asked
 
 ENDPOINT: Final = "/v1/chat/completions"
-"""What a batch that is translated can be of."""
+"""What a batch that is translated can be of at every provider."""
+EMBEDDINGS: Final = "/v1/embeddings"
+"""What it can be of at some."""
+_OPERATIONS: Final = {ENDPOINT: "chat", EMBEDDINGS: "embeddings"}
+Forms: TypeAlias = Mapping[str, Adapter]
+"""How a provider is asked for what an endpoint answers."""
 JSONL: Final = "application/jsonl"
 OWN_MODEL: Final = "cannot use own model - must be: "
 _PAUSE: Final = 32
@@ -83,7 +88,7 @@ ReadResult: TypeAlias = Callable[[Json], Result | None]
 """A line of the provider's results; None for one that tells of no request."""
 
 
-def from_file(asked: Asked, adapter: Adapter) -> Lines:
+def from_file(asked: Asked, forms: Forms) -> Lines:
     """The requests in an uploaded file. Raises BadRequest naming the line."""
     file = next((each for each in asked.files if each.name == "file"), None)
     if file is None:
@@ -93,16 +98,17 @@ def from_file(asked: Asked, adapter: Adapter) -> Lines:
         raise BadRequest(
             f"provider {asked.call.provider} takes files of purpose batch only", param="purpose"
         )
-    lines = translated(_parsed(file.data), asked, adapter, param="file")
-    return Lines(lines, filename=file.filename or "batch.jsonl", size=len(file.data))
+    endpoint, lines = translated(_parsed(file.data), asked, forms, param="file")
+    return Lines(lines, endpoint, file.filename or "batch.jsonl", len(file.data))
 
 
-def from_list(asked: Asked, adapter: Adapter) -> Lines:
+def from_list(asked: Asked, forms: Forms) -> Lines:
     """The requests that stand in the body of POST /batches itself, as `requests`."""
     given = asked.body.get("requests")
     if not isinstance(given, list):
         raise BadRequest("requests must be a list of a batch's lines", param="requests")
-    return Lines(translated(enumerate(given, 1), asked, adapter, param="requests"))
+    endpoint, lines = translated(enumerate(given, 1), asked, forms, param="requests")
+    return Lines(lines, endpoint)
 
 
 def _parsed(data: bytes) -> Iterator[tuple[int, Any]]:
@@ -116,14 +122,20 @@ def _parsed(data: bytes) -> Iterator[tuple[int, Any]]:
 
 
 def translated(
-    given: Iterable[tuple[int, Any]], asked: Asked, adapter: Adapter, *, param: str
-) -> list[Line]:
-    """Raises BadRequest for the first line that cannot be asked of the provider."""
+    given: Iterable[tuple[int, Any]], asked: Asked, forms: Forms, *, param: str
+) -> tuple[str, list[Line]]:
+    """The endpoint and the requests. Raises BadRequest for the first line that cannot be asked of the
+    provider."""
     lines: list[Line] = []
     seen: set[str] = set()
+    endpoint = ""
     for number, line in given:
         try:
-            made = _translated(line, asked.call, adapter)
+            line = obj(line)
+            endpoint = endpoint or _endpoint(line, forms, asked.call)
+            if line.get("url", endpoint) != endpoint:
+                raise BadRequest(f"all lines must be of {endpoint}, as the first", param="url")
+            made = _translated(line, asked.call, endpoint, forms[endpoint])
             if made.custom_id in seen:
                 raise BadRequest(f"custom_id {made.custom_id[:100]} is there twice", param="custom_id")
         except ApiError as error:
@@ -134,23 +146,28 @@ def translated(
             asked.breathe()
     if not lines:
         raise BadRequest("there is no request in it", param=param)
-    return lines
+    return endpoint, lines
 
 
-def _translated(line: Any, call: Call, adapter: Adapter) -> Line:
-    line = obj(line)
+def _endpoint(line: Json, forms: Forms, call: Call) -> str:
+    url = line.get("url", ENDPOINT)
+    if url not in forms:
+        raise BadRequest(f"batches of {call.provider} are of {' or '.join(forms)} only", param="url")
+    return text(url)
+
+
+def _translated(line: Json, call: Call, endpoint: str, adapter: Adapter) -> Line:
     custom_id, body = line.get("custom_id"), line.get("body")
     if not isinstance(custom_id, str) or not custom_id or not custom_id.isprintable():
         raise BadRequest("custom_id must be a text", param="custom_id")
     if line.get("method", "POST") != "POST":
         raise BadRequest("method must be POST", param="method")
-    if line.get("url", ENDPOINT) != ENDPOINT:
-        raise BadRequest(f"batches of {call.provider} are of {ENDPOINT} only", param="url")
     if not isinstance(body, dict):
         raise BadRequest("body must be an object", param="body")
-    own = _of_line(call, _model(body, call))
+    own = _of_line(call, endpoint, _model(body, call))
+    body = {name: value for name, value in body.items() if name not in ("stream", "stream_options")}
     try:
-        made = adapter.request(with_defaults(CLIENT.request({**body, "stream": False}, own), own), own)
+        made = adapter.request(with_defaults(CLIENT.request(body, own), own), own)
     except ApiError:
         raise
     except Exception as error:
@@ -178,13 +195,27 @@ def _model(body: Json, call: Call) -> str:
     return call.model
 
 
-def _of_line(call: Call, model: str) -> Call:
-    """A call of its own for each line: what it used and dropped is noted apart."""
+def _of_line(call: Call, endpoint: str, model: str) -> Call:
+    """A call of its own for each line: what it used and dropped is noted apart; no line is the body."""
     return replace(
-        call, operation="chat", rest=None, stream=False, model=model, usage=Usage(), dropped=[], echo={},
-        finish_reasons=[], answer_headers={}, response_model=None, response_id=None, output_bytes=0,
-        prompt_bytes=None, include_usage=False, legacy_functions=False,
-    )  # fmt: skip
+        call,
+        operation=_OPERATIONS[endpoint],
+        model=model,
+        request=replace(call.request, body=b"", upload=None),
+        rest=None,
+        stream=False,
+        include_usage=False,
+        legacy_functions=False,
+        echo={},
+        answer_headers={},
+        usage=Usage(),
+        dropped=[],
+        finish_reasons=[],
+        response_model=None,
+        response_id=None,
+        prompt_bytes=None,
+        output_bytes=0,
+    )
 
 
 @dataclass(slots=True)
@@ -199,6 +230,7 @@ class ResultLines:
     read: ReadResult
     failed: bool = False
     """The error file: only what failed; else only what was answered."""
+    endpoint: str = ENDPOINT
     _lines: NDJSONDecoder = field(init=False)
 
     def __post_init__(self) -> None:
@@ -234,7 +266,7 @@ class ResultLines:
         if found is None:
             return b""
         status, body = 200, None
-        own = _of_line(self.call, self.call.model)
+        own = _of_line(self.call, self.endpoint, self.call.model)
         if found.missed is None and found.error is None:
             try:
                 body = CLIENT.response(self.adapter.response(found.answer or {}, own), own)

@@ -65,6 +65,7 @@ class State:
     problem: str = ""
     """Why it failed."""
     metadata: Json = field(default_factory=dict)
+    endpoint: str = ENDPOINT
 
 
 def file_object(form: str, stored: Stored) -> Json:
@@ -89,7 +90,7 @@ def batch_object(form: str, state: State) -> Json:
     made: Json = {
         "id": batch_id(form, state.name),
         "object": "batch",
-        "endpoint": ENDPOINT,
+        "endpoint": state.endpoint,
         "model": state.model or None,
         "errors": None,
         "input_file_id": file_id(form, "in", state.input) if state.input else "",

@@ -117,7 +117,7 @@ class VertexBatches(Batches):
             raise BadRequest("results are deleted in Cloud Storage", param="id")
         yield Step("DELETE", where.path(where.prefix + file.name), service="storage")
 
-    def start(self, asked: Asked, name: str) -> Asking[State]:
+    def start(self, asked: Asked, name: str, endpoint: str) -> Asking[State]:
         call = asked.call
         where = place(call)
         model = model_of(name, _MODEL)

@@ -30,7 +30,9 @@ _ANTHROPIC: Final = re.compile(r"^/v1/messages/batches(?:/(?P<id>msgbatch_\w+)(?
 _UPLOAD: Final = re.compile(r"^/upload/v1beta/files$")
 _DOWNLOAD: Final = re.compile(r"^/download/v1beta/(?P<name>files/batch-\d+):download$")
 _FILES: Final = re.compile(r"^/v1beta/(?P<name>files(?:/batchinput\d+)?)$")
-_GENERATE: Final = re.compile(r"^/v1beta/(?P<model>(?:models|tunedModels)/[^/:]+):batchGenerateContent$")
+_GENERATE: Final = re.compile(
+    r"^/v1beta/(?P<model>(?:models|tunedModels)/[^/:]+):(?P<verb>batchGenerateContent|asyncBatchEmbedContent)$"
+)
 _BATCHES: Final = re.compile(r"^/v1beta/(?P<name>batches(?:/\w+)?)(?P<verb>:cancel)?$")
 _JOBS: Final = re.compile(r"^/model-invocation-job(?:s|/(?P<id>[a-z0-9]{12})(?P<verb>/stop)?)?$")
 _S3: Final = re.compile(rf"^/{BUCKET}/(?P<key>.*)$")
@@ -232,7 +234,8 @@ def _gemini_created(received: Received) -> Answer:
     if not batch.get("displayName") or file not in _stored:
         return gemini.error(400, "Request contains an invalid argument.")
     lines = [loads(line) for line in _stored[file].splitlines()]
-    if any(set(line) != {"key", "request"} or not line["request"].get("contents") for line in lines):
+    member = "content" if match["verb"].startswith("async") else "contents"
+    if any(set(line) != {"key", "request"} or not line["request"].get(member) for line in lines):
         return gemini.error(400, "Request contains an invalid argument.")
     job = _begin("batches/mock", [(line["key"], line["request"]) for line in lines], batch, match["model"])
     return Answer.json(_gemini_batch(job, "pending"))
@@ -258,7 +261,7 @@ def _gemini_batch(job: _Job, state: str) -> Json:
     number, failing = len(job.requests), job.failing
     stats = {"requestCount": str(number), "pendingRequestCount": str(number)}
     metadata: Json = {
-        "@type": "type.googleapis.com/google.ai.generativelanguage.v1main.GenerateContentBatch",
+        "@type": f"type.googleapis.com/google.ai.generativelanguage.v1main.{_kind(job)}ContentBatch",
         "model": job.model, "displayName": job.body["displayName"], "createTime": _CREATED,
         "updateTime": _CREATED, "name": job.id, "batchStats": stats,
     }  # fmt: skip
@@ -276,6 +279,10 @@ def _gemini_batch(job: _Job, state: str) -> Json:
     return operation
 
 
+def _kind(job: _Job) -> str:
+    return "Embed" if "content" in job.requests[0][1] else "Generate"
+
+
 def _gemini_download(received: Received) -> Answer:
     match = _DOWNLOAD.match(received.path)
     assert match is not None
@@ -287,6 +294,8 @@ def _gemini_download(received: Received) -> Answer:
     for key, request in job.requests:
         if _fails(request):
             lines.append({"key": key, "error": {"code": 3, "message": "mock failure"}})
+        elif "content" in request:
+            lines.append({"key": key, "response": {"embedding": {"values": [0.5, 0.25]}}})
         else:
             answer = gemini.whole(model, think(gemini.read_generate(request, model)))
             lines.append({"key": key, "response": answer})

@@ -15,7 +15,7 @@ INPUT = file_id("gemini", "in", FILE)
 OUTPUT, ERRORS = file_id("gemini", "out", NAME), file_id("gemini", "err", NAME)
 BATCH = batch_id("gemini", NAME)
 MODEL = "gemini-2.5-flash"
-LABEL = '["kong-ai-proxy","gemini-2.5-flash","requests.jsonl"]'
+LABEL = '["kong-ai-proxy","gemini-2.5-flash","requests.jsonl","/v1/chat/completions"]'
 
 
 def files(**changes: Any) -> Any:
@@ -118,15 +118,15 @@ def test_a_batch_of_an_uploaded_file() -> None:
 
 def test_a_batch_of_a_tuned_model() -> None:
     asked = create(name=None)
-    asked.reply(file('["kong-ai-proxy","tunedModels/mine","x"]'))
+    asked.reply(file('["kong-ai-proxy","tunedModels/mine","x","/v1/chat/completions"]'))
     assert asked.last.url.path == "/v1beta/tunedModels/mine:batchGenerateContent"
 
 
 @pytest.mark.parametrize(
     "label",
     [
-        "apples.pdf", "[1]", '["kong-ai-proxy","../x","f"]', '["kong-ai-proxy",1,2]',
-        '["kong-ai-proxy","x","f"]',
+        "apples.pdf", "[1]", '["kong-ai-proxy","../x","f",""]', '["kong-ai-proxy",1,2,3]',
+        '["kong-ai-proxy","x","f","/v1/chat/completions"]', '["kong-ai-proxy","x","f"]',
     ],
 )
 def test_files_that_no_batch_can_be_of(label: str) -> None:
@@ -273,3 +273,69 @@ def test_lists_go_on_where_the_client_left_off() -> None:
     assert asked.last.url.target == "/v1beta/batches?pageSize=100"
     found = asked.told({"operations": [operation(), operation(name="odd")]})
     assert [each["id"] for each in found["data"]] == [BATCH] and not found["has_more"]
+
+
+# Embeddings.
+
+
+def embedding(custom_id: str, **body: Any) -> dict[str, Any]:
+    return {"custom_id": custom_id, "method": "POST", "url": "/v1/embeddings", "body": body}
+
+
+def test_embeddings_one_text_a_line() -> None:
+    lines = upload(embedding("a", input="one", dimensions=8), embedding("b", input=["two"]))
+    asked = Asked(files(name="gemini-embedding-001"), lines)
+    label = json.loads(asked.body["file"]["displayName"])
+    assert label == ["kong-ai-proxy", "gemini-embedding-001", "requests.jsonl", "/v1/embeddings"]
+    asked.reply(b"", x_goog_upload_url="https://h.test/upload?x=1")
+    first, second = (json.loads(each) for each in asked.last.body.splitlines())
+    assert first == {
+        "key": "a", "request": {"content": {"parts": [{"text": "one"}]}, "outputDimensionality": 8}
+    }  # fmt: skip
+    assert second["request"] == {"content": {"parts": [{"text": "two"}]}}
+    assert asked.told({"file": file(json.dumps(label))})["purpose"] == "batch"
+    body = {"input_file_id": INPUT, "endpoint": "/v1/embeddings"}
+    asked = Asked(batches(name="gemini-embedding-001"), request("POST", "/batches", body))
+    assert asked.reply(file(json.dumps(label))) is None
+    assert asked.last.url.path == "/v1beta/models/gemini-embedding-001:asyncBatchEmbedContent"
+    batch = asked.told(operation(metadata={"@type": "x/v1main.EmbedContentBatch"}))
+    assert batch["endpoint"] == "/v1/embeddings"
+    response = Asked(batches(name=None), request("POST", "/batches", body)).reply(file())
+    assert response is not None and json.loads(response.body)["error"]["param"] == "endpoint"
+
+
+def test_embeddings_come_back() -> None:
+    done = operation(
+        "BATCH_STATE_SUCCEEDED", metadata={"@type": "x/v1main.EmbedContentBatch", "output": RESPONSES}
+    )
+    asked = Asked(files(), request("GET", f"/files/{OUTPUT}/content"))
+    assert asked.reply(done) is None
+    values = {"embedding": {"values": [0.5, 1.0]}, "usageMetadata": {"promptTokenCount": 3}}
+    lines = jsonl({"key": "a", "response": values}, {"key": "b", "response": {}})
+    (only,) = asked.read(lines)
+    body = only["response"]["body"]
+    assert body["object"] == "list" and body["data"][0]["embedding"] == [0.5, 1.0]
+    asked = Asked(files(), request("GET", f"/files/{ERRORS}/content"))
+    asked.reply(done)
+    (only,) = asked.read(lines)
+    assert only["custom_id"] == "b" and only["response"]["status_code"] == 502
+
+
+@pytest.mark.parametrize(
+    ("lines", "param"),
+    [
+        ([embedding("a", input=["one", "two"])], "input"),
+        ([embedding("a", input="x"), line("b")], "url"),
+        ([{**line("a"), "url": "/v1/responses"}], "url"),
+    ],
+)
+def test_lines_of_other_kinds(lines: list[Any], param: str) -> None:
+    error = refused(files(), upload(*lines))
+    assert (error.status, error.param) == (400, param)
+
+
+def test_vectors_are_numbers() -> None:
+    asked = Asked(files(), upload(embedding("a", input="x", encoding_format="base64")))
+    assert asked.attempt.call.dropped == ["body.encoding_format"]
+    body = {"endpoint": "/v1/embeddings", "requests": [line("a")]}
+    assert refused(batches(), request("POST", "/batches", body)).param == "endpoint"
