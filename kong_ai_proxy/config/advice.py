@@ -21,8 +21,6 @@ _REFERENCE: Final = re.compile(r"\{vault://[^}]+\}")
 def config_advice(config: ProxyConfig | AdvancedConfig) -> Iterator[Problem]:
     """About a configuration that is right as such."""
     advanced = isinstance(config, AdvancedConfig)
-    if advanced and not config.targets:
-        yield "targets", "there is none: every request will be refused"
     for number, target in enumerate(config.targets, start=1):
         prefix = f"targets[{number}]." if advanced else ""
         if target.route_type == "preserve":

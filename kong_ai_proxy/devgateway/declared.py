@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from ..core.json import Json
+from .schema import problems
 
 _NAMESPACE = uuid.UUID("6f3f1a52-6f0c-4c3c-9a35-0c4b6b5d9d10")
 _CREATED = 1_760_000_000
@@ -178,6 +179,10 @@ class _Reader:
         config = _prune(given.get("config") or {})
         if name in self._schemas:
             config = fill_defaults(self._schemas[name], config)
+            wrong = problems(self._schemas[name], config)
+            if wrong:
+                said = "; ".join(f"config.{path}: {what}" if path else what for path, what in wrong)
+                raise ConfigError(f"plugin {name}: {said}")
         self._sequence += 1
         where = [entity["id"] if entity else "" for entity in (route, service, consumer)]
         plugin_id = str(given.get("id") or uuid.uuid5(_NAMESPACE, f"plugin:{name}:{':'.join(where)}"))

@@ -95,7 +95,7 @@ class AdvancedConfig(Shared):
     """Kind of work done here, for Kong's own statistics."""
     kong_ai_proxy: AdvancedExtensions = Field(default_factory=AdvancedExtensions)
     """Settings of kong-ai-proxy's own, which Kong's plugins do not have. Leave out for Kong's behaviour."""
-    targets: list[Target]
+    targets: Annotated[list[Target], Field(min_length=1)]
     """The models among which requests are balanced."""
     vectordb: VectorDb | None = None
     """Where embedded descriptions are kept. Unset: in the plugin server's memory."""

@@ -236,8 +236,14 @@ model:
         "model.options.cache_write_cost_list[1].ttl",
         "model.options.context_window_factor[1].above",
     ]
-    empty = plugin("targets: []\nbalancer: {tokens_count_strategy: llm-accuracy}", "kong-ai-proxy-advanced")
-    assert [found.path for found in findings(empty)] == ["targets", "balancer.tokens_count_strategy"]
+    judged = """
+targets: [{route_type: llm/v1/chat, model: {provider: openai}}]
+balancer: {tokens_count_strategy: llm-accuracy}
+"""
+    found = findings(plugin(judged, "kong-ai-proxy-advanced"))
+    assert [(each.path, each.severity) for each in found] == [("balancer.tokens_count_strategy", "warning")]
+    (found_empty,) = findings(plugin("targets: []", "kong-ai-proxy-advanced"))
+    assert (found_empty.path, found_empty.severity) == ("targets", "error")
 
 
 @pytest.mark.parametrize(

@@ -107,4 +107,5 @@ def test_arrays_are_as_long_as_kongs(plugin: str) -> None:
         for path, spec in walk(PLUGINS[plugin])
         if spec.kind == "array" and spec.min_length is not None and not path.startswith(_OURS)
     }
-    assert ours == kongs
+    # A balancer without any target serves nothing; Kong's schema lets it pass.
+    assert ours == {**kongs, **({"targets": 1} if "targets" in ours else {})}

@@ -154,12 +154,12 @@ def test_plugin_configuration_gets_kongs_additions_and_defaults() -> None:
         "_format_version": "3.0",
         "services": [
             {"name": "s", "url": "https://h", "routes": [
-                {"name": "r", "paths": ["/"], "plugins": [{"name": "p", "config": {"a": None, "b": 1}}]}]}
+                {"name": "r", "paths": ["/"], "plugins": [{"name": "p", "config": {"a": None, "plain": 1}}]}]}
         ],
     }  # fmt: skip
     declared = read(document, {"p": schema})
     config = declared.plugins[0].config
-    assert config["b"] == 1 and "a" not in config
+    assert config["plain"] == 1 and "a" not in config
     assert config["route_id"] == declared.routes[0]["id"]
     assert {"__plugin_id", "__key__", "__seq__", "__ws_id"} <= set(config)
     assert declared.services[0]["port"] == 443
