@@ -400,7 +400,8 @@ def _load(worker: _Worker) -> tuple[int, int]:
 
 def _listening(address: tuple[str, int], backlog: int) -> socket.socket:
     """Raises OSError."""
-    found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    host, port = address
+    found = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM)
     family, kind, protocol, _, where = found[0]
     listener = StdSocket(family, kind, protocol)
     try:

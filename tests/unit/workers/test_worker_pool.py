@@ -364,6 +364,21 @@ def test_an_address_that_is_taken(pool: WorkerPool) -> None:
     assert len(Fake.made) == 2
 
 
+@pytest.mark.parametrize("host", ["", "localhost", "::1"])
+def test_other_addresses_to_listen_on(host: str, lines: Any) -> None:
+    pool = WorkerPool((host, 0), TicketStore(), workers=1)
+    try:
+        pool.start()
+    except OSError:
+        pytest.skip("no IPv6 here")
+    try:
+        sock = socket.create_connection((host or "127.0.0.1", pool.port))
+        eventually(lambda: pool._handed == 1)
+        sock.close()
+    finally:
+        pool.stop(0)
+
+
 def test_a_deposit_url_that_is_none() -> None:
     with pytest.raises(ValueError, match="not an http"):
         WorkerPool(("127.0.0.1", 0), TicketStore(), workers=2, deposit_url="ws://kong/x")
