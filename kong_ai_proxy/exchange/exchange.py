@@ -36,6 +36,7 @@ from .counting import CountCarrier, estimated_count
 from .instance import Instance, Timeouts
 from .native_carry import NativeCarrier
 from .plan import Plan, make_plan
+from .redact import without_base64
 from .rest_carry import rest_carrier
 from .rest_plan import RestPlan, plan_rest
 from .tickets import Ticket
@@ -159,13 +160,17 @@ class Exchange:
         """The same while the answer is on its way: without latency, and without usage that comes later."""
         last = self.attempts[-1]
         carried = last.translation
+        shown: list[bytes | None] = [None, None]
+        if last.call.target.logging.log_payloads:
+            both = (carried.upstream.body if carried.upstream else None, carried.answered)
+            shown = [without_base64(body) if body else None for body in both]
         return log_record(
             last.call,
             plugin_id=self.instance.plugin_id,
             timing=last.timing,
             tried=list(self._entries()),
-            request=carried.upstream.body if carried.upstream else None,
-            response=carried.answered,
+            request=shown[0],
+            response=shown[1],
         )
 
     def record_if_left(self) -> Json | None:

@@ -10,7 +10,10 @@ from ..config.models import Auth
 _REDACTED: Final = b"[redacted]"
 _SHORTEST: Final = 8
 """Characters below which a value is no credential worth looking for (and might be an everyday word)."""
-_BASE64: Final = re.compile(rb'"(?:[A-Za-z0-9+/]{1024,}={0,2}|data:[^",]{1,100},[A-Za-z0-9+/=]{1024,})"')
+_BASE64: Final = re.compile(
+    rb'"(?:[A-Za-z0-9+/]{1024,}={0,2}|data:[^",]{1,100},[A-Za-z0-9+/=]{1024,})(?:"|\Z)'
+)
+"""A text of nothing else, also where the body was cut off within it."""
 _ELIDED: Final = b'"[base64 not logged]"'
 _SECRET_FIELDS: Final = (
     "header_value",
@@ -34,5 +37,5 @@ def redact(body: bytes, auth: Auth) -> bytes:
 
 
 def without_base64(body: bytes) -> bytes:
-    """A JSON body as it may be logged: images and sound have no place there."""
+    """A JSON body, or events, as they may be logged: images and sound have no place there."""
     return _BASE64.sub(_ELIDED, body)

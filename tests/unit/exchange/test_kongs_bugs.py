@@ -239,8 +239,8 @@ def test_a_client_that_sends_no_model() -> None:
 def test_a_large_payload_is_logged() -> None:
     """3.11: large payloads were missing."""
     instance = proxy(logging={"log_payloads": True, "log_statistics": True})
-    body = {"messages": [{"role": "user", "content": "x" * 1_000_000}]}
-    record = answered(instance, openai_answer("y" * 1_000_000), client_request(body)).exchange.record()
+    body = {"messages": [{"role": "user", "content": "word " * 250_000}]}
+    record = answered(instance, openai_answer("more " * 250_000), client_request(body)).exchange.record()
     assert record is not None
     assert len(record["payload"]["request"]) > 1_000_000
     assert len(record["payload"]["response"]) > 1_000_000

@@ -1,4 +1,4 @@
-"""What is billed otherwise than by tokens: images, seconds, characters."""
+"""What is billed otherwise than by tokens: images, seconds, characters. And that no image gets into a log."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import pytest
 from exchange_support import first_attempt, proxy
 
 from kong_ai_proxy.core.http import ClientRequest
+from kong_ai_proxy.exchange.redact import without_base64
 
 JSON = {"content-type": "application/json"}
 SSE = {"content-type": "text/event-stream"}
 SPEECH = "audio/v1/audio/speech"
 IMAGES = "image/v1/images/generations"
+EDITS = "image/v1/images/edits"
 TOKENS = {"input_tokens": 3, "output_tokens": 5, "total_tokens": 8}
 
 
@@ -100,3 +102,35 @@ def test_seconds_of_sound(answer: Any, seconds: float | None) -> None:
 @pytest.mark.parametrize("data", [None, "x", [None, 5], []])
 def test_no_images_are_none(data: Any) -> None:
     assert usage_of(IMAGES, {"prompt": "x"}, JSON, json.dumps({"data": data}).encode()) is None
+
+
+DATA_URL = "data:image/png;base64," + "QUJD" * 400
+CHAT = {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": DATA_URL}}]}]}
+
+
+@pytest.mark.parametrize(
+    ("route_type", "body", "answer"),
+    [
+        (EDITS, {"prompt": "x", "images": [{"image_url": DATA_URL}]}, {"data": [{"b64_json": "QUJD" * 400}]}),
+        ("llm/v1/chat", CHAT, {"choices": [{"message": {"images": [{"image_url": {"url": DATA_URL}}]}}]}),
+    ],
+)
+def test_no_image_is_in_a_log(route_type: str, body: Any, answer: Any) -> None:
+    request = ClientRequest("POST", "/x", "", dict(JSON), json.dumps(body).encode())
+    logging = {"log_payloads": True, "log_statistics": True}
+    exchange, attempt = first_attempt(proxy("openai", "m", route_type=route_type, logging=logging), request)
+    sent = attempt.translation.request()
+    attempt.connected("192.0.2.1", 0.001)
+    attempt.translation.response(200, JSON, json.dumps(answer).encode())
+    attempt.ended()
+    assert b"QUJDQUJD" in sent.body
+    record = exchange.record()
+    assert record is not None
+    assert "QUJDQUJD" not in json.dumps(record)
+    assert "[base64 not logged]" in record["payload"]["request"]
+    assert "[base64 not logged]" in record["payload"]["response"]
+
+
+def test_a_cut_image_is_in_no_log() -> None:
+    assert without_base64(b'{"a": "' + b"QUJD" * 400) == b'{"a": "[base64 not logged]"'
+    assert without_base64(b'{"a": "' + b"word " * 400) == b'{"a": "' + b"word " * 400
