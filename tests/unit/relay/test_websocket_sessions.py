@@ -11,6 +11,7 @@ from typing import Any
 import gevent
 import pytest
 from gevent import socket
+from gevent.event import Event
 from relay_support import Limits, Provider, World, eventually, every, provider_of, relay_world
 from websocket_support import (
     Ping,
@@ -444,6 +445,30 @@ def test_slow_client_slows_the_provider() -> None:
         gevent.sleep(0.3)
         assert sent[0] == stalled < 30_000_000  # the kernels' buffers
         client.message()
+
+
+def test_slow_provider_slows_the_client() -> None:
+    """And what it has to say meanwhile comes through."""
+    read = Event()
+
+    def talk(session: Session) -> None:
+        session.accept()
+        session.send(TextMessage(data="busy"))
+        read.wait()
+        while session.event() is not None:
+            pass
+
+    with realtime_provider(talk) as provider, world_to(provider) as world:
+        client = connect(world)
+        client.sock.settimeout(0.4)
+        sent = 0
+        with pytest.raises(TimeoutError):
+            while sent < 30_000_000:  # the kernels' buffers hold less
+                client.send(BytesMessage(data=b"x" * 60_000))
+                sent += 60_000
+        client.sock.settimeout(5)
+        assert client.message() == "busy"
+        read.set()
 
 
 def test_client_that_takes_nothing_is_given_up() -> None:
