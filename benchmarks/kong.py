@@ -155,10 +155,10 @@ def report_chats(run: Running, rounds: int, seconds: int) -> None:
                     url = f"http://127.0.0.1:{run.port}/{path}"
                     if path == "plain":
                         url += PATHS["openai"]
-                    before = cpu_seconds(run.worker), cpu_seconds(run.server)
+                    before = cpu_seconds((run.worker,)), cpu_seconds((run.server,))
                     lasted = seconds if number else 1
                     rate, median = wrk(url, connections, lasted, script)
-                    after = cpu_seconds(run.worker), cpu_seconds(run.server)
+                    after = cpu_seconds((run.worker,)), cpu_seconds((run.server,))
                     count = rate * lasted / 1e6
                     row = (rate, median, (after[0] - before[0]) / count, (after[1] - before[1]) / count)
                     if number:  # the first round warms up
@@ -180,7 +180,7 @@ def report_streams(run: Running, rounds: int, counts: list[int], tokens: int, ra
         for count in counts:
             for name, path in ROUTES.items():
                 path = f"/{path}{PATHS['openai']}" if path == "plain" else f"/{path}"
-                place = Place(run.port, path, pid=run.server)
+                place = Place(run.port, path, pids=(run.server,))
                 got = run_streams(place, count, tokens if number else 10, rate)
                 if number:
                     cells = [percentile(got.late, each) for each in (50, 99, 100)]
