@@ -25,10 +25,6 @@ def config_advice(config: ProxyConfig | AdvancedConfig) -> Iterator[Problem]:
         prefix = f"targets[{number}]." if advanced else ""
         if target.route_type == "preserve":
             yield f"{prefix}route_type", "preserve is deprecated; use the operation's own, or llm_format"
-        if target.route_type.startswith("video/") and target.model.provider == "bedrock":
-            bedrock = target.model.options.bedrock
-            if bedrock is None or bedrock.video_output_s3_uri is None:
-                yield f"{prefix}model.options.bedrock", "lacks video_output_s3_uri: where to write videos"
         auth = target.auth
         if (auth.aws_access_key_id is None) != (auth.aws_secret_access_key is None):
             yield f"{prefix}auth", "aws_access_key_id and aws_secret_access_key work together only"
