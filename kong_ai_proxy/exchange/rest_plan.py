@@ -10,6 +10,8 @@ from ..core.http import ClientRequest
 from ..core.json import Json, JSONDecodeError, loads
 from ..core.operations import OPERATIONS
 from ..core.rest import RestApi, RestCall
+from ..formats.videos.ids import form_of
+from ..providers import provider
 from .forms import Form
 from .instance import Instance
 from .plan import (
@@ -76,6 +78,7 @@ def _plan(instance: Instance, request: ClientRequest, rest: RestCall, targets: l
         candidates = [index for index in resolved if resolved[index].name] or list(resolved)
     else:
         candidates, resolved = _candidates(instance, targets, model, request)
+    candidates = _that_made_it(instance, rest, candidates)
     return RestPlan(
         instance,
         request,
@@ -89,6 +92,20 @@ def _plan(instance: Instance, request: ClientRequest, rest: RestCall, targets: l
         rest=rest,
         form=form,
     )
+
+
+def _that_made_it(instance: Instance, rest: RestCall, candidates: list[int]) -> list[int]:
+    """Of several targets, those that an id may be from: what was made at one provider, no other knows."""
+    if len(candidates) < 2 or rest.operation != "video.generations" or not rest.rest:
+        return candidates
+    form = form_of(rest.rest)
+    models = [instance.targets[index].model for index in candidates]
+    kept = [
+        index
+        for index, model in zip(candidates, models, strict=True)
+        if form in provider(model.provider).id_forms(rest.operation, model.options)
+    ]
+    return kept or candidates
 
 
 def _named(rest: RestCall, body: Json, form: Form | None) -> str | None:

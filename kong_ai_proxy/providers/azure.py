@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import ClassVar, Final
 from urllib.parse import parse_qsl, quote
 
+from ..config.models import Options
 from ..core.call import Call
 from ..core.errors import ApiError
 from ..core.http import Headers, Url
@@ -118,6 +119,10 @@ class Azure(CompatibleProvider):
         if path.endswith(_JOBS_END) or (call.model in _SORA and not path.endswith("/videos")):
             return _SORA_JOBS
         return _SORA_JOBS if call.rest is not None and is_job(call.rest.rest) else None
+
+    def id_forms(self, operation: str, options: Options) -> frozenset[str | None]:
+        """Which API a video is from, its id says."""
+        return frozenset({None, _SORA_JOBS.form} if operation == "video.generations" else {None})
 
     def step_url(self, call: Call, step: Step) -> Url:
         """At the instance. Sora's jobs are in the preview of the v1 API."""

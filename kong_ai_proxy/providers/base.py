@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
+from ..config.models import Options
 from ..core.call import Call
 from ..core.errors import ApiError
 from ..core.http import Headers, Url
 from ..formats.base import Adapter, Observer
 from ..formats.steps import Step, StepsTranslation
+
+_OWN_IDS: Final = frozenset({None})
 
 
 class Provider:
@@ -49,6 +52,11 @@ class Provider:
         """For one of OpenAI's REST APIs (`call.rest`) that this provider serves by an API of its own: how.
         None: the request passes through, if `operations` has it."""
         return None
+
+    def id_forms(self, operation: str, options: Options) -> frozenset[str | None]:
+        """Where a translation makes ids of its own: their forms (`formats.videos.ids.form_of`), so that of
+        several targets one is asked that an id may be from. None among them: the provider's own ids."""
+        return _OWN_IDS
 
     def step_url(self, call: Call, step: Step) -> Url:
         """Where a step of such a translation leads. Raises ApiError (500) naming the configuration field that

@@ -11,6 +11,7 @@ import os
 import re
 from typing import ClassVar, Final
 
+from ..config.models import Options
 from ..core.aws import aws_domain
 from ..core.call import Call
 from ..core.errors import ApiError, BadRequest
@@ -93,6 +94,9 @@ class Bedrock(Provider):
         if call.operation in ("files", "batches"):
             return _BATCHES
         return _VIDEOS if call.operation == "video.generations" else None
+
+    def id_forms(self, operation: str, options: Options) -> frozenset[str | None]:
+        return frozenset({_VIDEOS.form if operation == "video.generations" else None})
 
     def step_url(self, call: Call, step: Step) -> Url:
         """Services: "" is the runtime, "control" Bedrock's control plane, "s3" S3 with paths of the form

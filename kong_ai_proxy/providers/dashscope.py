@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
+from ..config.models import Options
 from ..core.call import Call
 from ..core.http import Url
 from ..formats.images.dashscope import DASHSCOPE_IMAGES
@@ -47,6 +48,9 @@ class Dashscope(CompatibleProvider):
         if call.operation == "video.generations":
             return _VIDEOS
         return DASHSCOPE_IMAGES if call.operation.startswith("image.") else None
+
+    def id_forms(self, operation: str, options: Options) -> frozenset[str | None]:
+        return frozenset({_VIDEOS.form if operation == "video.generations" else None})
 
     def step_url(self, call: Call, step: Step) -> Url:
         own = upstream_url(call.options.upstream_url or self.base(call))

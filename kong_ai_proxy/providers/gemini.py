@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 from urllib.parse import quote
 
-from ..config.models import GeminiOptions
+from ..config.models import GeminiOptions, Options
 from ..core.call import Call
 from ..core.errors import BadRequest
 from ..core.http import Headers, Url
@@ -186,6 +186,11 @@ class Gemini(Provider):
             return _BATCHES if vertex_options(call) is None else _VERTEX_BATCHES
         return None
 
+    def id_forms(self, operation: str, options: Options) -> frozenset[str | None]:
+        if operation != "video.generations":
+            return super().id_forms(operation, options)
+        return frozenset({_VEO.form if on_vertex(options) is None else _VERTEX_VEO.form})
+
     def step_url(self, call: Call, step: Step) -> Url:
         """A path that begins with ":" is a method of the call's model. An absolute URL is a redirect within
         the service. Services: "" and "upload" are Gemini's own host, "storage" is Cloud Storage, also where
@@ -231,7 +236,12 @@ def _public_url(call: Call, verb: str = "") -> Url:
 
 def vertex_options(call: Call) -> GeminiOptions | None:
     """Vertex's options, where any is set; else the public API is meant."""
-    options = call.options.gemini
+    return on_vertex(call.options)
+
+
+def on_vertex(configured: Options) -> GeminiOptions | None:
+    """The same of a target's options."""
+    options = configured.gemini
     if options is None:
         return None
     given = options.api_endpoint or options.project_id or options.location_id or options.endpoint_id

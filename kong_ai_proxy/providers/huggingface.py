@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import ClassVar, Final
 from urllib.parse import quote
 
+from ..config.models import Options
 from ..core.call import Call
 from ..core.errors import ApiError, BadRequest
 from ..core.http import Headers, Url
@@ -95,7 +96,11 @@ class HuggingFace(CompatibleProvider):
         return super().url(call)
 
     def steps(self, call: Call) -> StepsTranslation | None:
-        return None if call.operation != "video.generations" or _has_videos_api(call) else _VIDEOS
+        return None if call.operation != "video.generations" or _has_videos_api(call.options) else _VIDEOS
+
+    def id_forms(self, operation: str, options: Options) -> frozenset[str | None]:
+        own = operation != "video.generations" or _has_videos_api(options)
+        return frozenset({None if own else _VIDEOS.form})
 
     def step_url(self, call: Call, step: Step) -> Url:
         """Services: "" is the router, "hub" the Hub, at HF_ENDPOINT as for huggingface_hub. An absolute URL
@@ -121,8 +126,7 @@ class HuggingFace(CompatibleProvider):
         return headers
 
 
-def _has_videos_api(call: Call) -> bool:
-    options = call.options
+def _has_videos_api(options: Options) -> bool:
     if options.upstream_path:
         return options.upstream_path.partition("?")[0].rstrip("/").endswith("/videos")
     if not options.upstream_url:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
+from ..config.models import Options
 from ..core.call import Call
 from ..core.http import Url
 from ..formats.images.xai import XAI_EDITS
@@ -53,6 +54,9 @@ class XAI(CompatibleProvider):
         if call.operation == "video.generations":
             return _VIDEOS
         return XAI_EDITS if call.operation == "image.edits" else None
+
+    def id_forms(self, operation: str, options: Options) -> frozenset[str | None]:
+        return frozenset({_VIDEOS.form if operation == "video.generations" else None})
 
     def step_url(self, call: Call, step: Step) -> Url:
         """An absolute URL is a finished file's, at another host of xAI's (recordings xai/video)."""

@@ -20,6 +20,8 @@ from ...core.errors import ApiError
 
 _PREFIX: Final = "video_"
 _LONGEST: Final = 2048
+FORMS: Final = frozenset({"bedrock", "dashscope", "huggingface", "sora", "veo", "vertex", "xai"})
+"""Whose jobs there are ids of."""
 _ALPHABET: Final = re.compile(r"[A-Za-z0-9_-]+")
 _SECONDS: Final = re.compile(r"(?:\d{1,5})?")
 _SIZE: Final = re.compile(r"(?:\d{1,5}x\d{1,5})?")
@@ -46,6 +48,17 @@ def encode(form: str, job: Job) -> str:
     lines = [form, job.name, job.seconds, job.size, job.model, str(job.created or "")]
     text = "\n".join(lines).rstrip("\n")
     return _PREFIX + base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def form_of(rest: str) -> str | None:
+    """Whose an id is, by its look alone, at the beginning of what follows a collection ("/video_…/content").
+    None: not one of ours."""
+    encoded = rest.lstrip("/").partition("/")[0].removeprefix(_PREFIX)
+    try:
+        form = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).partition(b"\n")[0].decode()
+    except ValueError:
+        return None
+    return form if form in FORMS else None
 
 
 def decode(segment: str, form: str, name: re.Pattern[str]) -> Job:
