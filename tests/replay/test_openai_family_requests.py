@@ -60,9 +60,10 @@ _MAY_DROP = {
     "xai": {"reasoning_effort"},
     "mistral": {"user", "store", "logit_bias"},
     "dashscope": {"messages.provider_specific_fields"},
-    "cerebras": {"frequency_penalty", "presence_penalty"},
-    "openai": {"messages.reasoning", "messages.reasoning_content", "logprobs", "top_logprobs", "temperature"},
-}
+    "openai": {
+        "messages.reasoning", "messages.reasoning_content", "logprobs", "top_logprobs", "temperature", "stop",
+    },
+}  # fmt: skip
 
 
 def _meaning(body: dict[str, Any], name: str, model: str) -> dict[str, Any]:

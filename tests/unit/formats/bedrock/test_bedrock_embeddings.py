@@ -196,7 +196,7 @@ def test_anthropics_addresses_and_headers() -> None:
     assert anthropic.headers(made) == {"anthropic-version": "2024-01-01"}
     made.options = Options(upstream_url="https://res.services.ai.azure.com/anthropic/v1/messages")
     assert anthropic.url(made).host == "res.services.ai.azure.com"
-    assert anthropic.forward_headers == {"anthropic-beta"}
+    assert anthropic.forward_headers == {"anthropic-beta", "anthropic-user-profile-id"}
     made.operation = "embeddings"
     with pytest.raises(ApiError) as caught:
         anthropic.supports(made)
