@@ -352,3 +352,11 @@ def test_an_edit_by_imagen() -> None:
     assert plain["parameters"]["editMode"] == "EDIT_MODE_DEFAULT"
     with pytest.raises(BadRequest, match="on Vertex only"):
         sent_to(asks("gemini", model, {"prompt": "x"}, PICTURE))
+
+
+def test_compression_is_of_jpegs() -> None:
+    asked = asks("gemini", IMAGEN, {"prompt": "x", "output_format": "png", "output_compression": 50})
+    assert sent_to(asked)["parameters"]["outputOptions"] == {"mimeType": "image/png"}
+    assert asked.call.dropped == ["output_compression"]
+    webp = asks("gemini", IMAGEN, {"prompt": "x", "output_format": "webp"})
+    assert "outputOptions" not in sent_to(webp)["parameters"]

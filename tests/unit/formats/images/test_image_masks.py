@@ -128,3 +128,16 @@ def test_a_painted_mask_of_usual_size_is_quick() -> None:
     assert found is not None
     greys = greys_of(found)
     assert (greys[0][500], greys[500][500], greys[500][299], greys[-1][500]) == (0, 255, 0, 0)
+
+
+def test_data_that_is_not_packed() -> None:
+    png = png_of([b"\x00" + bytes(8)], 6)
+    at = png.index(b"IDAT") + 4
+    with pytest.raises(BadRequest):
+        painted(png[:at] + b"\xff\xff\xff\xff" + png[at + 4 :], 0)
+
+
+def test_rows_that_repeat_by_paeths_filter() -> None:
+    rows = filtered([rgba([255, 255, 255])] * 3, [4, 4, 4], 4)
+    found = painted(png_of(rows, 6), 255)
+    assert found is not None and greys_of(found) == [[0, 0, 0]] * 3
