@@ -45,6 +45,10 @@ log = logs.get_logger("workers")
 _START_SECONDS: Final = 30.0
 _ANSWER_SECONDS: Final = 2.0
 """How long a worker may take to say how it is."""
+_LOOK_SECONDS: Final = 10.0
+"""Between two questions whether a worker is well."""
+_HUNG_SECONDS: Final = 30.0
+"""Without an answer: nothing moves in that worker, and nobody else would end it, for the node is healthy."""
 _END_SECONDS: Final = 3.0
 """After the grace, until a worker is killed."""
 _LAST_WORDS: Final = 1.0
@@ -53,7 +57,7 @@ _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 30.0
 _WELL_AFTER: Final = 60.0
 """Seconds: a worker that ran so long did not fail at its start."""
-_HOLD_SECONDS: Final = 5.0
+_HOLD_SECONDS: Final = 10.0
 """How long a connection waits for a worker while there is none."""
 _HELD_MOST: Final = 1024
 _READ: Final = 1
@@ -245,6 +249,7 @@ class WorkerPool:
 
         def ready() -> None:
             worker.ready = True
+            gevent.spawn(self._mind, worker, channel, child)
             self._changed.set()
             self._hand_over_held()
 
@@ -266,6 +271,19 @@ class WorkerPool:
         idle = max(_FEWEST_IDLE, -(-PoolLimits().idle_per_host // len(self._workers)))
         channel.tell("hello", *Hello(worker.number, logs.level(), self._deposit_url, idle).pack())
         self._desk.enter(visitor)
+
+    def _mind(self, worker: _Worker, channel: Channel, child: Child) -> None:
+        """Ends a process that runs, and does nothing."""
+        while not self._ending.wait(_LOOK_SECONDS):
+            try:
+                with gevent.Timeout(_HUNG_SECONDS):
+                    channel.ask("well")
+            except gevent.Timeout:
+                log.error("worker_killed", worker=worker.number, reason="it does not answer")
+                child.kill()
+                return
+            except (ChannelClosed, RemoteError):
+                return
 
     # Connections.
 

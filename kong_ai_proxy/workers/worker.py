@@ -50,6 +50,7 @@ class Worker:
             "hello": self._greet,
             "drain": self._drain,
             "collect": self._collect,
+            "well": lambda: True,
             "configure": self._configure,
         }
         self._channel = Channel(StdSocket(fileno=control), handlers, on_closed=_end)

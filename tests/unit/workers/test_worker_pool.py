@@ -41,6 +41,7 @@ class Fake:
         self.killed = False
         self.told: list[Any] = []
         self.answers = True
+        self.looked_at = 0
         self.grace: list[float] = []
         self._ended = Event()
         control, door = (os.dup(fd) for fd in inherited)
@@ -48,6 +49,7 @@ class Fake:
             "hello": lambda *told: self.told.append(wire.Hello(*told)),
             "drain": self.drain,
             "collect": self.collect,
+            "well": self.well,
         }
         self.channel = Channel(StdSocket(fileno=control), handlers, on_closed=lambda reason: None)
         self.door = StdSocket(fileno=door)
@@ -61,6 +63,10 @@ class Fake:
             raise RuntimeError
         cpu = Family("process_cpu_seconds_total", "counter", "h").add(2.0)
         return wire.pack_families([cpu])
+
+    def well(self) -> bool:
+        self.looked_at += 1
+        return True
 
     def drain(self, grace: float) -> None:
         self.grace.append(grace)
@@ -223,6 +229,21 @@ def test_one_that_talks_nonsense_is_killed(pool: WorkerPool, lines: Any) -> None
     eventually(lambda: fake.killed and len(pool.pids) == 2)
     (line,) = lines("worker_killed")
     assert (line["worker"], line["reason"]) == (1, "speaks another language")
+
+
+def test_one_that_hangs_is_killed(lines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(pools, "_HUNG_SECONDS", 0.2)
+    pool = started()
+    try:
+        one, other = Fake.made
+        eventually(lambda: one.looked_at > 1 and other.looked_at > 1)
+        one.channel._reader.stop()
+        eventually(lambda: one.killed and len(pool.pids) == 2)
+        assert not other.killed and len(Fake.made) == 3
+        assert [line["reason"] for line in lines("worker_killed")] == ["it does not answer"]
+    finally:
+        pool.stop(0)
 
 
 def test_while_there_is_none_connections_wait(lines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
