@@ -248,8 +248,8 @@ def _own(asked: Asked, invocation: Json, job: Job) -> str:
         raise ApiError(404, "no such video here", type="invalid_request_error", code="not_found")
     folder = _output(invocation)
     invocation_id = job.name.rpartition("/")[2]
-    # Bedrock tells the invocation's own folder; where it tells only what it was given, that is in there.
-    return folder if folder != _place(asked).rstrip("/") else f"{folder}/{invocation_id}"
+    # Each invocation has a folder of its name. It is told; should only the place be that was given, it is there.
+    return folder if folder.endswith(f"/{invocation_id}") else f"{folder}/{invocation_id}"
 
 
 def _job(invocation: Json, asked: Asked) -> Job:

@@ -103,10 +103,10 @@ class SoraJobs(Videos):
         )
 
     def listed(self, asked: Asked) -> Steps:
-        """Azure pages by ids, newest first."""
+        """Azure pages by ids, in an order of its own."""
         paging = Paging.of(asked.query)
         if paging.ascending:
-            raise BadRequest("Azure lists the newest job first", param="order")
+            raise BadRequest("Azure lists jobs in an order of its own", param="order")
         after = decode(paging.after, self.form, self.name).name if paging.after else ""
         query = f"?limit={paging.limit}" + (f"&after={quote(after, safe='')}" if after else "")
         listed = answer((yield Step("GET", JOBS + query)))

@@ -176,12 +176,13 @@ def test_content(place: str) -> None:
     assert isinstance(drive.result, Streamed) and drive.result.content_type == "video/mp4"
 
 
-def test_content_where_only_the_given_place_is_told() -> None:
+@pytest.mark.parametrize("place", ["/out", "/out/", "/out/earlier"])
+def test_content_where_only_the_given_place_is_told(place: str) -> None:
     made = started()[1]
     done = invocation(status="Completed")
-    done["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"] = "s3://my-videos/out"
+    done["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"] = f"s3://my-videos{place}"
     drive = Drive("bedrock", rest=f"/{made['id']}/content").answer(done)
-    assert drive.step.path == "/my-videos/out/abcdefabcde1/output.mp4"
+    assert drive.step.path == f"/my-videos{place.rstrip('/')}/abcdefabcde1/output.mp4"
 
 
 @pytest.mark.parametrize("action", ["", "/content"])
