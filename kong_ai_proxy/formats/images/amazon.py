@@ -75,9 +75,10 @@ class AmazonImages:
         return images_answer(request, made, self._who)
 
     def _request(self, request: ImageRequest) -> Json:
-        request.refuse_transparency(self._who)
         request.drop("output_compression", "aspect_ratio")
         task = self._task(request)
+        if task != "BACKGROUND_REMOVAL":
+            request.refuse_transparency(self._who)
         params: Json = {}
         self._pictures(request, task, params)
         if task == "BACKGROUND_REMOVAL":

@@ -109,7 +109,8 @@ def test_a_mask_of_amazons_own_stays_as_it_is() -> None:
 def test_tasks_by_name() -> None:
     prompted = sent_to(asks("bedrock", NOVA, {"prompt": "x", "maskPrompt": "the dog"}, PICTURE))
     assert prompted["inPaintingParams"] == {"image": PICTURE_BASE64, "text": "x", "maskPrompt": "the dog"}
-    removal = asks("bedrock", NOVA, {"prompt": "x", "taskType": "BACKGROUND_REMOVAL", "n": 1}, PICTURE)
+    wanted = {"prompt": "x", "taskType": "BACKGROUND_REMOVAL", "n": 1, "background": "transparent"}
+    removal = asks("bedrock", NOVA, wanted, PICTURE)
     assert sent_to(removal) == {
         "taskType": "BACKGROUND_REMOVAL", "backgroundRemovalParams": {"image": PICTURE_BASE64},
     }  # fmt: skip
