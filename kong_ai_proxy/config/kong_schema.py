@@ -47,7 +47,10 @@ def plugin_schema(plugin: str) -> Json:
 
 
 def _record(model: type[Record]) -> Json:
-    schema: Json = {"type": "record", "fields": [{spec.name: _field(spec)} for spec in fields_of(model)]}
+    fields = {spec.name: _field(spec) for spec in fields_of(model)}
+    for name in _ASKED_FOR_BY_CHECKS.get(model, ()):
+        fields[name]["required"] = False
+    schema: Json = {"type": "record", "fields": [{name: field} for name, field in fields.items()]}
     if checks := _ENTITY_CHECKS.get(model):
         schema["entity_checks"] = checks
     return schema
@@ -99,13 +102,7 @@ def _defaults(model: type[Record]) -> Json:
 
 
 def _when(field: str, match: Json, then: str, then_match: Json, error: str) -> Json:
-    """`field` must be a required one: Kong asks for it otherwise, though the condition does not hold.
-
-    And it must not be below a record that may be null in what Kong is given: Kong fails on a null `model`
-    when it
-    looks for `model.provider` there ("An unexpected error occurred"), but not where a condition on another
-    field does not hold. `_needs` has no such trouble.
-    """
+    """`field` must be a required one: Kong asks for it otherwise, though the condition does not hold."""
     return {
         "conditional": {
             "if_field": field,
@@ -139,10 +136,10 @@ def _target_checks() -> list[Json]:
         {"mutually_required": ["auth.header_name", "auth.header_value"]},
         {"mutually_required": ["auth.param_name", "auth.param_value", "auth.param_location"]},
         _when(
-            "auth.allow_override",
-            {"eq": True},
             provider,
-            {"ne": "gemini"},
+            {"eq": "gemini"},
+            "auth.allow_override",
+            {"ne": True},
             "auth.allow_override must be false for provider gemini",
         ),
         *(
@@ -171,10 +168,10 @@ def _target_checks() -> list[Json]:
             for name in ("azure_instance", "azure_deployment_id")
         ),
         _when(
-            "route_type",
-            {"eq": "llm/v1/embeddings"},
             provider,
-            {"ne": "anthropic"},
+            {"eq": "anthropic"},
+            "route_type",
+            {"ne": "llm/v1/embeddings"},
             "provider anthropic has no llm/v1/embeddings",
         ),
     ]
@@ -202,6 +199,13 @@ def _proxy_checks() -> list[Json]:
         ),
     ]
 
+
+_ASKED_FOR_BY_CHECKS: Final[dict[type[Record], tuple[str, ...]]] = {
+    ProxyConfig: ("model",),
+    Target: ("model",),
+}
+"""Required records that Kong must not require as such: it fails ("An unexpected error occurred") on a check
+of a field below a record that it found to be null. The checks of `model.provider` ask for it themselves."""
 
 _ENTITY_CHECKS: Final[dict[type[Record], list[Json]]] = {
     ProxyConfig: _proxy_checks(),

@@ -124,10 +124,12 @@ def _conditional(argument: Json, entity: Json, path: str, broken: set[str]) -> I
     held, then = argument["if_field"], argument["then_field"]
     if _below(path, held) in broken or _below(path, then) in broken:
         return
-    condition = _get(entity, held)
+    condition, value = _get(entity, held), _get(entity, then)
+    if condition is None and value is not None:
+        yield _below(path, held), "field required for entity check"
     if condition is None or _wrong(argument["if_match"], condition):
         return
-    match, value = argument["then_match"], _get(entity, then)
+    match = argument["then_match"]
     message = _REQUIRED if value is None and match.get("required") else None
     if value is not None:
         message = _wrong(match, value)

@@ -651,7 +651,7 @@ return {
                   },
                 },
               },
-              required = true,
+              required = false,
               description = "Which model, where.",
             },
           },
@@ -702,10 +702,10 @@ return {
           },
           {
             conditional = {
-              if_field = "auth.allow_override",
-              if_match = { eq = true },
-              then_field = "model.provider",
-              then_match = { ne = "gemini" },
+              if_field = "model.provider",
+              if_match = { eq = "gemini" },
+              then_field = "auth.allow_override",
+              then_match = { ne = true },
               then_err = "auth.allow_override must be false for provider gemini",
             },
           },
@@ -759,10 +759,10 @@ return {
           },
           {
             conditional = {
-              if_field = "route_type",
-              if_match = { eq = "llm/v1/embeddings" },
-              then_field = "model.provider",
-              then_match = { ne = "anthropic" },
+              if_field = "model.provider",
+              if_match = { eq = "anthropic" },
+              then_field = "route_type",
+              then_match = { ne = "llm/v1/embeddings" },
               then_err = "provider anthropic has no llm/v1/embeddings",
             },
           },

@@ -23,7 +23,7 @@ def found(config: dict[str, Any], plugin: str = PROXY) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("config", "path", "said"),
     [
-        ({}, "model.provider", "required field missing"),
+        ({}, "model.provider", "field required for entity check"),
         ({"model": {}}, "model.provider", "required field missing"),
         ({"model": {"provider": "nobody"}}, "model.provider", "expected one of"),
         ({"model": OPENAI, "bogus": 1}, "bogus", "unknown field"),
@@ -86,13 +86,27 @@ def test_advanced_ones() -> None:
     assert "at least 1" in of({"targets": []})["targets"]
     assert of({"targets": "x"})["targets"] == "expected an array"
     assert of({"targets": [target, {"route_type": "llm/v1/chat"}]}) == {
-        "targets[2].model.provider": "required field missing"
+        "targets[2].model.provider": "field required for entity check"
     }
     assert "embeddings" in of({"targets": [target], "balancer": {"algorithm": "semantic"}})[""]
     rule = {"allow": [{"match": [{"type": "header", "values": ["x"]}]}]}
     assert of({"targets": [target], "acls": rule}) == {
         "acls.allow[1].match[1].key": "type header needs a key"
     }
+
+
+def test_kong_can_name_a_null_model() -> None:
+    """Kong 3.9.3 fails on a check of `model.provider` where it has found `model` itself to be null."""
+    for plugin, path in ((PROXY, "config"), (ADVANCED, "config.targets")):
+        (field,) = plugin_schema(plugin)["fields"]
+        record = field["config"]
+        fields = {name: each for entry in record["fields"] for name, each in entry.items()}
+        if path == "config.targets":
+            record = fields["targets"]["elements"]
+            fields = {name: each for entry in record["fields"] for name, each in entry.items()}
+        assert fields["model"]["required"] is False
+        checks = [check["conditional"] for check in record["entity_checks"] if "conditional" in check]
+        assert "model.provider" in {check["if_field"] for check in checks}
 
 
 def test_references_are_taken_as_they_are() -> None:
