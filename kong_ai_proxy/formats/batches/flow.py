@@ -23,6 +23,7 @@ Asking: TypeAlias = Generator[Step, Reply, T]
 Page: TypeAlias = Generator[Step, Reply, tuple[list[T], str]]
 """One page of the provider's list, and the token of the next one, "" for none."""
 
+_KNOWN: Final = frozenset({"completion_window", "endpoint", "input_file_id", "model", "requests"})
 _LIMIT: Final = 20
 _MOST: Final = 100
 _PAGES: Final = 50
@@ -130,8 +131,9 @@ class Batches(ABC):
             if not isinstance(given, str) or not given:
                 raise BadRequest("input_file_id must be the id of a file", param="input_file_id")
             name = self._input(given)
-        if isinstance(metadata, dict) and metadata:
-            asked.call.drop("metadata")
+        for member, value in body.items():
+            if member not in _KNOWN and value:
+                asked.call.drop(member)
         state = yield from self.start(asked, name, endpoint)
         if isinstance(metadata, dict):
             state.metadata = metadata

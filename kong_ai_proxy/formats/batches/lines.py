@@ -98,6 +98,9 @@ def from_file(asked: Asked, forms: Forms) -> Lines:
         raise BadRequest(
             f"provider {asked.call.provider} takes files of purpose batch only", param="purpose"
         )
+    for name in asked.body:
+        if name not in ("purpose", "model"):
+            asked.call.drop(name)
     endpoint, lines = translated(_parsed(file.data), asked, forms, param="file")
     return Lines(lines, endpoint, file.filename or "batch.jsonl", len(file.data))
 

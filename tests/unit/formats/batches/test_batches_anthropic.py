@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from batches_support import BATCHES, FILES, Asked, instance, jsonl, line, refused, request, upload
+from exchange_support import advanced, target_config
 
 from kong_ai_proxy.formats.batches.anthropic import plain, spelled
 from kong_ai_proxy.formats.batches.ids import batch_id, file_id
@@ -75,6 +76,30 @@ def test_the_batch_is_found_under_way() -> None:
     assert batch["request_counts"] == {"total": 2, "completed": 0, "failed": 0}
     assert batch["metadata"] == {"job": "nightly"} and batch["output_file_id"] is None
     assert asked.attempt.call.dropped == ["metadata"]
+
+
+def test_files_and_batches_on_one_route() -> None:
+    both = advanced(
+        *(target_config("anthropic", "claude-x", route_type=kind) for kind in (FILES, BATCHES)),
+        max_request_body_size=0,
+    )
+    uploaded = Asked(both, upload(line("a")))
+    assert uploaded.told(message_batch(processing=1))["id"] == INPUT
+    found = Asked(both, request("GET", f"/v1/batches/{BATCH}")).told(message_batch(processing=1))
+    assert found["id"] == BATCH
+    assert Asked(both, request("GET", f"/v1/files/{OUTPUT}/content")).last.method == "GET"
+
+
+def test_what_has_no_place_there_is_named() -> None:
+    form = upload(line("a"))
+    form.body = form.body.replace(b'name="purpose"\r\n\r\nbatch', (
+        b'name="expires_after[seconds]"\r\n\r\n3600\r\n--B\r\n'
+        b'Content-Disposition: form-data; name="purpose"\r\n\r\nbatch'
+    ))  # fmt: skip
+    assert Asked(files(), form).attempt.call.dropped == ["expires_after[seconds]"]
+    body = {"input_file_id": INPUT, "output_expires_after": {"seconds": 1}, "metadata": None}
+    asked = Asked(batches(), request("POST", "/batches", body))
+    assert asked.attempt.call.dropped == ["output_expires_after"]
 
 
 def test_requests_may_stand_in_the_body() -> None:
