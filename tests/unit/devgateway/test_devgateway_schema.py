@@ -55,12 +55,12 @@ def found(config: dict[str, Any], plugin: str = PROXY) -> dict[str, str]:
         ({"model": {"provider": "vllm"}}, "", "must set 'model.options.upstream_url' for provider vllm"),
         (
             {"model": {"provider": "gemini"}, "auth": {"allow_override": True}},
-            "model.provider",
+            "auth.allow_override",
             "allow_override",
         ),
         (
             {"model": {"provider": "anthropic"}, "route_type": "llm/v1/embeddings"},
-            "model.provider",
+            "route_type",
             "embeddings",
         ),
         ({"model": OPENAI, "llm_format": "cohere"}, "model.provider", "works with provider cohere only"),
