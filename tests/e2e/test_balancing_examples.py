@@ -5,17 +5,21 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
 from config_examples import examples
 from gevent.pool import Pool
-from relay_support import Client, Peer, Provider, Reply, every, provider_of
+from redis_support import free_port, redis_server
+from relay_support import Client, Peer, Provider, Reply, eventually, every, provider_of
 
+from kong_ai_proxy.balancer.states import STATES
 from kong_ai_proxy.exchange.instance import ADVANCED, Instance
 from kong_ai_proxy.exchange.tickets import Ticket, TicketStore
 from kong_ai_proxy.relay.server import RelayServer
@@ -82,7 +86,7 @@ class Setup:
 
 
 @contextmanager
-def example(slug: str, *, extensions: Any = None, **balancer: Any) -> Iterator[Setup]:
+def example(slug: str, *, extensions: Any = None, plugin_id: str = "", **balancer: Any) -> Iterator[Setup]:
     found = next((each for each in examples() if each.id == f"{ADVANCED}/{slug}"), None)
     if found is None:
         pytest.skip("Kong's examples are not here")
@@ -91,6 +95,8 @@ def example(slug: str, *, extensions: Any = None, **balancer: Any) -> Iterator[S
         config["balancer"] = {**config.get("balancer", {}), **balancer}
     if extensions:
         config["kong_ai_proxy"] = extensions
+    if plugin_id:
+        config["__plugin_id"] = plugin_id
     with ExitStack() as stack:
         targets, providers = [Target() for _ in config["targets"]], list[Provider]()
         for target, described in zip(targets, config["targets"], strict=True):
@@ -98,15 +104,22 @@ def example(slug: str, *, extensions: Any = None, **balancer: Any) -> Iterator[S
             providers.append(provider)
             options = described["model"].setdefault("options", {})
             options["upstream_url"] = f"http://127.0.0.1:{provider.port}/v1/chat/completions"
-        tickets = TicketStore()
-        relay = RelayServer(
-            ("127.0.0.1", 0), tickets, authenticate=lambda request, call: None, log_usage=lambda record: None
-        )
-        relay.start()
-        try:
-            yield Setup(Instance.from_config(ADVANCED, config), targets, relay, tickets)
-        finally:
-            relay.stop(0)
+        yield stack.enter_context(node(config, targets))
+
+
+@contextmanager
+def node(config: Any, targets: list[Target]) -> Iterator[Setup]:
+    """A relay with an instance of its own, which knows nothing of others'."""
+    STATES.forget()
+    tickets = TicketStore()
+    relay = RelayServer(
+        ("127.0.0.1", 0), tickets, authenticate=lambda request, call: None, log_usage=lambda record: None
+    )
+    relay.start()
+    try:
+        yield Setup(Instance.from_config(ADVANCED, config), targets, relay, tickets)
+    finally:
+        relay.stop(0)
 
 
 def test_round_robin() -> None:
@@ -212,3 +225,36 @@ def test_model_aliases() -> None:
         reply = setup.post(model="unknown")
         assert reply.status == 400
         assert json.loads(reply.body)["error"]["message"] == "model not configured"
+
+
+def test_no_request_waits_for_redis_or_fails_without_it() -> None:
+    """Two nodes with the example's breaker, and a Redis that is not there: each goes by what it sees."""
+    away = {"redis": {"host": "127.0.0.1", "port": free_port(), "connect_timeout": 5000}}
+    with (
+        example("circuit-breaker", extensions=away) as one,
+        example("circuit-breaker", extensions=away) as other,
+    ):
+        one.targets[0].status = "500 Internal Server Error"
+        began = time.monotonic()
+        statuses = [one.post().status for _ in range(20)]
+        assert statuses.count(500) == 3 and statuses.count(200) == 17
+        assert other.many(20) == {0: 10, 1: 10}
+        assert time.monotonic() - began < 5, "nobody waited for a connection"
+
+
+def test_nodes_learn_from_each_other_through_redis(tmp_path: Path) -> None:
+    pytest.importorskip("redis")
+    with redis_server(tmp_path) as redis:
+        there = {"redis": {"host": "127.0.0.1", "port": redis.port}}
+        with (
+            example("circuit-breaker", extensions=there, plugin_id="p") as one,
+            node(one.instance.config, one.targets) as other,
+        ):
+            # As in two processes: what one learnt is not known to the other by itself.
+            states = [setup.instance.balancer.states for setup in (one, other)]  # type: ignore[attr-defined]
+            assert states[0][0] is not states[1][0] and states[0][0].name == states[1][0].name
+            one.targets[0].status = "500 Internal Server Error"
+            assert [one.post().status for _ in range(8)].count(500) == 3
+            eventually(lambda: states[1][0].fails == 3, seconds=5)
+            assert [other.post().status for _ in range(8)] == [200] * 8
+            assert len(one.targets[0].models) == 3, "it asked the healthy one only"
