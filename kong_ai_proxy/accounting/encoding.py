@@ -23,6 +23,8 @@ CUT: Final = "…[cut]"
 _PATH_SAFE: Final = "_-"
 _VALUE_SAFE: Final = "-_.:/"
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.:/-]*").fullmatch
+_SHORT: Final = 64
+"""Characters up to which a text may come again."""
 _WORTH_CUTTING: Final = 64
 """Bytes below which a cut payload says nothing."""
 
@@ -102,7 +104,15 @@ def _collect(out: list[str], value: Any, path: str, longest: int | None) -> None
     if isinstance(value, dict):
         prefix = f"{path}." if path else ""
         for name, member in value.items():
-            _collect(out, member, prefix + _segment(str(name)), longest)
+            below = prefix + _segment(name if type(name) is str else str(name))
+            # Most members are short texts and whole numbers: without a call for each it takes half as long.
+            kind = type(member)
+            if kind is int:
+                out.append(f"{below}=n{member}")
+            elif kind is str and longest is None and len(member) <= _SHORT:
+                out.append(f"{below}={_short_text(member)}")
+            else:
+                _collect(out, member, below, longest)
     elif isinstance(value, (list, tuple)):
         prefix = f"{path}." if path else ""
         for number, member in enumerate(value, 1):
@@ -113,6 +123,12 @@ def _collect(out: list[str], value: Any, path: str, longest: int | None) -> None
         return
     if not value and path:
         out.append(f"{path}=o")
+
+
+@functools.lru_cache(maxsize=2048)
+def _short_text(text: str) -> str:
+    """Names of models, hosts, routes: the same in one record after another."""
+    return _scalar(text)
 
 
 @functools.lru_cache(maxsize=512)
