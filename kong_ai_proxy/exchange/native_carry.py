@@ -12,9 +12,8 @@ from ..core.json import Json, JSONDecodeError, dumps, loads
 from ..formats.base import StreamObserver
 from ..formats.bedrock.client_stream import exception_frame
 from ..formats.native import observer_for
-from ..formats.passing import PassingObserver
+from ..formats.passing import PassingObserver, ResultLines
 from ..formats.pivot import obj, objects, text
-from ..formats.results import ResultLines
 from ..log import get_logger
 from ..providers.native import FORWARDED, native_url
 from .carry import JSON_TYPE, Carrier

@@ -15,9 +15,8 @@ from ..core.json import dumps, loads_lenient
 from ..core.rest import RestCall
 from ..core.usage import UsageSource
 from ..formats.openai.errors import read_error
-from ..formats.openai.rest import BatchOutput, ErrorEvents, RestReader
-from ..formats.passing import PassedEvents
-from ..formats.results import ResultLines
+from ..formats.openai.rest import ErrorEvents, RestReader, batch_output
+from ..formats.passing import PassedEvents, ResultLines
 from ..providers import provider
 from ..providers.base import Provider
 from ..providers.compatible import upstream_url
@@ -145,7 +144,7 @@ class RestCarrier(Carrier):
 
     def _read(self, headers: Headers, body: bytes) -> None:
         if self._rest.api.batch_output:
-            output = BatchOutput(self.call)
+            output = batch_output(self.call)
             output.feed(body)
             output.finish()
         elif _is_json(headers):
@@ -193,7 +192,7 @@ class RestCarrier(Carrier):
         elif self._held_whole(headers):
             return None
         else:
-            running = BytesStream(call, headers, BatchOutput(call) if self._rest.api.batch_output else None)
+            running = BytesStream(call, headers, batch_output(call) if self._rest.api.batch_output else None)
         call.answer_headers = headers
         running.headers = self._passed_headers(headers)
         del running.headers["content-type"]
@@ -233,7 +232,7 @@ class BytesStream(Stream):
     binary = True
     """No event could tell the client that it broke: its connection has to."""
 
-    def __init__(self, call: Call, headers: Headers, output: BatchOutput | ResultLines | None) -> None:
+    def __init__(self, call: Call, headers: Headers, output: ResultLines | None) -> None:
         super().__init__(NoEvents(headers.get("content-type", "application/octet-stream")), call)
         self._output = output
 

@@ -181,6 +181,44 @@ class PassedLines(_Passed):
                 continue
 
 
+class ResultLines:
+    """Reads a file of results on its way, JSON in lines. What cannot be read does not hold up the file: it is
+    just not counted. A file with a line of another kind is not read on.
+
+    `marks`: what every line holds.
+    """
+
+    def __init__(self, reader: Reader, marks: tuple[bytes, ...] = ()) -> None:
+        self._reader = reader
+        self._marks = marks
+        self._lines: NDJSONDecoder | None = NDJSONDecoder(reader.call.max_frame)
+
+    def feed(self, data: bytes) -> None:
+        if self._lines is not None:
+            try:
+                self._take(self._lines.feed(data))
+            except LineTooLarge as error:
+                self._take(error.lines)
+                self._lines = None
+
+    def finish(self) -> None:
+        if self._lines is not None:
+            self._take(self._lines.finish())
+            self._lines = None
+        self._reader.end()
+
+    def _take(self, lines: list[bytes]) -> None:
+        for line in lines:
+            if not line.startswith(b"{") or not all(mark in line for mark in self._marks):
+                self._lines = None
+                return
+            try:
+                parsed = loads_lenient(line)
+            except ValueError:
+                continue
+            self._reader.event(parsed)
+
+
 class PassedArray(_Passed):
     """One JSON array, its elements given on as they arrive."""
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ..core.json import Json, loads_lenient
-from ..wire.ndjson import LineTooLarge, NDJSONDecoder
+from ..core.json import Json
 from .anthropic.usage import read_usage
 from .gemini.usage import UsageReader
 from .openai.rest import add_usage
@@ -48,40 +47,6 @@ class GenerateResults(Reader):
             reader.take(answer["usageMetadata"])
             self.call.response_model = text(answer.get("modelVersion")) or self.call.response_model
             add_usage(self.call.usage, reader.usage())
-
-
-class ResultLines:
-    """Reads a file of results on its way. What it cannot read does not hold up the file: it is just not
-    counted. A file whose first line is no JSON object is not read on."""
-
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-        self._lines: NDJSONDecoder | None = NDJSONDecoder(reader.call.max_frame)
-
-    def feed(self, data: bytes) -> None:
-        if self._lines is not None:
-            try:
-                self._take(self._lines.feed(data))
-            except LineTooLarge as error:
-                self._take(error.lines)
-                self._lines = None
-
-    def finish(self) -> None:
-        if self._lines is not None:
-            self._take(self._lines.finish())
-            self._lines = None
-        self._reader.end()
-
-    def _take(self, lines: list[bytes]) -> None:
-        for line in lines:
-            try:
-                parsed = loads_lenient(line) if line[:1] == b"{" else None
-            except ValueError:
-                parsed = None
-            if parsed is None:
-                self._lines = None
-                return
-            self._reader.event(parsed)
 
 
 MESSAGE_RESULTS: Final = PassingObserver(MessageResults)

@@ -1,15 +1,17 @@
 """What Anthropic's and Bedrock's formats have in common: answers made of blocks, one after the other.
 
-From them: `Message` gathers the blocks of a whole answer. Towards them: `ToolTurns` brings the fragments of
-tool calls, which OpenAI's streams may mix, into turns.
+From them: `Message` gathers the blocks of a whole answer. Towards them: `BlockEncoder` writes one block after
+the other, and brings the fragments of tool calls, which OpenAI's streams may mix, into turns.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
+from ..core.call import Call
 from ..core.json import Json, JSONDecodeError, dumps, loads
-from .pivot import integer, obj, text
+from .pivot import integer, obj, objects, text
 
 
 class Message:
@@ -59,14 +61,65 @@ class Message:
         return message
 
 
-class ToolTurns(ABC):
-    """Streams tool calls one after the other: fragments of a second call that arrive before the first is
-    whole wait for it."""
+class BlockEncoder(ABC):
+    """Streams blocks one after the other: fragments of a second tool call that arrive before the first is
+    whole wait for it. See `formats.base.StreamEncoder`."""
 
-    def __init__(self) -> None:
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._out: list[bytes] = []
+        self._started = False
+        self._index = -1
+        """Of the block that was begun last."""
+        self._open = ""
+        """What block is open: "text", "tool", …, or none."""
         self._tools: dict[int, ToolCall] = {}
         self._tool: ToolCall | None = None
         """The call whose block is open."""
+        self._finish: Any = None
+        """OpenAI's finish reason."""
+        self._own: Json = {}
+        """What a provider said that OpenAI's form has no place for."""
+        self._usage: Json | None = None
+        """OpenAI's, where the stream tells one."""
+
+    def encode(self, chunk: Json) -> bytes:
+        if not self._started:
+            self._started = True
+            self._start(chunk)
+        if isinstance(chunk.get("usage"), dict):
+            self._usage = chunk["usage"]
+        for choice in objects(chunk.get("choices"))[:1]:
+            self._delta(obj(choice.get("delta")))
+            if choice.get("finish_reason") is not None:
+                self._finish = choice["finish_reason"]
+        return self._taken()
+
+    def finish(self) -> bytes:
+        if not self._started:
+            self._started = True
+            self._start({})
+        self._send_tools(ended=True)
+        self._close()
+        self._end()
+        return self._taken()
+
+    def _taken(self) -> bytes:
+        out = b"".join(self._out)
+        self._out.clear()
+        return out
+
+    @abstractmethod
+    def _start(self, chunk: Json) -> None:
+        """What comes before all blocks; `chunk` is the first one, {} where none came."""
+
+    @abstractmethod
+    def _delta(self, delta: Json) -> None:
+        """A chunk's delta."""
+
+    @abstractmethod
+    def _end(self) -> None:
+        """What comes after all blocks."""
 
     @abstractmethod
     def _begin(self, tool: ToolCall) -> None:

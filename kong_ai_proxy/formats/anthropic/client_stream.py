@@ -5,77 +5,40 @@ Order of events: https://platform.claude.com/docs/en/build-with-claude/streaming
 
 from __future__ import annotations
 
-from typing import Any
-
-from ...core.call import Call
 from ...core.errors import ApiError
 from ...core.json import Json, dumps
 from ...core.usage import Usage, UsageSource
 from ...wire.sse import encode
 from ..pivot import obj, objects, text
-from ..said import ToolCall, ToolTurns
+from ..said import BlockEncoder, ToolCall
 from .client_words import stop_reason, stop_sequence
 from .errors import write_error
 from .usage import write_usage
 
 
-class MessagesEncoder(ToolTurns):
+class MessagesEncoder(BlockEncoder):
     """See `formats.base.StreamEncoder`."""
 
     content_type = "text/event-stream"
 
-    def __init__(self, call: Call) -> None:
-        super().__init__()
-        self._call = call
-        self._out: list[bytes] = []
-        self._started = False
-        self._index = -1
-        self._open = ""
-        """What block is open: "text", "thinking", "tool" or none."""
-        self._finish: Any = None
-        self._own: Json = {}
-        self._usage: Usage | None = None
-
-    def encode(self, chunk: Json) -> bytes:
-        if not self._started:
-            self._start(chunk)
-        if isinstance(chunk.get("usage"), dict):
-            self._usage = Usage.from_openai(chunk["usage"])
-        for choice in objects(chunk.get("choices"))[:1]:
-            self._delta(obj(choice.get("delta")))
-            if choice.get("finish_reason") is not None:
-                self._finish = choice["finish_reason"]
-        return self._taken()
-
-    def finish(self) -> bytes:
-        if not self._started:
-            self._start({})
-        self._send_tools(ended=True)
-        self._close()
+    def _end(self) -> None:
         usage = self._call.usage
         if usage.source is UsageSource.NONE:
-            usage = self._usage or usage
+            usage = Usage.from_openai(self._usage) if self._usage else usage
         delta = {
             "stop_reason": stop_reason(self._finish, self._own, bool(self._tools)),
             "stop_sequence": stop_sequence(self._own),
         }
         self._event({"type": "message_delta", "delta": delta, "usage": write_usage(usage)})
         self._event({"type": "message_stop"})
-        return self._taken()
 
     def error(self, error: ApiError) -> bytes:
         return encode(dumps(write_error(error)), "error")
-
-    def _taken(self) -> bytes:
-        out = b"".join(self._out)
-        self._out.clear()
-        return out
 
     def _event(self, event: Json) -> None:
         self._out.append(encode(dumps(event), event["type"]))
 
     def _start(self, chunk: Json) -> None:
-        self._started = True
         identity = text(chunk.get("id"))
         if not identity.startswith("msg_"):
             identity = f"msg_{identity}" if identity else self._call.new_id("msg_")

@@ -5,14 +5,13 @@ Order of events: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_run
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from ...core.call import Call
 from ...core.errors import ApiError
 from ...core.json import Json, dumps
 from ...wire.eventstream import encode_frame
 from ..pivot import obj, objects, text
-from ..said import ToolCall, ToolTurns
+from ..said import BlockEncoder, ToolCall
 from .client_answer import exception_name, metrics, redacted, stop_reason, usage_of
 
 _IN_STREAMS: Final = frozenset(
@@ -24,61 +23,28 @@ _IN_STREAMS: Final = frozenset(
 """What a ConverseStream can end with; everything else is a modelStreamErrorException."""
 
 
-class ConverseEncoder(ToolTurns):
+class ConverseEncoder(BlockEncoder):
     """See `formats.base.StreamEncoder`."""
 
     content_type = "application/vnd.amazon.eventstream"
 
-    def __init__(self, call: Call) -> None:
-        super().__init__()
-        self._call = call
-        self._out: list[bytes] = []
-        self._started = False
-        self._index = -1
-        self._open = ""
-        """What block is open: "text", "reasoning", "tool" or none."""
-        self._finish: Any = None
-        self._own: Json = {}
-        self._usage: Any = None
-
-    def encode(self, chunk: Json) -> bytes:
-        self._start()
-        if isinstance(chunk.get("usage"), dict):
-            self._usage = chunk["usage"]
-        for choice in objects(chunk.get("choices"))[:1]:
-            self._delta(obj(choice.get("delta")))
-            if choice.get("finish_reason") is not None:
-                self._finish = choice["finish_reason"]
-        return self._taken()
-
-    def finish(self) -> bytes:
-        self._start()
-        self._send_tools(ended=True)
-        self._close()
+    def _end(self) -> None:
         stop: Json = {"stopReason": stop_reason(self._finish, self._own)}
         if self._own.get("additionalModelResponseFields"):
             stop["additionalModelResponseFields"] = self._own["additionalModelResponseFields"]
         self._event("messageStop", stop)
         usage = usage_of(self._call, self._usage)
         self._event("metadata", {"usage": usage, "metrics": metrics(self._call)})
-        return self._taken()
 
     def error(self, error: ApiError) -> bytes:
         return exception_frame(error)
-
-    def _taken(self) -> bytes:
-        out = b"".join(self._out)
-        self._out.clear()
-        return out
 
     def _event(self, name: str, event: Json) -> None:
         headers = {":event-type": name, ":content-type": "application/json", ":message-type": "event"}
         self._out.append(encode_frame(headers, dumps(event)))
 
-    def _start(self) -> None:
-        if not self._started:
-            self._started = True
-            self._event("messageStart", {"role": "assistant"})
+    def _start(self, chunk: Json) -> None:
+        self._event("messageStart", {"role": "assistant"})
 
     def _delta(self, delta: Json) -> None:
         if words := text(delta.get("reasoning_content")):

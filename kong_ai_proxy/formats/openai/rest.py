@@ -11,11 +11,10 @@ from typing import Any, Final
 
 from ...core.call import Call
 from ...core.errors import ApiError
-from ...core.json import Json, dumps, loads_lenient
+from ...core.json import Json, dumps
 from ...core.rest import RestApi
 from ...core.usage import Usage, UsageSource
-from ...wire.ndjson import LineTooLarge, NDJSONDecoder
-from ..passing import Reader
+from ..passing import Reader, ResultLines
 from ..pivot import integer, number, obj, objects, text, utf8_size
 from .client import CLIENT
 from .dialect import OPENAI
@@ -154,45 +153,23 @@ class ErrorEvents:
         return b"event: error\ndata: %b\n\n" % dumps(event)
 
 
-class BatchOutput:
+class _BatchReader(Reader):
+    def event(self, body: Any) -> None:
+        answer = obj(obj(obj(body).get("response")).get("body"))
+        usage = answer.get("usage")
+        if isinstance(usage, dict) and _TOKENS & usage.keys():
+            self.call.response_model = text(answer.get("model")) or self.call.response_model
+            add_usage(self.call.usage, Usage.from_openai(usage))
+
+
+def batch_output(call: Call) -> ResultLines:
     """Sums up what a batch's requests used, from its output file as it passes.
 
     Each line is `{"custom_id", "response": {"body": {…, "usage"}}}`:
     https://platform.openai.com/docs/api-reference/batch/request-output. A file whose first line is none of
     that kind is not read on.
     """
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-        self._lines: NDJSONDecoder | None = NDJSONDecoder(call.max_frame)
-
-    def feed(self, data: bytes) -> None:
-        if self._lines is not None:
-            try:
-                self._take(self._lines.feed(data))
-            except LineTooLarge as error:
-                self._take(error.lines)
-                self._lines = None
-
-    def finish(self) -> None:
-        if self._lines is not None:
-            self._take(self._lines.finish())
-            self._lines = None
-
-    def _take(self, lines: list[bytes]) -> None:
-        for line in lines:
-            if not all(mark in line for mark in _BATCH_ENDS):
-                self._lines = None
-                return
-            try:
-                result = loads_lenient(line)
-            except ValueError:
-                continue
-            body = obj(obj(obj(result).get("response")).get("body"))
-            usage = body.get("usage")
-            if isinstance(usage, dict) and _TOKENS & usage.keys():
-                self._call.response_model = text(body.get("model")) or self._call.response_model
-                add_usage(self._call.usage, Usage.from_openai(usage))
+    return ResultLines(_BatchReader(call), _BATCH_ENDS)
 
 
 _ADDED: Final = (

@@ -80,7 +80,7 @@ class TestAnthropics:
             b"",
             b"no json\n",
             b"[1]\n" + line(5),
-            b'{"a":\n' + line(5),
+            b'{"a":\n',
             b"{}\n",
             b'{"result":[]}\n{"result":0}\n',
         ],
