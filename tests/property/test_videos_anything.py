@@ -73,7 +73,7 @@ ASKED: list[tuple[str, dict[str, Any] | None, str, str, str]] = [
 
 
 @pytest.mark.parametrize(("kind", "body", "rest", "method", "query"), ASKED)
-@examples(10)
+@examples(5)
 @given(answers=st.lists(ANSWERS, min_size=6, max_size=6), status=st.sampled_from([200, 200, 200, 422, 302]))
 def test_any_answer(
     kind: str,

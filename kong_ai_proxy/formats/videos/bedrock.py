@@ -248,7 +248,7 @@ def _own(asked: Asked, invocation: Json, job: Job) -> str:
         raise ApiError(404, "no such video here", type="invalid_request_error", code="not_found")
     folder = _output(invocation)
     invocation_id = job.name.rpartition("/")[2]
-    # Each invocation has a folder of its name. It is told; should only the place be that was given, it is there.
+    # Each invocation has a folder of its name: it is told, or else the place that it is in.
     return folder if folder.endswith(f"/{invocation_id}") else f"{folder}/{invocation_id}"
 
 
