@@ -13,7 +13,7 @@ from ..core.errors import ApiError, BadRequest
 from ..core.http import ClientResponse, Headers, UpstreamRequest
 from ..core.json import Json, dumps
 from ..formats.pivot import obj, objects
-from ..formats.steps import Asked, FilePart, Reply, Step, Steps, StepsTranslation, Streamed, Whole
+from ..formats.steps import Asked, FilePart, Reply, Step, Steps, StepsTranslation, Streamed, Through, Whole
 from ..formats.steps_errors import read_step_error
 from ..log import get_logger
 from ..wire.multipart import BadForm, Part, boundary_of, field_text, whole_form
@@ -33,6 +33,8 @@ FORM_MAX: Final = 64 * 1024 * 1024
 """Bytes of a form that is translated, and so held in memory, where `max_request_body_size` sets no limit."""
 WHOLE_MAX: Final = 1024 * 1024
 """Bytes up to which an answer that is neither JSON nor text is held in memory."""
+_PIECE: Final = 16 * 1024
+"""Bytes of such an answer that are translated at a time: a few milliseconds' work."""
 _SSE: Final = "text/event-stream"
 _COMPLETED: Final = {
     "image.generations": "image_generation.completed",
@@ -227,7 +229,7 @@ class StepsCarrier(Carrier):
             raise result
         if isinstance(result, Streamed):
             if result.through is not None:
-                body = result.through.feed(body) + result.through.finish()
+                body = _passed(body, result.through)
             return ClientResponse(200, self._headers(headers, result.content_type), body)
         if isinstance(result.body, bytes):
             made, content_type = result.body, result.content_type
@@ -305,6 +307,15 @@ class StepStream(Stream):
 
     def _rest(self) -> bytes:
         return b"" if self._through is None else self._through.finish()
+
+
+def _passed(body: bytes, through: Through) -> bytes:
+    """A whole answer turned into something else; others get their turn meanwhile."""
+    out = []
+    for at in range(0, len(body), _PIECE):
+        out.append(through.feed(body[at : at + _PIECE]))
+        turns.give()
+    return b"".join([*out, through.finish()])
 
 
 _EVENT_MEMBERS: Final = ("size", "quality", "background", "output_format")

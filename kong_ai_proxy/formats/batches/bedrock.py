@@ -95,7 +95,7 @@ class BedrockBatches(Batches):
         if _MODEL.fullmatch(model) is None:
             raise BadRequest("invalid model", param="model")
         body = jsonl(
-            dumps({"recordId": line.custom_id, "modelInput": line.request}) for line in lines.lines
+            (dumps({"recordId": line.custom_id, "modelInput": line.request}) for line in lines.lines), asked
         )
         name = input_name(model)
         yield Step(

@@ -24,6 +24,8 @@ Page: TypeAlias = Generator[Step, Reply, tuple[list[T], str]]
 """One page of the provider's list, and the token of the next one, "" for none."""
 
 _KNOWN: Final = frozenset({"completion_window", "endpoint", "input_file_id", "model", "requests"})
+_PAUSE: Final = 512
+"""Lines after which others get their turn."""
 _LIMIT: Final = 20
 _MOST: Final = 100
 _PAGES: Final = 50
@@ -238,9 +240,14 @@ def count(value: Any) -> int:
     return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 19 else 0
 
 
-def jsonl(lines: Iterable[bytes]) -> bytes:
+def jsonl(lines: Iterable[bytes], asked: Asked) -> bytes:
     """The lines of a file."""
-    return b"".join(line + b"\n" for line in lines)
+    made = []
+    for number, line in enumerate(lines, 1):
+        made.append(line)
+        if number % _PAUSE == 0:
+            asked.breathe()
+    return b"\n".join([*made, b""])
 
 
 def results_filename(batch: str, part: Part) -> str:

@@ -100,7 +100,9 @@ class GeminiBatches(Batches):
         model = lines.model
         if _MODEL.fullmatch(model) is None:
             raise BadRequest("Gemini needs the name of a model", param="model")
-        body = jsonl(dumps({"key": line.custom_id, "request": line.request}) for line in lines.lines)
+        body = jsonl(
+            (dumps({"key": line.custom_id, "request": line.request}) for line in lines.lines), asked
+        )
         label = dumps_text([_LABEL, model, lines.filename[:_NAME_MAX], lines.endpoint])
         begun = yield Step(
             "POST",
@@ -284,7 +286,8 @@ def read_result(line: Json) -> Result | None:
     if not key:
         return None
     response = obj(line.get("response"))
-    error = obj(line.get("error")) or obj(response.get("error"))
+    # The guide calls it a status object.
+    error = obj(line.get("error")) or obj(response.get("error")) or obj(line.get("status"))
     if error:
         number = integer(error.get("code")) or 0
         return Result(key, error=error_of(error, _STATUS.get(number, number if 400 <= number < 600 else 500)))

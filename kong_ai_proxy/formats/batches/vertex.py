@@ -80,7 +80,7 @@ class VertexBatches(Batches):
     def store(self, asked: Asked, lines: Lines) -> Asking[Stored]:
         where = place(asked.call)
         name = input_name(_google(lines.model))
-        body = jsonl(map(_record, lines.lines))
+        body = jsonl(map(_record, lines.lines), asked)
         query = f"uploadType=media&name={quote(where.prefix + name, safe='')}"
         reply = yield Step(
             "POST",

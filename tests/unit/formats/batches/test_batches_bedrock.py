@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from batches_support import BATCHES, FILES, Asked, instance, jsonl, line, refused, request, upload
 
+from kong_ai_proxy.exchange.turns import turns
 from kong_ai_proxy.formats.batches.ids import batch_id, file_id
 
 MODEL = "anthropic.claude-3-haiku-20240307-v1:0"
@@ -75,6 +76,21 @@ def test_an_upload_goes_to_s3_in_converses_form() -> None:
     assert first["modelInput"]["inferenceConfig"] == {"maxTokens": 9}
     told = asked.told(b"")
     assert told["id"] == file_id("bedrock", "in", found[1]) and told["bytes"] == len(made.body)
+
+
+def test_others_get_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    monkeypatch.setattr(turns, "give", lambda: given.append(1))
+    Asked(files(), upload(*(line(str(number)) for number in range(600))))
+    assert len(given) == 600 // 32 + 1
+    given.clear()
+    asked = content(OUTPUT)
+    results = jsonl(*RESULTS) * 200
+    assert asked.attempt.translation.stream(200, {"content-length": str(len(results))}) is None
+    response = asked.reply(results)
+    assert response is not None and len(response.body.splitlines()) == 200
+    assert len(given) == -(-len(results) // (16 * 1024))
+    assert asked.record["usage"]["total_tokens"] == 200 * 14
 
 
 def test_a_job_of_an_uploaded_file() -> None:

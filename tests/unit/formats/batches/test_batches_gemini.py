@@ -200,7 +200,7 @@ LINES = (
     {"key": "a 1", "response": ANSWER},
     {"key": "b", "error": {"code": 8, "message": "quota"}},
     {"key": "c", "response": {"error": {"code": 404, "message": "gone", "status": "NOT_FOUND"}}},
-    {"key": "d", "error": {"message": "odd"}},
+    {"key": "d", "status": {"message": "odd"}},
     {"response": ANSWER},
 )
 
