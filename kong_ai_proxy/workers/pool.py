@@ -43,7 +43,7 @@ from .wire import Hello, Packed, unpack_families
 log = logs.get_logger("workers")
 
 _START_SECONDS: Final = 30.0
-_ANSWER_SECONDS: Final = 2.0
+_ANSWER_SECONDS: Final = 1.0
 """How long a worker may take to say how it is."""
 _LOOK_SECONDS: Final = 10.0
 """Between two questions whether a worker is well."""
