@@ -13,6 +13,7 @@ from kong_ai_proxy import cli
 from kong_ai_proxy.metrics import process
 from kong_ai_proxy.metrics.sources import CountedTickets, of_plugin_server
 from kong_ai_proxy.server.rpc import RpcServer
+from kong_ai_proxy.workers.pool import WorkerPool, of_workers
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "operations.md").read_text()
@@ -29,6 +30,8 @@ def test_every_metric_is_told_and_no_other() -> None:
             *process.collect(),
             *(family for collector in world.relay.collectors for family in collector()),
             *of_plugin_server(RpcServer({}), CountedTickets()),
+            *WorkerPool(("127.0.0.1", 0), CountedTickets(), workers=2)._metrics(),
+            *of_workers([]),
         ]
     told = set(re.findall(r"`((?:kong_ai_proxy|process)_[a-z_]+)`", section("Metrics")))
     assert {family.name for family in families} == told
@@ -49,7 +52,7 @@ def test_events_exist() -> None:
     events = [event for row in rows for event in re.findall(r"`([^`]+)`", row)]
     assert len(events) > 7
     for event in events:
-        assert re.search(rf'log\.\w+\(\s*"{event}"', SOURCE), event
+        assert re.search(rf'log\.\w+\([^()]*"{event}"', SOURCE), event
 
 
 @pytest.mark.parametrize(
