@@ -35,16 +35,7 @@ class CountCarrier(Carrier):
     def request(self) -> UpstreamRequest:
         """The provider's request; one for a chat is made, and asked about. Raises ApiError where that cannot
         be; `error` makes an estimate of it."""
-        call = self.call
-        chat_call = Call(
-            target=call.target,
-            options=call.options,
-            model=call.model,
-            operation="chat",
-            request=call.request,
-            client_format=call.client_format,
-        )
-        chat_call.dropped = call.dropped
+        chat_call = self._chat_call()
         chat = Carrier(chat_call, _asked_about(self._body), as_sent=False, model_header=False).request()
         url, body = counting_request(chat.url, loads_lenient(chat.body), chat_call)
         headers = {**chat.headers, "accept": JSON_TYPE}
@@ -57,7 +48,8 @@ class CountCarrier(Carrier):
         try:
             if not 200 <= status < 300:
                 body = redact(body, self.call.target.auth)
-                return self.error(self._adapter_for().error(status, headers, body, self.call), headers)
+                adapter = self._provider.adapter(self._chat_call())
+                return self.error(adapter.error(status, headers, body, self.call), headers)
             return self._answered(counted(loads_lenient(body)), headers)
         except ApiError as error:
             return self.error(error, headers)
@@ -69,6 +61,20 @@ class CountCarrier(Carrier):
         if error.code == CANNOT or error.status in _NOT_COUNTED:
             return self._estimated(headers or {})
         return super().error(error, headers)
+
+    def _chat_call(self) -> Call:
+        """The call of the chat that is asked about."""
+        call = self.call
+        chat_call = Call(
+            target=call.target,
+            options=call.options,
+            model=call.model,
+            operation="chat",
+            request=call.request,
+            client_format=call.client_format,
+        )
+        chat_call.dropped = call.dropped
+        return chat_call
 
     def _answered(self, tokens: int, headers: Headers) -> ClientResponse:
         answer = dumps(count_answer(self.call.client_format, tokens))

@@ -4,7 +4,9 @@ Sources: https://platform.claude.com/docs/en/api/messages/count_tokens (Azure's 
 as Anthropic's SDK calls it), https://ai.google.dev/api/tokens,
 https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_CountTokens.html,
 https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/count-tokens,
-recordings anthropic/count-tokens, bedrock/count-tokens, gemini/count-tokens, vertex/count-tokens.
+https://platform.openai.com/docs/api-reference/responses/input-tokens,
+recordings anthropic/count-tokens, bedrock/count-tokens, gemini/count-tokens, vertex/count-tokens,
+openai/responses-manage/009.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from ..core.http import Url
 from ..core.json import Json, dumps
 from ..formats.anthropic.models import traits
 from ..formats.pivot import count, number, obj
+from ..formats.responses.counting import input_tokens_request
 from .gemini import vertex_options
 from .native import serves
 
@@ -41,7 +44,11 @@ _CLAUDE_ON_VERTEX: Final = re.compile(r"(/publishers/anthropic/models/)[^/:]+:ra
 
 def may_count(target: Target) -> bool:
     """Whether this target's provider counts tokens, as far as its configuration tells."""
-    return target.model.provider in ("anthropic", "bedrock", "gemini") or serves(target, "anthropic")
+    provider, options = target.model.provider, target.model.options
+    if provider == "openai":
+        # Whoever else is called as OpenAI seldom has its Responses API.
+        return not (options.upstream_url or options.upstream_path)
+    return provider in ("anthropic", "bedrock", "gemini") or serves(target, "anthropic")
 
 
 def counting_request(chat: Url, body: Json, call: Call) -> tuple[Url, Json]:
@@ -70,6 +77,8 @@ def _counting(path: str, body: Json, call: Call) -> tuple[str, Json]:
     if _CLAUDE_ON_VERTEX.search(path):
         made = {**_only(body, _MESSAGES), "model": call.model.rpartition("/")[2]}
         return _CLAUDE_ON_VERTEX.sub(r"\1count-tokens:rawPredict", path), made
+    if call.provider == "openai" and path == "/v1/chat/completions":
+        return "/v1/responses/input_tokens", input_tokens_request(body)
     head, _, action = path.rpartition("/")
     if call.provider == "bedrock" and action in ("converse", "invoke"):
         start, _, model = head.rpartition("/")

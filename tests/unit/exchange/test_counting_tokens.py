@@ -10,10 +10,13 @@ from urllib.parse import quote
 
 import pytest
 from exchange_support import advanced, open_exchange, proxy, target_config
+from openai.types.responses import InputTokenCountParams
+from pydantic import TypeAdapter
 
 from kong_ai_proxy.core.http import ClientRequest, ClientResponse, UpstreamRequest
 from kong_ai_proxy.exchange.exchange import Exchange
 from kong_ai_proxy.exchange.instance import Instance
+from kong_ai_proxy.formats.responses.counting import input_tokens_request
 
 AWS = {"bedrock": {"aws_region": "us-east-1"}}
 VERTEX = {"gemini": {"api_endpoint": "h.test", "project_id": "p", "location_id": "l"}}
@@ -149,7 +152,106 @@ class TestAsked:
         assert upstream.url.path == "/anthropic/v1/messages/count_tokens"
 
 
+class TestAskedOfOpenAI:
+    def body(self, messages: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+        upstream, body = sent(
+            proxy("openai", "gpt-5.4", llm_format="anthropic"), body={"messages": messages, **more}
+        )
+        assert upstream.url.target == "/v1/responses/input_tokens"
+        TypeAdapter(InputTokenCountParams).validate_python(body)
+        return body
+
+    def test_as_recorded(self) -> None:
+        body = self.body(CLAUDE["messages"], system="Be terse.", tools=[TOOL])
+        assert body == {
+            "model": "gpt-5.4",
+            "input": [
+                {"role": "system", "content": [{"type": "input_text", "text": "Be terse."}]},
+                {"role": "user", "content": [{"type": "input_text", "text": "Hello, world!"}]},
+            ],
+            "tools": [
+                {
+                    "type": "function", "name": "look", "description": "Looks.",
+                    "parameters": {"type": "object", "properties": {}}, "strict": False,
+                }
+            ],
+        }  # fmt: skip
+
+    def test_a_tool_loop_with_an_image(self) -> None:
+        image = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}
+        body = self.body(
+            [
+                {
+                    "role": "user",
+                    "content": [{"type": "text", "text": "a"}, {"type": "image", "source": image}],
+                },
+                {
+                    "role": "assistant",
+                    "content": [
+                        {"type": "text", "text": "b"},
+                        {"type": "tool_use", "id": "c1", "name": "look", "input": {"x": 1}},
+                    ],
+                },
+                {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "d"}]},
+            ],
+            tools=[TOOL],
+            tool_choice={"type": "tool", "name": "look"},
+            thinking={"type": "enabled", "budget_tokens": 2000},
+        )
+        asked, said, called, result = body["input"]
+        assert asked["content"][1] == {
+            "type": "input_image", "image_url": "data:image/png;base64,iVBORw0KGgo=", "detail": "auto"
+        }  # fmt: skip
+        assert said == {"role": "assistant", "content": "b"}
+        assert called == {"type": "function_call", "call_id": "c1", "name": "look", "arguments": '{"x":1}'}
+        assert result == {"type": "function_call_output", "call_id": "c1", "output": "d"}
+        assert body["tool_choice"] == {"type": "function", "name": "look"}
+        assert body["reasoning"] == {"effort": "low"}
+
+    def test_the_shape_of_the_answer(self) -> None:
+        schema = {"type": "object", "properties": {}, "additionalProperties": False}
+        body = self.body(
+            CLAUDE["messages"],
+            output_config={"format": {"type": "json_schema", "schema": schema}},
+            tools=[TOOL],
+            tool_choice={"type": "any"},
+        )
+        assert body["text"]["format"]["schema"] == schema
+        assert body["tool_choice"] == "required"
+
+    def test_what_chat_can_say_besides(self) -> None:
+        made = input_tokens_request(
+            {
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [{"type": "file", "file": {"file_id": "f"}}, {"type": "input_audio"}],
+                    },
+                    {"role": "assistant", "content": None, "refusal": "No."},
+                    {"role": "assistant", "content": None},
+                    "odd",
+                ],
+                "response_format": {"type": "json_object"},
+                "tools": [{"type": "custom"}],
+                "tool_choice": "auto",
+            }
+        )
+        TypeAdapter(InputTokenCountParams).validate_python(made)
+        assert made == {
+            "input": [
+                {"role": "user", "content": [{"type": "input_file", "file_id": "f"}]},
+                {"role": "assistant", "content": "No."},
+            ],
+            "text": {"format": {"type": "json_object"}},
+        }
+
+    def test_not_of_whoever_is_called_as_openai(self) -> None:
+        options = {"upstream_url": "https://compatible.example/v1/chat/completions"}
+        assert ask(proxy("openai", "m", llm_format="anthropic", options=options)).itself() is not None
+
+
 COUNTING = [
+    ("anthropic", "openai", "gpt-5.4", {}, "input_tokens"),
     ("anthropic", "bedrock", "amazon.nova-pro-v1:0", AWS, "inputTokens"),
     ("anthropic", "gemini", "gemini-2.5-flash", {}, "totalTokens"),
     ("gemini", "anthropic", "claude-sonnet-4-5", {}, "input_tokens"),
@@ -223,7 +325,7 @@ def test_an_open_model_on_vertex_is_estimated() -> None:
 class TestOfSeveralTargets:
     def instance(self) -> Instance:
         return advanced(
-            target_config("openai", "gpt-4o", alias="plain"),
+            target_config("cohere", "command-a-03-2025", alias="plain"),
             target_config("gemini", "gemini-2.5-flash", alias="counts"),
             target_config("anthropic", "claude-sonnet-4-5", alias="own"),
             llm_format="anthropic",

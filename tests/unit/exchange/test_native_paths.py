@@ -433,14 +433,14 @@ def test_upstream_url_is_respected(provider: str, options: Any, path: str, expec
 def test_counts_are_estimated_where_the_provider_cannot() -> None:
     body = {"model": "m", "system": "Be short.", "messages": [{"role": "user", "content": "x" * 400}]}
     exchange = open_exchange(
-        proxy("openai", "m", llm_format="anthropic"), request("/v1/messages/count_tokens", body)
+        proxy("cohere", "m", llm_format="anthropic"), request("/v1/messages/count_tokens", body)
     )
     answer = exchange.itself()
     assert answer is not None
     assert answer.headers["x-kong-ai-estimated"] == "true"
     assert 100 <= json.loads(answer.body)["input_tokens"] <= 120
     exchange = open_exchange(
-        proxy("openai", "m", llm_format="gemini"), request("/v1beta/models/m:countTokens", CONTENTS)
+        proxy("cohere", "m", llm_format="gemini"), request("/v1beta/models/m:countTokens", CONTENTS)
     )
     answer = exchange.itself()
     assert answer is not None
