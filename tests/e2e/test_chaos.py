@@ -298,7 +298,7 @@ class Chaos:
                 client.sock.settimeout(20)
                 reply = client.post(json.dumps(body).encode())
             text, record = reply.body, reply.headers.get("x-kong-ai-usage")
-            if record == "stream":
+            if record and record.startswith("stream"):
                 text, _, comment = text.rpartition(b": kong-ai-usage ")
                 record = comment.decode()
             parsed = json.loads(record) if record else None

@@ -69,7 +69,7 @@ class World:
         with Client(self) as client:  # type: ignore[arg-type]
             reply = client.post(json.dumps(body).encode())
         record = reply.headers["x-kong-ai-usage"]
-        if record == "stream":
+        if record.startswith("stream"):
             record = reply.body.rpartition(b": kong-ai-usage ")[2].decode()
         return reply, json.loads(record)
 
