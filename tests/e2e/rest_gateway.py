@@ -56,7 +56,8 @@ class RestGateway:
         made = []
         for name, config in self._configs(self.mock.url).items():
             config["max_request_body_size"] = 0
-            plugin = {"name": "kong-ai-proxy", "config": config}
+            name_of_plugin = "kong-ai-proxy-advanced" if "targets" in config else "kong-ai-proxy"
+            plugin = {"name": name_of_plugin, "config": config}
             made.append(
                 {
                     "name": f"r{prefix.strip('/')}-{name}",

@@ -23,7 +23,7 @@ def routes(mock: str) -> dict[str, Json]:
     """Plugin configurations by route."""
     vertex = {"api_endpoint": "us.test", "project_id": "p-1", "location_id": "us-central1"}
     reel = {"aws_region": "us-east-1", "video_output_s3_uri": "s3://mock-videos/out"}
-    return {
+    made = {
         "veo": target(mock, "gemini", "veo-3.1-generate-preview", "", VIDEOS),
         "vertex": target(mock, "gemini", "veo-3.1-generate-001", "", VIDEOS, gemini=vertex),
         "reel": target(mock, "bedrock", "amazon.nova-reel-v1:1", "", VIDEOS, bedrock=reel),
@@ -37,7 +37,11 @@ def routes(mock: str) -> dict[str, Json]:
         "dashscope": target(mock, "dashscope", "wan2.5-t2v-preview", "", VIDEOS),
         "endpoint": target(mock, "huggingface", "my-model", "/v1/videos", VIDEOS),
         "sora": target(mock, "azure", "sora", "/openai/v1/video/generations/jobs", VIDEOS),
+        "openai": target(mock, "openai", "sora-2", "/v1/videos", VIDEOS),
     }
+    fields = ("route_type", "auth", "logging", "model")
+    mixed = [{field: made[name][field] for field in fields} for name in ("openai", "veo", "reel", "xai")]
+    return {**made, "mixed": {"targets": mixed}}
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +129,16 @@ def test_begins_with_an_image(rest: RestGateway, route: str) -> None:
     call_body = {"prompt": "a cat", "input_reference": {"image_url": "data:image/png;base64,iVBORw0KGgo="}}
     assert call(rest.url, f"/{route}", call_body).status == 200
     assert "iVBORw0KGgo=" in rest.mock.last.body.decode()
+
+
+def test_of_several_providers_the_one_is_asked_that_made_it(rest: RestGateway) -> None:
+    videos = rest.client("mixed").videos
+    made = [videos.create(prompt="a cat") for _ in range(4)]
+    assert len({video.model for video in made}) == 4
+    for video in made:
+        done = videos.poll(video.id, poll_interval_ms=1)
+        assert (done.id, done.status) == (video.id, "completed")
+        assert len(videos.download_content(video.id).read()) >= 200_000
 
 
 def test_bedrock_as_documented(rest: RestGateway) -> None:
