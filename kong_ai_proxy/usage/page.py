@@ -26,17 +26,17 @@ _STYLE: Final = """
 @media(prefers-color-scheme:dark){:root{--ink:#e6eaf0;--soft:#a0abba;--line:#323b47;--back:#14181e;
 --card:#1d232b;--one:#6ea3ff;--two:#f0ad55;--bad:#ff7d92}}
 *{box-sizing:border-box}
-body{margin:0 auto;padding:2rem 1.25rem 4rem;max-width:62rem;background:var(--back);color:var(--ink);
+body{margin:0 auto;padding:2rem 1.25rem 4rem;max-width:80rem;background:var(--back);color:var(--ink);
 font:16px/1.5 system-ui,sans-serif}
 h1{font-size:1.6rem;margin:0}h2{font-size:1.15rem;margin:2.5rem 0 .5rem}
 p{margin:.3rem 0}.soft{color:var(--soft)}
-dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));gap:.75rem;margin:1.5rem 0}
+dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.5rem,1fr));gap:.75rem;margin:1.5rem 0}
 dl div{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.7rem .9rem}
 dt{color:var(--soft);font-size:.85rem}
 dd{margin:0;font-size:1.35rem;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
 dd small{display:block;font-size:.8rem;color:var(--soft)}
 ul.remarks{padding-left:1.1rem;color:var(--soft)}
-svg{display:block;width:100%;min-width:34rem;height:auto}
+svg{display:block;width:100%;min-width:34rem;max-width:62rem;height:auto}
 svg text{fill:var(--ink);font:13px system-ui,sans-serif}svg .soft{fill:var(--soft)}
 .one{fill:var(--one)}.two{fill:var(--two)}.bad{fill:var(--bad)}.axis{stroke:var(--line)}
 .key span{display:inline-block;width:.8em;height:.8em;border-radius:.2em;margin:0 .35em 0 1em}
@@ -44,7 +44,8 @@ svg text{fill:var(--ink);font:13px system-ui,sans-serif}svg .soft{fill:var(--sof
 .wide{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:.88rem;font-variant-numeric:tabular-nums;margin-top:.6rem}
 th,td{padding:.32rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
-th:first-child,td:first-child{text-align:left;white-space:normal;overflow-wrap:anywhere}
+th:first-child{text-align:left;white-space:normal;overflow-wrap:break-word;min-width:7rem;max-width:20rem;
+position:sticky;left:0;background:var(--back)}
 thead th{color:var(--soft);font-weight:600}tbody th{font-weight:400}
 @media print{body{max-width:none}}
 """
@@ -60,7 +61,7 @@ def as_html(summary: Summary) -> str:
     """The page. Every name in it is escaped: models and consumers are whatever somebody wrote."""
     period = ""
     if summary.first is not None:
-        period = f"{summary.moment(summary.first)} to {summary.moment(summary.last)}"
+        period = f"{_moment(summary, summary.first)} to {_moment(summary, summary.last)}"
     parts = [
         "<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n",
         '<meta name=viewport content="width=device-width,initial-scale=1">\n',
@@ -79,6 +80,13 @@ def as_html(summary: Summary) -> str:
     return "".join(parts)
 
 
+def _moment(summary: Summary, at: float | None) -> str:
+    """To the minute, with the time zone as people write it."""
+    day, _, time = (summary.moment(at) or "").partition("T")
+    zone = time[8:]
+    return f"{day} {time[:5]} {'UTC' if zone == '+00:00' else zone}".rstrip()
+
+
 def _cards(totals: Totals) -> str:
     latency, first = _spread(totals.latency), _spread(totals.first_token)
     cards = [
@@ -89,7 +97,11 @@ def _cards(totals: Totals) -> str:
             count(totals.total_tokens),
             f"{count(totals.prompt_tokens)} prompt, {count(totals.completion_tokens)} completion",
         ),
-        ("Cost", money(totals.cost), "in the currency of the configured prices"),
+        (
+            "Cost",
+            f"{totals.cost:,.2f}" if totals.cost >= 1 else money(totals.cost),
+            "in the currency of the configured prices",
+        ),
         ("Latency, median", *latency),
         ("First token, median", *first),
     ]
@@ -224,17 +236,26 @@ _COLUMNS: Final[tuple[tuple[str, Callable[[Totals], str]], ...]] = (
 )
 
 
+_SELDOM: Final = frozenset({"estimated", "partial"})
+"""Columns that are left out where they would say nothing."""
+
+
 def _ms(values: Distribution, quantile: int) -> str:
     told = values.percentiles()
     return f"{count(told[quantile])} ms" if told else NOBODY
 
 
 def _table(grouping: Key, rows: Sequence[tuple[Key, Totals]]) -> str:
-    names = (" / ".join(grouping), *(name for name, _ in _COLUMNS))
+    columns = [
+        column
+        for column in _COLUMNS
+        if column[0] not in _SELDOM or any(column[1](each) != "0.0%" for _, each in rows)
+    ]
+    names = (" / ".join(grouping), *(name for name, _ in columns))
     head = "".join(f"<th scope=col>{escape(name)}</th>" for name in names)
     body = "".join(
         f"<tr><th scope=row>{escape(' / '.join(key))}</th>"
-        + "".join(f"<td>{escape(show(totals))}</td>" for _, show in _COLUMNS)
+        + "".join(f"<td>{escape(show(totals))}</td>" for _, show in columns)
         + "</tr>\n"
         for key, totals in rows[:_ROWS]
     )
