@@ -22,6 +22,13 @@ from kong_ai_proxy.core.errors import ApiError
 from kong_ai_proxy.core.http import UpstreamRequest, Url
 
 SUITE_KEYS = aws.Keys("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
+SUITE_TOKEN = (
+    "AQoDYXdzEPT//////////wEXAMPLEtc764bNrC9SAPBSM22wDOk4x4HIZ8j4FZTwdQWLWsKWHGBuFqwAeMicRXmx"
+    "fpSPfIeoIYRqTflfKD8YUuwthAx7mSEI/qkPpKPi/kMcGdQrmGdeehM4IC1NtBmUpp2wUE8phUZampKsburEDy0K"
+    "PkyQDYwT7WZ0wq5VSXDvp75YU9HFvlRd8Tx6q6fE8YQcHNVXAkiY9q6d+xo0rKwT38xVqr7ZD0u0iPPkUL64lIZb"
+    "qBAz+scqKmlzm8FDrypNC9Yjc8fPOLn9FX9KSYvKTr4rvx3iSIlTJabIQwj2ICCR/oLxBA=="
+)
+UNRESERVED = "-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 STATIC = {"aws_access_key_id": "AKIDSTATIC", "aws_secret_access_key": "static-secret"}
 REGION = {"bedrock": {"aws_region": "eu-west-1"}}
 ENDPOINT = "https://bedrock-runtime.eu-west-1.amazonaws.com/model/m/converse"
@@ -84,6 +91,34 @@ def signed(keys: aws.Keys, method: str, url: str, headers: dict[str, str], body:
             b"Param1=value1",
             "ff11897932ad3f4e8b18135d722051e5ac45fc38421b1da7b9d196a0fe09473a",
         ),
+        (
+            "POST",
+            "/",
+            {"content-type": "application/x-www-form-urlencoded; charset=utf8"},
+            b"Param1=value1",
+            "1a72ec8f64bd914b0e42e42607c7fbce7fb2c7465f63e3092b3b0d39fa77a6fe",
+        ),
+        (
+            "GET",
+            "/?Param1=value2&Param1=value1",
+            {},
+            b"",
+            "5772eed61e12b33fae39ee5e7012498b51d56abc0abb7c60486157bd471c4694",
+        ),
+        (
+            "GET",
+            f"/?{UNRESERVED}={UNRESERVED}",
+            {},
+            b"",
+            "9c3e54bfcdf0b19771a7f523ee5669cdf59bc7cc0884027167c21bb143a40197",
+        ),
+        (
+            "GET",
+            "/?%E1%88%B4=bar",
+            {},
+            b"",
+            "2cdec8eed098649ff3a119c94853b13c643bcf08f8b0a1d91e12c9027818dd04",
+        ),
     ],
     ids=[
         "get-vanilla",
@@ -91,6 +126,10 @@ def signed(keys: aws.Keys, method: str, url: str, headers: dict[str, str], body:
         "get-vanilla-query-order-key-case",
         "post-vanilla-query",
         "post-form",
+        "post-form-with-a-charset",
+        "get-vanilla-query-order-value",
+        "get-vanilla-query-unreserved",
+        "get-vanilla-utf8-query",
     ],
 )
 def test_published_vectors(
@@ -103,6 +142,18 @@ def test_published_vectors(
 ) -> None:
     _freeze(monkeypatch)
     assert signed(SUITE_KEYS, method, f"https://example.amazonaws.com{url}", headers, body) == expected
+
+
+def test_the_published_vector_of_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """post-sts-header-before: the token is signed along, and sent."""
+    _freeze(monkeypatch)
+    keys = SUITE_KEYS._replace(token=SUITE_TOKEN)
+    request = UpstreamRequest("POST", Url.parse("https://example.amazonaws.com/"), {}, b"")
+    aws.sign_with(request, keys, "us-east-1", "service")
+    assert request.headers["x-amz-security-token"] == SUITE_TOKEN
+    assert request.headers["authorization"].endswith(
+        "Signature=85d96828115b5dc0cfc3bd16ad9e210dd772bbebba041836c64533a82be05ead"
+    )
 
 
 def _freeze(monkeypatch: pytest.MonkeyPatch) -> None:
