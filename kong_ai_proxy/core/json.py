@@ -77,10 +77,13 @@ class JSONEvents:
         if isinstance(value, str):
             return self._text(value, place)
         if isinstance(value, dict):
-            numbers = tuple(value[name] for name in _INDEXES if isinstance(value.get(name), int))
+            numbers = _numbers(value)
             return {name: self._joined(one, (*place, numbers, name)) for name, one in value.items()}
         if isinstance(value, list):
-            return [self._joined(one, (*place, at)) for at, one in enumerate(value)]
+            # A choice's number tells which it is, wherever in an event's list it stands.
+            return [
+                self._joined(one, place if _numbers(one) else (*place, at)) for at, one in enumerate(value)
+            ]
         return value
 
     def _text(self, text: str, place: tuple[object, ...]) -> str:
@@ -101,6 +104,12 @@ _HALF_AT_END = re.compile("(?:[\ud800-\udbff]|[\udcc2-\udcdf]|[\udce0-\udcef][\u
 """The first half of a surrogate pair; or the first bytes of a UTF-8 sequence, each escaped as Python does
 (PEP 383)."""
 _ESCAPED_BYTES = re.compile("[\udc80-\udcff]+")
+
+
+def _numbers(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, dict):
+        return ()
+    return tuple(value[name] for name in _INDEXES if isinstance(value.get(name), int))
 
 
 def _whole_characters(text: str) -> str:

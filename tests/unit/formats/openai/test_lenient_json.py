@@ -63,6 +63,17 @@ class TestEvents:
         ]
         assert [event["choices"][0]["delta"]["content"] for event in found] == ["", "", "🦍", "😀"]
 
+    def test_wherever_in_an_event_a_choice_stands(self) -> None:
+        parser = JSONEvents()
+
+        def said(*texts: tuple[int, str]) -> list[str]:
+            choices = [{"index": index, "delta": {"content": text}} for index, text in texts]
+            event = parser.loads(json.dumps({"choices": choices}).encode())
+            return [choice["delta"]["content"] for choice in event["choices"]]
+
+        assert said((0, "a"), (1, "b\ud83e")) == ["a", "b"]
+        assert said((1, "\udd8d")) == ["🦍"]
+
     def test_says_whether_it_changed_anything(self) -> None:
         parser = JSONEvents()
         mended = []
