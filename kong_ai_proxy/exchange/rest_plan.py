@@ -10,6 +10,7 @@ from ..core.http import ClientRequest
 from ..core.json import Json, JSONDecodeError, loads
 from ..core.operations import OPERATIONS
 from ..core.rest import RestApi, RestCall
+from ..formats.batches import ids as batch_ids
 from ..formats.videos.ids import form_of
 from ..providers import provider
 from .forms import Form
@@ -78,7 +79,7 @@ def _plan(instance: Instance, request: ClientRequest, rest: RestCall, targets: l
         candidates = [index for index in resolved if resolved[index].name] or list(resolved)
     else:
         candidates, resolved = _candidates(instance, targets, model, request)
-    candidates = _that_made_it(instance, rest, candidates)
+    candidates = _that_made_it(instance, rest, body, candidates)
     return RestPlan(
         instance,
         request,
@@ -94,11 +95,18 @@ def _plan(instance: Instance, request: ClientRequest, rest: RestCall, targets: l
     )
 
 
-def _that_made_it(instance: Instance, rest: RestCall, candidates: list[int]) -> list[int]:
+def _that_made_it(
+    instance: Instance, rest: RestCall, body: Json, candidates: list[int]
+) -> list[int]:
     """Of several targets, those that an id may be from: what was made at one provider, no other knows."""
-    if len(candidates) < 2 or rest.operation != "video.generations" or not rest.rest:
+    if len(candidates) < 2:
         return candidates
-    form = form_of(rest.rest)
+    if rest.operation == "video.generations" and rest.rest:
+        form = form_of(rest.rest)
+    elif rest.operation in ("files", "batches") and (id := rest.rest or body.get("input_file_id")):
+        form = batch_ids.form_of(str(id).lstrip("/").partition("/")[0])
+    else:
+        return candidates
     models = [instance.targets[index].model for index in candidates]
     kept = [
         index

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
+from ..config.models import Options
 from ..core.call import Call
 from ..core.http import Headers, Url
 from ..formats.anthropic.adapter import MessagesAdapter
@@ -49,6 +50,9 @@ class Anthropic(Provider):
 
     def steps(self, call: Call) -> StepsTranslation | None:
         return _BATCHES if call.operation in ("files", "batches") else None
+
+    def id_forms(self, operation: str, options: Options) -> frozenset[str | None]:
+        return frozenset({_BATCHES.form})
 
     def step_url(self, call: Call, step: Step) -> Url:
         """An `upstream_url` that leads to messages stands for its server's other APIs too."""

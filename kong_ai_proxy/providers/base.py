@@ -54,8 +54,9 @@ class Provider:
         return None
 
     def id_forms(self, operation: str, options: Options) -> frozenset[str | None]:
-        """Where a translation makes ids of its own: their forms (`formats.videos.ids.form_of`), so that of
-        several targets one is asked that an id may be from. None among them: the provider's own ids."""
+        """Where a translation makes ids of its own: their forms (`form_of` in `formats.videos.ids` and
+        `formats.batches.ids`), so that of several targets one is asked that an id may be from. None among
+        them: the provider's own ids."""
         return _OWN_IDS
 
     def step_url(self, call: Call, step: Step) -> Url:

@@ -96,7 +96,7 @@ class Bedrock(Provider):
         return _VIDEOS if call.operation == "video.generations" else None
 
     def id_forms(self, operation: str, options: Options) -> frozenset[str | None]:
-        return frozenset({_VIDEOS.form if operation == "video.generations" else None})
+        return frozenset({_VIDEOS.form if operation == "video.generations" else _BATCHES.form})
 
     def step_url(self, call: Call, step: Step) -> Url:
         """Services: "" is the runtime, "control" Bedrock's control plane, "s3" S3 with paths of the form

@@ -187,9 +187,10 @@ class Gemini(Provider):
         return None
 
     def id_forms(self, operation: str, options: Options) -> frozenset[str | None]:
-        if operation != "video.generations":
-            return super().id_forms(operation, options)
-        return frozenset({_VEO.form if on_vertex(options) is None else _VERTEX_VEO.form})
+        public = on_vertex(options) is None
+        if operation == "video.generations":
+            return frozenset({_VEO.form if public else _VERTEX_VEO.form})
+        return frozenset({_BATCHES.form if public else _VERTEX_BATCHES.form})
 
     def step_url(self, call: Call, step: Step) -> Url:
         """A path that begins with ":" is a method of the call's model. An absolute URL is a redirect within

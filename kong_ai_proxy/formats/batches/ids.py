@@ -18,6 +18,7 @@ from ...core.errors import ApiError, BadRequest
 Part = Literal["in", "out", "err"]
 """Of a batch: its input file, the file of its answers, the file of what failed."""
 
+FORMS: Final = frozenset({"anthropic", "bedrock", "gemini", "vertex"})
 _FILE: Final = "file-"
 _BATCH: Final = "batch_"
 _ALPHABET: Final = re.compile(r"[A-Za-z0-9_-]{1,2048}")
@@ -63,6 +64,20 @@ def batch_name(given: str, form: str, batch: re.Pattern[str], *, param: str = "b
     if lines is not None and len(lines) == 1 and batch.fullmatch(lines[0]):
         return lines[0]
     raise _unknown("Batch", given, param, 404)
+
+
+def form_of(given: str) -> str | None:
+    """Whose file or batch an id names, by its look alone; None: not one of ours."""
+    prefix = _FILE if given.startswith(_FILE) else _BATCH
+    encoded = given.removeprefix(prefix)
+    if encoded == given or _ALPHABET.fullmatch(encoded) is None:
+        return None
+    try:
+        first = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).partition(b"\n")[0]
+    except binascii.Error:
+        return None
+    form = first.decode("ascii", "replace")
+    return form if form in FORMS else None
 
 
 def _encoded(prefix: str, *lines: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from batches_support import BATCHES, FILES, Asked, instance, jsonl, line, refused, request, upload
-from exchange_support import advanced, target_config
+from exchange_support import advanced, open_exchange, target_config
 
 from kong_ai_proxy.formats.batches.anthropic import plain, spelled
 from kong_ai_proxy.formats.batches.ids import batch_id, file_id
@@ -88,6 +88,34 @@ def test_files_and_batches_on_one_route() -> None:
     found = Asked(both, request("GET", f"/v1/batches/{BATCH}")).told(message_batch(processing=1))
     assert found["id"] == BATCH
     assert Asked(both, request("GET", f"/v1/files/{OUTPUT}/content")).last.method == "GET"
+
+
+def test_the_target_is_the_one_that_knows_the_id() -> None:
+    bedrock = {"aws_region": "us-east-1", "batch_bucket_prefix": "s3://b-b/x/"}
+    targets = [
+        target_config(name, "m", route_type=kind, options={"bedrock": bedrock} if name == "bedrock" else {})
+        for name in ("openai", "anthropic", "bedrock", "gemini")
+        for kind in (FILES, BATCHES)
+    ]
+    several = advanced(*targets, max_request_body_size=0)
+    wanted = {
+        f"/files/{INPUT}": "anthropic",
+        f"/batches/{BATCH}": "anthropic",
+        f"/files/{file_id('gemini', 'in', 'files/a')}": "gemini",
+        f"/batches/{batch_id('bedrock', 'a' * 12)}/cancel": "bedrock",
+        "/files/file-abc123/content": "openai",
+        "/batches/batch_68ffc504f298819087e3b6ceebbf8c01": "openai",
+        "/files/file-____": "openai",
+        "/files/file-a": "openai",
+        "/files/x": "openai",
+    }
+    for path, name in wanted.items():
+        method = "POST" if path.endswith("cancel") else "GET"
+        exchange = open_exchange(several, request(method, path))
+        assert {several.targets[index].model.provider for index in exchange.plan.candidates} == {name}
+    made = open_exchange(several, request("POST", "/batches", {"input_file_id": INPUT}))
+    assert [several.targets[index].model.provider for index in made.plan.candidates] == ["anthropic"]
+    assert len(open_exchange(several, request("GET", "/batches")).plan.candidates) == 4
 
 
 def test_what_has_no_place_there_is_named() -> None:
