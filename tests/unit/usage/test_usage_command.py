@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -144,6 +145,15 @@ def test_html(capsys, log):
     assert {"gpt-4o", "claude", "bob", "2026-01-31", "2026-02-01", "429"} <= set(page.words)
     assert out.count("role=img aria-label=") == 6
     assert "http" not in out.replace("http-equiv", "")
+
+
+def test_html_leaves_out_columns_that_say_nothing_and_keeps_names_readable(capsys, log):
+    _, out, _ = run(capsys, log, "--format", "html", "--by", "model")
+    told, names = "estimated" in out.split("<main>")[1], re.findall(r"<th scope=col>([^<]+)", out)
+    assert ("estimated" in names) is told
+    first = re.search(r"th:first-child\{([^}]+)\}", out)[1]
+    # A column that may break anywhere shrinks to one letter.
+    assert "anywhere" not in first and "min-width" in first
 
 
 def test_html_escapes_names(capsys, tmp_path):
