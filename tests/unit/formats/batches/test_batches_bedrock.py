@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import json
 import re
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from batches_support import BATCHES, FILES, Asked, instance, jsonl, line, refused, request, upload
 
+from kong_ai_proxy.auth.aws import Keys, sign_with
 from kong_ai_proxy.exchange.turns import turns
 from kong_ai_proxy.formats.batches.ids import batch_id, file_id
 
@@ -311,3 +313,31 @@ def test_errors_are_awss() -> None:
     asked = Asked(files(), upload(line("a")))
     response = asked.reply(b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>", 403)
     assert response is not None and json.loads(response.body)["error"]["code"] == "AccessDenied"
+
+
+def test_a_list_is_signed_as_botocores_own_client_signs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import boto3
+    import botocore.auth
+
+    moment = datetime.datetime(2026, 1, 1)
+    monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda remove_tzinfo=True: moment)
+    client = boto3.client(
+        "s3", region_name="us-east-1", aws_access_key_id="AKID", aws_secret_access_key="secret"
+    )
+    seen: dict[str, Any] = {}
+
+    def keep(request: Any, **_: Any) -> Any:
+        seen["request"] = request
+        raise KeyboardInterrupt
+
+    client.meta.events.register("before-send.s3.ListObjectsV2", keep)
+    with pytest.raises(KeyboardInterrupt):
+        client.list_objects_v2(
+            Bucket="my-bucket", Prefix="some/where/", Delimiter="/", MaxKeys=1000, EncodingType="url"
+        )
+    asked = Asked(files(), request("GET", "/files"))
+    ours = asked.last
+    ours.url.query += "&encoding-type=url"  # which boto3 always asks for
+    sign_with(ours, Keys("AKID", "secret"), "us-east-1", "s3")
+    theirs = seen["request"].headers
+    assert ours.headers["authorization"] == theirs["Authorization"].decode()
