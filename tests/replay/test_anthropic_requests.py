@@ -20,13 +20,13 @@ from recordings_support import load_recording, recorded
 from kong_ai_proxy.config.models import Model, Options, Target
 from kong_ai_proxy.core.call import Call
 from kong_ai_proxy.core.http import ClientRequest
-from kong_ai_proxy.formats.defaults import with_defaults
 from kong_ai_proxy.formats.anthropic.adapter import MessagesAdapter
 from kong_ai_proxy.formats.anthropic.client import CLIENT
 from kong_ai_proxy.formats.anthropic.flavor import VERTEX
 from kong_ai_proxy.formats.anthropic.models import traits
 from kong_ai_proxy.formats.anthropic.observer import MessagesObserver
 from kong_ai_proxy.formats.anthropic.schema import closed_schema
+from kong_ai_proxy.formats.defaults import with_defaults
 
 KINDS = ("", "-stream", "-tools", "-tools-stream", "-vision", "-vision-stream")
 IDS = tuple(f"{who}/native-messages{kind}/" for who in ("anthropic", "azure", "vertex") for kind in KINDS)

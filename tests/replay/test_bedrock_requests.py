@@ -20,10 +20,10 @@ from recordings_support import load_recording, recorded
 from kong_ai_proxy.config.models import BedrockOptions, Model, Options, Target
 from kong_ai_proxy.core.call import Call
 from kong_ai_proxy.core.http import ClientRequest
-from kong_ai_proxy.formats.defaults import with_defaults
 from kong_ai_proxy.formats.anthropic.models import traits
 from kong_ai_proxy.formats.anthropic.schema import closed_schema
 from kong_ai_proxy.formats.bedrock.adapter import ConverseAdapter
+from kong_ai_proxy.formats.defaults import with_defaults
 from kong_ai_proxy.providers import provider
 
 IDS = tuple(

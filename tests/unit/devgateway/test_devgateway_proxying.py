@@ -15,8 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from kong_ai_proxy.devgateway.embedded import EmbeddedGateway, LogFile, free_port
-from kong_ai_proxy.mockllm import Answer, Drop, Gate, Hang, MockLLM, Pause, Reset
-from kong_ai_proxy.mockllm import Received
+from kong_ai_proxy.mockllm import Answer, Drop, Gate, Hang, MockLLM, Pause, Received, Reset
 
 Start = Callable[..., EmbeddedGateway]
 
