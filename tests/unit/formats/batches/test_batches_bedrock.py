@@ -318,11 +318,13 @@ def test_errors_are_awss() -> None:
 def test_a_list_is_signed_as_botocores_own_client_signs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     import boto3
     import botocore.auth
+    import botocore.config
 
     moment = datetime.datetime(2026, 1, 1)
     monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda remove_tzinfo=True: moment)
+    regional = botocore.config.Config(s3={"us_east_1_regional_endpoint": "regional"})
     client = boto3.client(
-        "s3", region_name="us-east-1", aws_access_key_id="AKID", aws_secret_access_key="secret"
+        "s3", "us-east-1", aws_access_key_id="AKID", aws_secret_access_key="secret", config=regional
     )
     seen: dict[str, Any] = {}
 
