@@ -74,7 +74,8 @@ def naive_v2(recording: dict[str, Any]) -> dict[str, Any]:
         elif event["type"] == "message-end":
             found["reason"] = event["delta"]["finish_reason"]
             found["billed"] = event["delta"]["usage"]["billed_units"]
-    found["calls"] = [tuple(call) for call in found["calls"]]
+    # Without parameters nothing is streamed; as a whole it is "{}".
+    found["calls"] = [(id_, name, said or "{}") for id_, name, said in found["calls"]]
     return found
 
 

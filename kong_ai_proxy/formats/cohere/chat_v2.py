@@ -318,6 +318,8 @@ class _Stream(SSEStream):
         super().__init__(call)
         self._calls: dict[Any, int] = {}
         """Cohere's index of a tool call → ours."""
+        self._bare: set[int] = set()
+        """Calls whose arguments have not begun."""
         self._plan: list[str] = []
         self._citations: list[Any] = []
         self._logprobs: list[Any] = []
@@ -362,6 +364,8 @@ class _Stream(SSEStream):
             text(function.get("arguments")),
             text(one.get("id")) or self.call.new_id("call_"),
         )
+        if not begun["function"]["arguments"]:
+            self._bare.add(index)
         made.append(self.chunks.delta(0, {"tool_calls": [{"index": index, **begun}]}))
 
     def _arguments(self, body: Json, made: list[StreamItem]) -> None:
@@ -370,8 +374,12 @@ class _Stream(SSEStream):
         index = self._calls.get(integer(body.get("index")))
         if arguments and index is not None:
             self.call.output_bytes += utf8_size(arguments)
-            delta = {"index": index, "function": {"arguments": arguments}}
-            made.append(self.chunks.delta(0, {"tool_calls": [delta]}))
+            self._argue(index, arguments, made)
+
+    def _argue(self, index: int, arguments: str, made: list[StreamItem]) -> None:
+        self._bare.discard(index)
+        delta = {"index": index, "function": {"arguments": arguments}}
+        made.append(self.chunks.delta(0, {"tool_calls": [delta]}))
 
     def _citation(self, body: Json, made: list[StreamItem]) -> None:
         citations = obj(obj(body.get("delta")).get("message")).get("citations")
@@ -383,6 +391,9 @@ class _Stream(SSEStream):
         if text(delta.get("error")):
             self.fail(stream_error(text(delta.get("error"))), made)
             return
+        for index in sorted(self._bare):
+            # Without parameters Cohere streams no arguments; a whole answer has "{}", which is JSON.
+            self._argue(index, "{}", made)
         reason = finish_reason(delta.get("finish_reason"), len(self._calls))
         self.complete(_extras(self._citations, "".join(self._plan), self._logprobs), reason, made)
 

@@ -169,6 +169,8 @@ class _Stream(SSEStream):
         elif isinstance(whole, str) and not self._tokens:
             # A server that does not stream for real.
             said = model_answer(whole, self.call.model) if self._chat else whole
+        if self._chat and not self.call.output_bytes:
+            said = said.lstrip()  # as of a whole answer: the template ends before a blank
         if said and token.get("special") is not True and said not in self._stops:
             self.call.output_bytes += utf8_size(said)
             made.append(self._chunk(said, None))
