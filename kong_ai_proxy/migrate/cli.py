@@ -22,7 +22,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="turn a configuration of Kong's AI Proxy, or LiteLLM's, into one for these plugins",
         description="Read a declarative configuration with Kong's ai-proxy or ai-proxy-advanced, or "
         "LiteLLM's config.yaml, and print one for these plugins. What could not be carried over, and what is "
-        "to be done by hand, is told on standard error. Exit status: 0 done, 1 something was not carried over and --strict, "
+        "to be done by hand, is told on standard error. Exit status: 0 done, 1 something was not "
+        "carried over and --strict, "
         "or the result is not valid, 2 the file cannot be read.",
     )
     parser.add_argument("file", metavar="FILE", help='the configuration; "-" reads stdin')

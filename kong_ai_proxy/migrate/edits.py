@@ -13,6 +13,7 @@ from ..config.entries import Path
 
 _DECK: Final = re.compile(r"\$\{\{[^}\n]*\}\}")
 _MERGE: Final = "<<"
+_PROPERTIES: Final = re.compile(r"(?:[&!][^\s,\[\]{}]*\s+)*")
 
 
 class Source:
@@ -40,7 +41,7 @@ class Source:
 
     def text_of(self, node: yaml.Node) -> str:
         """As it was written."""
-        return self._text[node.start_mark.index : self._end(node)]
+        return self._text[self._start(node) : self._end(node)]
 
     def result(self) -> str:
         """The text with all changes."""
@@ -53,7 +54,7 @@ class Source:
 
     def replace(self, node: yaml.Node, value: Any) -> None:
         """A scalar, by another one."""
-        self._edits[node.start_mark.index, self._end(node)] = _scalar(value)
+        self._edits[self._start(node), self._end(node)] = _scalar(value)
 
     def set(self, path: Path, name: str, value: Any) -> None:
         """A member of the map at a path: replaced where it is, else added behind its first plain member."""
@@ -90,13 +91,14 @@ class Source:
         items = _own(holder, name)
         flow = json.dumps(item, ensure_ascii=False)
         if isinstance(items, yaml.SequenceNode) and items.value and not items.flow_style:
-            start = items.start_mark.index
-            self._add(start, start, _indented(lines, items.start_mark.column, first=False))
+            start = self._start(items)
+            column = start - self._text.rfind("\n", 0, start) - 1
+            self._add(start, start, _indented(lines, column, first=False))
         elif isinstance(items, yaml.SequenceNode) and items.value:
-            start = items.start_mark.index + 1
+            start = self._start(items) + 1
             self._add(start, start, f"{flow}, ")
         elif items is not None:
-            self._edits[items.start_mark.index, self._end(items)] = f"[{flow}]"
+            self._edits[self._start(items), self._end(items)] = f"[{flow}]"
         elif holder.flow_style or not holder.value:
             self._insert(holder, name, f"[{flow}]")
         else:
@@ -110,7 +112,7 @@ class Source:
 
     def _insert(self, mapping: yaml.MappingNode, name: str, value: str) -> None:
         if not mapping.value:
-            start = mapping.start_mark.index
+            start = self._start(mapping)
             self._edits[start, mapping.end_mark.index] = f"{{{json.dumps(name)}: {value}}}"
             return
         key, value_before = next(
@@ -149,6 +151,12 @@ class Source:
             self._edits[start, after.start_mark.index] = ""  # the first member stands behind its item's dash
         else:
             self._edits[start, end] = "{}"
+
+    def _start(self, node: yaml.Node) -> int:
+        """Where a node's text begins, behind its anchor and tag."""
+        start = int(node.start_mark.index)
+        found = _PROPERTIES.match(self._text, start)
+        return found.end() if found else start
 
     def _end(self, node: yaml.Node) -> int:
         """Where a node's text ends. YAML's own mark of a block is where the next thing begins."""

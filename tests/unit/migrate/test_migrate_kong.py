@@ -261,6 +261,25 @@ def test_merged_maps_and_aliases_are_edited_once() -> None:
     assert text.count("vault") == 1
 
 
+def test_anchors_stay() -> None:
+    text, _ = migrated(
+        "plugins: &shared\n- &one\n  name: &name ai-proxy\n"
+        "  config: &c !!map\n    route_type: llm/v1/chat\n    model: {provider: openai}\n"
+        "    auth: &a {header_name: api-key, header_value: &key secret-1}\n"
+        "x-others: [*shared, *one, *name, *key, *c, *a]\n"
+    )
+    data = yaml.safe_load(text)
+    filtered, plugin = data["plugins"]
+    assert (filtered["name"], plugin["name"]) == ("pre-function", "kong-ai-proxy")
+    others = data["x-others"]
+    assert others[0] == data["plugins"] and others[1] == plugin and others[2] == "kong-ai-proxy"
+    assert others[3] == plugin["config"]["auth"]["header_value"] == "{vault://env/openai-api-key}"
+    flow, _ = migrated(
+        "plugins: &p [{name: ai-proxy, config: {route_type: llm/v1/chat, model: {provider: openai}}}]\n"
+    )
+    assert [plugin["name"] for plugin in yaml.safe_load(flow)["plugins"]] == ["pre-function", "kong-ai-proxy"]
+
+
 @pytest.mark.parametrize(
     ("text", "path", "left"),
     [
