@@ -13,7 +13,7 @@ from ...core.errors import ApiError, BadRequest
 from ...core.json import Json, loads_lenient
 from ..base import Adapter
 from ..steps import Asked, Reply, Step, Steps, Whole
-from .ids import FileName, Part, batch_name, file_id, file_name
+from .ids import FileName, Part, batch_name, file_name
 from .lines import ENDPOINT, Lines, from_file, from_list
 from .objects import WINDOW, State, Stored, batch_object, deleted_object, file_object, list_object
 
@@ -179,10 +179,6 @@ class Batches(ABC):
 
     def _batch(self, id: str, param: str = "batch_id") -> str:
         return batch_name(id, self.form, self.batch_pattern, param=param)
-
-    def id_of_input(self, name: str) -> str:
-        """The id by which clients know an input file."""
-        return file_id(self.form, "in", name)
 
 
 def same_endpoint(endpoint: str, lines: str) -> None:

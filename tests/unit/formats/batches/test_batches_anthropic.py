@@ -12,6 +12,7 @@ from exchange_support import advanced, open_exchange, target_config
 
 from kong_ai_proxy.formats.batches.anthropic import plain, spelled
 from kong_ai_proxy.formats.batches.ids import batch_id, file_id
+from kong_ai_proxy.providers import provider
 
 NAME = "msgbatch_01AbC"
 INPUT = file_id("anthropic", "in", NAME)
@@ -416,3 +417,33 @@ def test_an_upstream_url_stands_for_its_server() -> None:
     options = {"upstream_url": "http://own.test:81/elsewhere"}
     asked = Asked(batches(options=options), request("GET", f"/batches/{BATCH}"))
     assert (asked.last.url.port, asked.last.url.path) == (81, f"/v1/messages/batches/{NAME}")
+
+
+def test_what_an_adapter_was_not_written_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*_: Any) -> Any:
+        raise KeyError("odd")
+
+    adapter = type(provider("anthropic").adapter(Asked(files(), upload(line("a"))).attempt.call))
+    monkeypatch.setattr(adapter, "response", breaks)
+    (found,) = content(ERRORS).read(RESULTS.splitlines(keepends=True)[0])
+    assert found["response"]["status_code"] == 502
+    monkeypatch.setattr(adapter, "request", breaks)
+    error = refused(files(), upload(line("a")))
+    assert (error.status, error.param) == (400, "body") and error.message.startswith("line 1: ")
+
+
+def test_a_result_that_is_too_long() -> None:
+    asked = content(OUTPUT)
+    asked.attempt.call.max_frame = 10
+    running = asked.attempt.translation.stream(200, {})
+    assert running is not None
+    assert running.feed(RESULTS) == b""
+    assert running.failed is not None and running.failed.code == "upstream_answer_too_large"
+
+
+def test_lists_have_an_end() -> None:
+    asked = Asked(batches(), request("GET", "/batches", query=f"after={BATCH}"))
+    for _ in range(49):
+        assert asked.reply(page("1", more=True)) is None
+    response = asked.reply(page("1", more=True))
+    assert response is not None and response.status == 400
