@@ -11,7 +11,6 @@ from advanced_gateway import World
 from http_support import call
 
 from kong_ai_proxy.mockllm import Answer
-from kong_ai_proxy.mockllm.answers import Drop
 
 pytestmark = pytest.mark.filterwarnings("ignore:SSLContext:DeprecationWarning")
 ASK: Any = {"messages": [{"role": "user", "content": "Hello Oslo"}], "max_tokens": 64}
@@ -25,7 +24,7 @@ def test_failover_from_one_providers_format_to_the_next(advanced: World, stream:
     busy: Any = {"error": {"type": "server_error", "message": "busy"}}
     mock.answer(Answer.json(busy, 503), "/v1/chat/completions")
     mock.answer(Answer.json({"type": "error", "error": {"type": "overloaded_error"}}, 529), "/v1/messages")
-    mock.answer(Answer(before=[Drop()]), "/model/")
+    mock.answer(Answer(200, {"content-type": "application/json"}, b"{}", head_cut=20), "/model/")
     answer = call(advanced.embedded.url, "/across", {**ASK, "stream": stream})
     assert answer.status == 200, answer.body
     if stream:
