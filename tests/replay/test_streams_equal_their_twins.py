@@ -176,7 +176,7 @@ def streams(prefix: str) -> list[str]:
 
 
 def said(answer: Json) -> Json:
-    """What a client reads of an answer, whole or added up. Ids of tool calls are made anew where there were none."""
+    """What a client reads of an answer, whole or added up; but for the ids of tool calls, which may be ours."""
     return {
         at: (
             choice["content"],

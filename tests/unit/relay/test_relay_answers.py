@@ -12,6 +12,7 @@ from relay_support import Peer, every, provider_of, relay_world
 from kong_ai_proxy.core.call import Call
 from kong_ai_proxy.core.errors import ApiError
 from kong_ai_proxy.core.http import UpstreamRequest
+from kong_ai_proxy.relay import carry
 
 
 def ok(peer: Peer, head: bytes, body: bytes) -> None:
@@ -242,7 +243,7 @@ def test_every_comment_has_padding_before_it_and_the_tickets_token() -> None:
         assert all(not padding for chunk, padding in chunks[1:] if chunk.startswith(b"data"))
 
 
-def test_a_client_that_leaves_has_its_usage_with_kong_already() -> None:
+def test_a_client_that_leaves_has_its_usage_with_kong_already(monkeypatch: pytest.MonkeyPatch) -> None:
     """The log has the record of one who left before Kong can have read that."""
 
     def script(peer: Peer, head: bytes, body: bytes) -> None:
@@ -252,13 +253,13 @@ def test_a_client_that_leaves_has_its_usage_with_kong_already() -> None:
 
     with relay_world() as world, provider_of(every(script)) as provider:
         world.to(provider)
-        for stays, logged in ((0.0, 1), (0.35, 1)):
+        for surely_read, logged in ((60.0, 1), (-1.0, 1)):
+            monkeypatch.setattr(carry, "_SURELY_READ", surely_read)
             with world.connect() as client:
                 client.send_request()
                 _, headers = client.read_head()
                 assert headers["x-kong-ai-usage"] == "stream;padded usage.partial=b1"
                 assert client.read_chunk() == b"data: 1\n\n"
-                gevent.sleep(stays)
             assert provider.closed.wait(1)
             provider.closed.clear()
             gevent.sleep(0.02)
