@@ -42,6 +42,31 @@ def loads_lenient(data: bytes) -> Any:
         return _without_halves(_loads_any(data))
 
 
+_ESCAPED_LETTER = re.compile(rb"\\u00[4-7][0-9a-fA-F]")
+
+
+def says_twice(data: bytes, name: str) -> bool:
+    """Whether an object in this JSON text has a member of this name (letters) more than once. Who reads the
+    first of them reads something else than who reads the last, as is usual here."""
+    quoted = b'"%b"' % name.encode()
+    first = data.find(quoted)
+    again = first >= 0 and data.find(quoted, first + 1) >= 0
+    if not again and not (b"\\u00" in data and _ESCAPED_LETTER.search(data)):
+        return False  # nearly always
+
+    twice = False
+
+    def see(members: list[tuple[str, Any]]) -> None:
+        nonlocal twice
+        twice = twice or sum(member == name for member, _ in members) > 1
+
+    try:
+        json.loads(data, object_pairs_hook=see)
+    except (ValueError, RecursionError):
+        return True
+    return twice
+
+
 class JSONEvents:
     """The JSON of one stream's events, parsed as `loads_lenient` does. A character of which one event's text
     has the first half and the next event's the rest is put together, in the later event.

@@ -9,7 +9,7 @@ from ..accounting.estimate import prompt_bytes
 from ..core.call import Call
 from ..core.errors import ApiError, BadRequest
 from ..core.http import ClientResponse, Headers, UpstreamRequest
-from ..core.json import Json, JSONDecodeError, dumps, loads, loads_lenient
+from ..core.json import Json, JSONDecodeError, dumps, loads, loads_lenient, says_twice
 from ..formats import client_format
 from ..formats.base import Adapter, ClientFormat, Observer
 from ..formats.defaults import with_defaults
@@ -89,7 +89,7 @@ class Carrier:
 
     def _passed_through(self, observer: Observer) -> bytes:
         body, raw = self._body, self.call.request.body
-        changed = not self._as_sent
+        changed = not self._as_sent or says_twice(raw, "model")
         native = self.call.native
         # Where the path says it all, as to Gemini and Bedrock; not as to Anthropic.
         in_path = native is not None and native.api.model == "path" and self._client.name != "anthropic"

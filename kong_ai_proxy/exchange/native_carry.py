@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from ..core.errors import ApiError
 from ..core.http import ClientRequest, ClientResponse, Headers, UpstreamRequest
-from ..core.json import Json, JSONDecodeError, dumps, loads
+from ..core.json import Json, JSONDecodeError, dumps, loads, says_twice
+from ..core.native import NativeCall
 from ..formats.base import StreamObserver
 from ..formats.bedrock.client_stream import exception_frame
 from ..formats.native import observer_for
@@ -173,7 +174,8 @@ class NativeCarrier(Carrier):
             changed = self._with_model(body)
         elif native.api.model == "path" and call.client_format == "gemini":
             changed = _with_gemini_model(body, native.model, call.model)
-        return call.request.body if changed == self._body else dumps(changed)
+        same = changed == self._body and not says_twice(call.request.body, _member(native))
+        return call.request.body if same else dumps(changed)
 
     def _with_model(self, body: Json) -> Json:
         call, native = self.call, self.call.native
@@ -186,6 +188,10 @@ class NativeCarrier(Carrier):
         if call.client_format == "huggingface" and not call.target.model.name:
             return body  # the path names the model, and the body is the client's
         return with_body_model(body, native, _resource(call.model, member[-1], call.options))
+
+
+def _member(native: NativeCall) -> str:
+    return native.api.member[-1]
 
 
 def _resource(model: str, member: str, options: object) -> str:

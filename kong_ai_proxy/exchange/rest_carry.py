@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 from ..core.call import Call
 from ..core.errors import ApiError, BadRequest
 from ..core.http import ClientResponse, Headers, Upload, UpstreamRequest, Url
-from ..core.json import dumps, loads_lenient
+from ..core.json import dumps, loads_lenient, says_twice
 from ..core.rest import RestCall
 from ..core.usage import UsageSource
 from ..formats.openai.errors import read_error
@@ -107,7 +107,8 @@ class RestCarrier(Carrier):
                 value = getattr(self.call.options, option)
                 if value is not None and wanted.get(parameter) is None:
                     wanted[parameter] = value
-        return raw if self._as_sent and wanted == body else dumps(wanted)
+        same = self._as_sent and wanted == body and not (name and says_twice(raw, "model"))
+        return raw if same else dumps(wanted)
 
     def _form_model(self, said: str | None) -> str | None:
         """The model for a form's field of that name (see `FieldEditor`)."""

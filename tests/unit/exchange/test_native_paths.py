@@ -530,3 +530,28 @@ def test_truncated_frames_end_with_an_exception() -> None:
     assert out.startswith(one)
     last = EventStreamDecoder().feed(out)[-1]
     assert (last.kind, last.name) == ("exception", "modelStreamErrorException")
+
+
+TWICE = b'{"model":"dear","max_tokens":5,"messages":[{"role":"user","content":"hi"}],"model":"m"}'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [TWICE, TWICE.replace(b'{"model"', b'{"m\\u006fdel"'), TWICE.replace(b'"dear"', b'{"model":"dear"}')],
+)
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens", "/v1/complete"])
+def test_a_model_that_is_named_twice_is_sent_once(path: str, body: bytes) -> None:
+    """Who enforces a model must not read another one than the provider does."""
+    given = ClientRequest("POST", path, "", {"content-type": "application/json"}, body)
+    upstream = sent(proxy("anthropic", "m", llm_format="anthropic"), given)
+    assert b"dear" not in upstream.body
+    assert json.loads(upstream.body)["model"] == "m"
+
+
+def test_a_body_without_doubt_passes_byte_for_byte() -> None:
+    body = (
+        b'{ "model" : "m", "max_tokens":5, "tools":[{"type":"advisor","model":"other","name":"\\u0061"}],'
+        b' "messages":[{"role":"user","content":"caf\\u00e9 \\ud83e\\udd8d"}]}'
+    )
+    given = ClientRequest("POST", "/v1/messages", "", {"content-type": "application/json"}, body)
+    assert sent(proxy("anthropic", "m", llm_format="anthropic"), given).body == body

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kong_ai_proxy.core.json import JSONEvents, dumps, loads_lenient
+from kong_ai_proxy.core.json import JSONEvents, dumps, loads_lenient, says_twice
 
 
 @pytest.mark.parametrize(
@@ -88,3 +88,20 @@ class TestEvents:
         parser.loads(b'"\\ud83e"')
         with pytest.raises(ValueError):
             parser.loads(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "twice"),
+    [
+        (b'{"model":"a"}', False),
+        (b'{"model":"a","model":"b"}', True),
+        (b'{"x":[{"model":1,"y":2,"model":3}]}', True),
+        (b'{"model":"a","x":{"model":"b"},"role":"model"}', False),
+        (b'{"m\\u006Fdel":"a","model":"b"}', True),
+        (b'{"m\\u006fdel":"a"}', False),
+        (b'{"x":"\\u0041"}', False),
+        (b'{"model":1,"model"', True),
+    ],
+)
+def test_a_member_that_stands_there_twice(data: bytes, twice: bool) -> None:
+    assert says_twice(data, "model") is twice
