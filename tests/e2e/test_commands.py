@@ -157,21 +157,6 @@ def test_dev(tmp_path: Path) -> None:
     assert "from-the-vault" not in log.read_text() + records.read_text()
 
 
-def test_dev_runs_the_example(tmp_path: Path) -> None:
-    example = ROOT / "kong.yml.example"
-    if not example.exists():
-        pytest.skip("no example here")
-    port, relay = free_port(), free_port()
-    log = tmp_path / "dev.log"
-    process = _start(["dev", str(example), "--port", str(port), "--relay", f"127.0.0.1:{relay}"], log)
-    try:
-        _wait_for("route ", log, process)
-        assert call(f"http://127.0.0.1:{port}", "/nowhere-at-all", {}).status == 404
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(15) == 0, log.read_text()
-
-
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [

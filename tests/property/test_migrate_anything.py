@@ -95,7 +95,7 @@ _SETTINGS = _ODD | st.dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.fixed_dictionaries(
         {"model_list": _DEPLOYMENTS | _ODD},
@@ -164,7 +164,7 @@ _ENTITIES = _ODD | st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.fixed_dictionaries(
         {"plugins": _PLUGINS},
