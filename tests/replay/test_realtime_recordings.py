@@ -73,7 +73,12 @@ def test_session(recording_id: str) -> None:
             client.send(CloseConnection(code=1000))
             client.closed()
         eventually(lambda: bool(world.logged))
-        assert seen == [json.dumps(each["data"]) for each in messages if each["direction"] == "sent"]
+        sent = [json.dumps(each["data"]) for each in messages if each["direction"] == "sent"]
+        if provider_name == "gemini":
+            # The setup names the model: it is written anew.
+            assert json.loads(seen[0]) == json.loads(sent[0])
+            seen[0] = sent[0]
+        assert seen == sent
         usage = world.logged[0]["usage"]
         into, out = told(messages)
         assert (usage["input_tokens"], usage["output_tokens"]) == (into, out)
