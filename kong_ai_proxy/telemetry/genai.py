@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..accounting.cost import cost
 from ..core.usage import UsageSource
+from ..log import redact
 
 if TYPE_CHECKING:
     from ..core.json import Json
@@ -118,7 +119,7 @@ def payload_attributes(attempt: Attempt) -> Attributes:
     upstream, answered = attempt.translation.upstream, attempt.translation.answered
     bodies = {"request": upstream.body if upstream is not None else b"", "response": answered or b""}
     return {
-        f"kong.gen_ai.payload.{name}": body[:_PAYLOAD_LIMIT].decode("utf-8", "replace")
+        f"kong.gen_ai.payload.{name}": redact(body[:_PAYLOAD_LIMIT].decode("utf-8", "replace"))
         for name, body in bodies.items()
         if body and b"\0" not in body
     }

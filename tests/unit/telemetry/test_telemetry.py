@@ -219,7 +219,8 @@ def test_what_broke_off(otlp: Otlp, collector: Collector) -> None:
 def test_prompts_only_where_payloads_are_logged(logged: bool, otlp: Otlp, collector: Collector) -> None:
     instance = proxy(logging={"log_payloads": logged})
     run = Run(otlp, instance, client_request({"messages": [{"role": "user", "content": "a secret prompt"}]}))
-    run.whole()
+    answer = openai_answer("you sent sk-configured-0123456789")
+    run.whole(body=json.dumps(answer).encode())
     chat = run.sent(otlp, collector)["chat gpt-4o"]
     assert ("a secret prompt" in str(collector.spans)) is logged
     assert ("kong.gen_ai.payload.response" in chat.attributes) is logged
