@@ -319,18 +319,18 @@ def test_what_never_arrived_is_repeated(tls: bool, tmp_path: Path, monkeypatch: 
 def test_announced_end_of_an_idle_connection_is_kept_clear_of() -> None:
     """Node's servers say `Keep-Alive: timeout=5`: a request at its end would cross their close."""
     says = "keep-alive: timeout=2, max=100\r\ncontent-type: text/plain\r\n"
-    now = time.monotonic()
 
     def script(peer: Peer) -> None:
         while peer.request():
             peer.answer(b"1", headers=says)
 
     client = UpstreamClient()
-    with provider_of(script) as provider, pytest.MonkeyPatch.context() as patch:
+    with provider_of(script) as provider:
         assert send(provider.port, client=client).read_all(1) == b"1"
         assert send(provider.port, client=client).read_all(1) == b"1"
         assert provider.connections == 1
-        patch.setattr("kong_ai_proxy.relay.pool.time.monotonic", lambda: now + 1.5)
+        ((kept,),) = client._pool._idle.values()
+        kept.idle_since -= 1.5
         assert send(provider.port, client=client).read_all(1) == b"1"
         assert provider.connections == 2
     client.close()
