@@ -11,7 +11,7 @@ from typing import Any
 import boto3
 import httpx
 import pytest
-from anthropic import Anthropic, AnthropicVertex, RateLimitError
+from anthropic import Anthropic, AnthropicBedrock, AnthropicVertex, RateLimitError
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from gateway_support import COMPATIBLE, NATIVE, Gateway
@@ -209,7 +209,9 @@ def test_anthropics_own_apis_pass(gateway: Gateway, mock: MockLLM) -> None:
         "id": "m", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
         "content": [{"type": "text", "text": SAID}], "usage": {"input_tokens": 5, "output_tokens": 4},
     }  # fmt: skip
-    line = json.dumps({"custom_id": "one", "result": {"type": "succeeded", "message": message}}).encode() + b"\n"
+    line = (
+        json.dumps({"custom_id": "one", "result": {"type": "succeeded", "message": message}}).encode() + b"\n"
+    )
     results = Answer.stream([line, line], "application/x-jsonl")
     mock.answer(results, "/v1/messages/batches/msgbatch_1/results")
     got = [one.result.message.content[0].text for one in sdk.messages.batches.results("msgbatch_1")]
@@ -461,6 +463,25 @@ def test_converse_tool_loop(gateway: Gateway, provider: str, streamed: bool) -> 
     message, stop, _ = turn()
     assert [block["text"] for block in message["content"] if "text" in block] == [USED]
     assert stop == "end_turn"
+
+
+def test_the_sdk_for_claude_on_bedrock(gateway: Gateway, mock: MockLLM) -> None:
+    """As Claude Code goes to Bedrock: InvokeModel's paths, signed with keys of no worth."""
+    sdk = kept(
+        AnthropicBedrock(
+            base_url=f"{gateway.url}/bedrock-to-bedrock", aws_region="us-east-1", aws_access_key="AKIADUMMY",
+            aws_secret_key="dummy", max_retries=0, timeout=10, default_headers=MARK,
+        )
+    )  # fmt: skip
+    model = "us.anthropic.claude-sonnet-4-5-v1:0"
+    asked: Any = {"model": model, "max_tokens": 50, "messages": [{"role": "user", "content": ASKED}]}
+    whole = sdk.messages.create(**asked)
+    assert [block.text for block in whole.content if block.type == "text"] == [SAID]
+    assert record_of(gateway)["usage"]["completion_tokens"] == 4
+    with sdk.messages.stream(**asked) as stream:
+        assert stream.get_final_text() == SAID
+    assert mock.last.path.endswith("/invoke-with-response-stream")
+    assert "AKIADUMMY" not in mock.last.headers["authorization"]
 
 
 def test_aws_errors_are_awss(gateway: Gateway, mock: MockLLM) -> None:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+_DATED = re.compile(r"\d{4}-\d\d-\d\d")
+_WITHOUT_SAMPLING = "2026-10-21"
+"""The API's version that has no temperature, top_p and top_k any more and answers them with a 400:
+https://platform.claude.com/docs/en/api/versioning, …/api/migration-2026-10-21."""
+
+
+def takes_sampling(version: str | None) -> bool:
+    """Whether an API version has temperature, top_p and top_k."""
+    return version is None or not _DATED.fullmatch(version) or version < _WITHOUT_SAMPLING
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +33,17 @@ class Flavor:
     """Takes `output_config` (JSON schema, effort)."""
     refused: frozenset[str] = frozenset()
     """Top-level fields this host refuses."""
+    dated_versions: bool = True
+    """Knows versions by their date, whatever the model. Bedrock: only for Claude 4.7 and later."""
+
+    def body_version(self, said: object, configured: str | None) -> str | None:
+        """`anthropic_version` of a body: what the client says, if it means this host; else what is
+        configured; else what this host has always had."""
+        own = (self.version or "").partition("-")[0]
+        if not own or not isinstance(said, str):
+            return configured or self.version
+        meant = said.startswith(f"{own}-") or (self.dated_versions and _DATED.fullmatch(said))
+        return said if meant else configured or self.version
 
 
 _CLOUD_BETAS = frozenset(
@@ -69,6 +91,7 @@ BEDROCK = Flavor(
     stream_in_body=False,
     betas_in_body=True,
     betas=_CLOUD_BETAS,
+    dated_versions=False,
     refused=frozenset({"service_tier", "container", "mcp_servers", "inference_geo", "speed"}),
 )
 """InvokeModel: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html."""

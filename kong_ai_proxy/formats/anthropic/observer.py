@@ -16,7 +16,7 @@ from ..base import StreamObserver
 from ..pivot import obj, objects, text, utf8_size
 from .blocks import finish_reason
 from .errors import read_stream_error, write_error
-from .flavor import ANTHROPIC, Flavor
+from .flavor import ANTHROPIC, Flavor, takes_sampling
 from .models import traits
 from .request import betas
 from .usage import StreamUsage, read_usage
@@ -50,7 +50,11 @@ class MessagesObserver:
 def passed_request(parsed: Json, call: Call, flavor: Flavor) -> Json:
     """A client's own Messages request as the host takes it: its model, configured options, none refused."""
     wanted = dict(parsed)
-    sampling = traits(call.model).sampling
+    if flavor.model_in_body:
+        version = call.request.headers.get("anthropic-version") or call.options.anthropic_version
+    else:
+        version = flavor.body_version(parsed.get("anthropic_version"), call.options.anthropic_version)
+    sampling = traits(call.model).sampling and takes_sampling(version)
     for name in _OPTIONS:
         value = getattr(call.options, name)
         if value is not None and wanted.get(name) is None and (sampling or name not in _SAMPLING):
@@ -62,7 +66,7 @@ def passed_request(parsed: Json, call: Call, flavor: Flavor) -> Json:
         wanted.pop("anthropic_version", None)
     else:
         wanted.pop("model", None)
-        wanted["anthropic_version"] = call.options.anthropic_version or flavor.version
+        wanted["anthropic_version"] = version
     if not flavor.stream_in_body:
         wanted.pop("stream", None)
     elif bool(wanted.get("stream")) != call.stream:

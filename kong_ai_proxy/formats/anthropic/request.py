@@ -6,13 +6,14 @@ https://platform.claude.com/docs/en/api/messages/create.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json
 from ..pivot import merged_body, text
-from .flavor import CLOUD_NAMES, Flavor
+from .flavor import CLOUD_NAMES, Flavor, takes_sampling
 from .json_mode import (
     JSON_OBJECT_INSTRUCTION,
     JSON_TOOL,
@@ -72,11 +73,13 @@ def build_request(body: Json, call: Call, flavor: Flavor) -> Json:
     body = merged_body(body)
     model = call.model or text(body.get("model"))
     traits_of = traits(model)
+    version = call.options.anthropic_version or flavor.version
+    if not takes_sampling(version):
+        traits_of = replace(traits_of, sampling=False)
     out: Json = {}
     if flavor.model_in_body:
         out["model"] = model
     else:
-        version = call.options.anthropic_version or flavor.version
         out["anthropic_version"] = version
     limit = first(body, "max_completion_tokens", "max_tokens")
     out["max_tokens"] = traits_of.max_tokens if limit is None else limit

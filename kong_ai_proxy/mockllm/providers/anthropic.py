@@ -60,7 +60,7 @@ def respond_on_vertex(received: Received) -> Answer:
     body = received.json
     if found is None or "model" in body:
         return error(400, "model: Extra inputs are not permitted")
-    if not str(body.pop("anthropic_version", "")).startswith("vertex-"):
+    if body.pop("anthropic_version", "") not in ("vertex-2023-10-16", "2026-10-21"):
         return error(400, "anthropic_version: Field required")
     if (found["verb"] == "streamRawPredict") is not (body.get("stream") is True):
         return error(400, "stream: the method and the body must say the same")

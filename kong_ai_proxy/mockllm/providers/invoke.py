@@ -19,7 +19,8 @@ from .bedrock import error, event
 from .openai import vector
 
 PATH = re.compile(r"^/model/(?P<model>.+)/(?P<verb>invoke|invoke-with-response-stream)$")
-_VERSION = "bedrock-2023-05-31"
+_VERSIONS = ("bedrock-2023-05-31", "2026-10-21")
+"""https://platform.claude.com/docs/en/api/versioning"""
 
 
 def respond(received: Received) -> Answer:
@@ -38,7 +39,7 @@ def respond(received: Received) -> Answer:
     picture = images.invoke(body, model)
     if picture is not None:
         return knobs.apply(picture)
-    if body.get("anthropic_version") != _VERSION or {"model", "stream"} & body.keys():
+    if body.get("anthropic_version") not in _VERSIONS or {"model", "stream"} & body.keys():
         return error(400, "Malformed input request, please reformat your input and try again.")
     stream = found["verb"] != "invoke"
     answer = anthropic.messages({**body, "stream": stream}, model)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
+from exchange_support import client_request, first_attempt, proxy
 
 from kong_ai_proxy.config.models import Model, Options, Target
 from kong_ai_proxy.core.call import Call
 from kong_ai_proxy.core.errors import BadRequest
 from kong_ai_proxy.core.http import ClientRequest
 from kong_ai_proxy.formats.anthropic.adapter import MessagesAdapter
-from kong_ai_proxy.formats.anthropic.flavor import ANTHROPIC, BEDROCK, VERTEX, Flavor
+from kong_ai_proxy.formats.anthropic.flavor import ANTHROPIC, BEDROCK, VERTEX, Flavor, takes_sampling
 from kong_ai_proxy.formats.anthropic.json_mode import JSON_TOOL
 from kong_ai_proxy.formats.anthropic.models import UNKNOWN, traits
 
@@ -646,3 +648,59 @@ def test_models_are_known_by_any_spelling(name: str, same: str) -> None:
     assert traits(name) is traits(same)
     assert traits(name) is not UNKNOWN
     assert traits("my-deployment") is UNKNOWN
+
+
+class TestVersions:
+    """2026-10-21 has no sampling parameters: https://platform.claude.com/docs/en/api/versioning."""
+
+    @pytest.mark.parametrize(
+        ("version", "taken"),
+        [(None, True), ("2023-06-01", True), ("2026-10-21", False), ("2027-01-01", False),
+         ("vertex-2023-10-16", True), ("bedrock-2023-05-31", True)],
+    )  # fmt: skip
+    def test_which_take_sampling(self, version: str | None, taken: bool) -> None:
+        assert takes_sampling(version) is taken
+
+    @pytest.mark.parametrize(("version", "sent"), [("2023-06-01", {"temperature": 0.5}), ("2026-10-21", {})])
+    def test_of_a_configured_version(self, version: str, sent: dict[str, Any]) -> None:
+        instance = proxy("anthropic", "claude-sonnet-4-5", options={"anthropic_version": version})
+        body = {"messages": [{"role": "user", "content": "hi"}], "temperature": 0.5}
+        _, attempt = first_attempt(instance, client_request(body))
+        upstream = attempt.translation.request()
+        made = json.loads(upstream.body)
+        assert upstream.headers["anthropic-version"] == version
+        assert {name: made[name] for name in ("temperature",) if name in made} == sent
+        assert ("temperature" in attempt.call.dropped) is not bool(sent)
+
+    @pytest.mark.parametrize("said", ["2023-06-01", "2026-10-21"])
+    def test_a_configured_temperature_is_for_clients_that_may_send_one(self, said: str) -> None:
+        instance = proxy(
+            "anthropic", "claude-sonnet-4-5", llm_format="anthropic",
+            options={"temperature": 0.5, "anthropic_version": "2023-06-01"},
+        )  # fmt: skip
+        request = client_request(MESSAGES, headers={"anthropic-version": said}, path="/v1/messages")
+        upstream = first_attempt(instance, request)[1].translation.request()
+        assert ("temperature" in json.loads(upstream.body)) is (said == "2023-06-01")
+
+    @pytest.mark.parametrize(
+        ("said", "vertex", "bedrock"),
+        [
+            (None, "vertex-2023-10-16", "bedrock-2023-05-31"),
+            ("vertex-2099-01-01", "vertex-2099-01-01", "bedrock-2023-05-31"),
+            ("2026-10-21", "2026-10-21", "bedrock-2023-05-31"),
+            ("bedrock-2099-01-01", "vertex-2023-10-16", "bedrock-2099-01-01"),
+            (["odd"], "vertex-2023-10-16", "bedrock-2023-05-31"),
+        ],
+    )
+    def test_in_the_body(self, said: Any, vertex: str, bedrock: str) -> None:
+        assert VERTEX.body_version(said, None) == vertex
+        assert BEDROCK.body_version(said, None) == bedrock
+        assert VERTEX.body_version(None, "configured") == "configured"
+        assert ANTHROPIC.body_version(said, None) is None
+
+
+MESSAGES = {
+    "model": "claude-sonnet-4-5",
+    "max_tokens": 5,
+    "messages": [{"role": "user", "content": "hi"}],
+}
