@@ -3,8 +3,8 @@
 Kong's documentation contradicts itself about completions (by /v1/complete; not supported). The legacy
 endpoint takes no current model, so completions are served by Messages.
 
-Translations speak API version 2023-06-01, or the configured `anthropic_version`; from 2026-10-21 on there are no
-temperature, top_p and top_k (https://platform.claude.com/docs/en/api/versioning).
+Translations speak API version 2023-06-01, or the configured `anthropic_version`; from 2026-10-21 on there are
+no temperature, top_p and top_k (https://platform.claude.com/docs/en/api/versioning).
 """
 
 from __future__ import annotations
