@@ -98,7 +98,7 @@ def access(client: RpcClient, instance: int) -> list[str]:
 
     def pdk(method: str, args: list[Any]) -> Any:
         calls.append(method)
-        return {"v": 1, "service": None} if method == "kong.ctx.shared.get" else None
+        return {"v": 2, "service": None} if method == "kong.ctx.shared.get" else None
 
     client.handle_event(instance, "access", pdk)
     return calls
@@ -212,7 +212,7 @@ def test_a_phase_that_runs_may_end_while_the_server_stops(start, tmp_path):
     server.process.send_signal(signal.SIGTERM)
     wait_for(lambda: not (tmp_path / SOCKETS[0]).exists())
     while step["Data"] != "ret":
-        data = {"v": 1} if step["Data"]["Method"] == "kong.ctx.shared.get" else None
+        data = {"v": 2} if step["Data"]["Method"] == "kong.ctx.shared.get" else None
         step = client.call("plugin.Step", {"EventId": step["EventId"], "Data": data})
     assert server.ended() == 0
     client.close()
@@ -264,7 +264,7 @@ def test_killed_and_restarted_under_load_every_request_is_answered_in_time(start
 
             def pdk(method: str, args: list[Any], ran: list[str] = ran) -> Any:
                 ran.append(method)
-                return {"v": 1} if method == "kong.ctx.shared.get" else None
+                return {"v": 2} if method == "kong.ctx.shared.get" else None
 
             begun = time.monotonic()
             try:
