@@ -133,7 +133,7 @@ class AmazonImages:
         if change is None:
             raise BadRequest(f"{own} takes no mask", param="mask")
         data = mask.inline("mask", own)
-        black_and_white = painted(mask.raw, change)
+        black_and_white = painted(mask.raw, change, request.breathe)
         if black_and_white is not None:
             data = base64.b64encode(black_and_white).decode()
         params["maskImage"] = data

@@ -227,7 +227,7 @@ def _image_to_image(request: ImageRequest, name: str) -> Json:
     if mask is not None:
         given["function"] = "description_edit_with_mask"
         given["mask_image_url"] = mask.data_url
-        black_and_white = painted(mask.raw, _CHANGE) if mask.data else None
+        black_and_white = painted(mask.raw, _CHANGE, request.breathe) if mask.data else None
         if black_and_white is not None:
             given["mask_image_url"] = f"data:image/png;base64,{base64.b64encode(black_and_white).decode()}"
     function = request.extra.pop("function", None)

@@ -25,6 +25,8 @@ from .request import ImageRequest, nearest_ratio
 RATIOS: Final = ("1:1", "3:4", "4:3", "9:16", "16:9")
 SIZES: Final = (("1K", 1024 * 1024), ("2K", 2048 * 2048))
 
+_ELSEWHERE: Final = ("storageUri",)
+"""Parameters that make Google write to a bucket: where to is not for a gateway's clients to say."""
 _MIME_TYPES: Final = {"png": "image/png", "jpeg": "image/jpeg"}
 _WHO: Final = "Imagen"
 _CHANGE: Final = 255
@@ -45,6 +47,9 @@ class Imagen:
         if request.edit:
             self._edit(request, instance, parameters)
         request.merge("parameters", parameters)
+        for name in _ELSEWHERE:
+            if parameters.pop(name, None) is not None:
+                asked.call.drop(f"parameters.{name}")
         request.finish()
         reply = yield Step("POST", ":predict", {"instances": [instance], "parameters": parameters})
         answer = parsed(reply, _WHO)
@@ -107,7 +112,7 @@ class Imagen:
         mask = request.mask
         if mask is not None:
             data = mask.inline("mask", _WHO)
-            black_and_white = painted(mask.raw, _CHANGE)
+            black_and_white = painted(mask.raw, _CHANGE, request.breathe)
             if black_and_white is not None:
                 data = base64.b64encode(black_and_white).decode()
             references.append(

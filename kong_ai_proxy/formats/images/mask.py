@@ -12,13 +12,19 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import Final, Literal
 
 from ...core.errors import BadRequest
 
 MAX_PIXELS: Final = 4096 * 4096
+_MAX_SIDE: Final = 16384
+_MAX_CHUNKS: Final = 20_000
+_PAUSE: Final = 64 * 1024
+"""Bytes that are unpacked, and pixels that are packed, at a time: others get their turn between."""
+_SLOW: Final = 16
+"""A pixel that is unpacked one by one counts as so many others."""
 WORK: Final = 2_000_000
 """Pixels that may be unpacked one by one: about a third of a second. Painted masks need few such."""
 
@@ -31,9 +37,12 @@ _SAMPLES: Final = {_GREY_ALPHA: 2, _COLOUR_ALPHA: 4, _PALETTE: 1}
 _WRONG: Final = "the mask must be a PNG of 8 bits a channel, not interlaced, of 16 million pixels at most"
 
 
-def painted(mask: bytes, change: Literal[0, 255]) -> bytes | None:
+def painted(
+    mask: bytes, change: Literal[0, 255], breathe: Callable[[], None] = lambda: None
+) -> bytes | None:
     """A black and white PNG (RGB, 8 bits) in which `change` is the grey of what is to be changed, and the
-    other extreme that of the rest. None where the mask has no transparency to tell by.
+    other extreme that of the rest. None where the mask has no transparency to tell by. `breathe`: see
+    `formats.steps.Asked`.
 
     Raises BadRequest (`param` mask) for a PNG that cannot be read.
     """
@@ -52,7 +61,9 @@ def painted(mask: bytes, change: Literal[0, 255]) -> bytes | None:
     width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header)
     if colour not in _SAMPLES or (colour == _PALETTE and not transparency):
         return None
-    if depth != 8 or interlaced or not width or not height or width * height > MAX_PIXELS:
+    if depth != 8 or interlaced or not width or not height:
+        raise BadRequest(_WRONG, param="mask")
+    if width * height > MAX_PIXELS or max(width, height) > _MAX_SIDE:
         raise BadRequest(_WRONG, param="mask")
     keep = 255 - change
     if colour == _PALETTE:
@@ -61,37 +72,60 @@ def painted(mask: bytes, change: Literal[0, 255]) -> bytes | None:
     else:
         table = bytes((change,)) + bytes((keep,)) * 255
     samples = _SAMPLES[colour]
-    rows = _rows(_unpacked(b"".join(data), (width * samples + 1) * height), width, samples)
+    lines = _lines(b"".join(data), width * samples + 1, height)
+    rows = _rows(lines, width, samples, breathe)
     return _png(width, height, (row.translate(table) for row in rows))
 
 
 def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
     at = len(_SIGNATURE)
-    while at + 12 <= len(png):
+    for _ in range(_MAX_CHUNKS):
+        if at + 12 > len(png):
+            return
         (length,) = struct.unpack_from(">I", png, at)
         yield png[at + 4 : at + 8], png[at + 8 : at + 8 + length]
         at += length + 12
+    raise BadRequest(_WRONG, param="mask")
 
 
-def _unpacked(data: bytes, size: int) -> bytes:
-    try:
-        found = zlib.decompressobj().decompress(data, size)
-    except zlib.error:
-        found = b""
-    if len(found) != size:
-        raise BadRequest(_WRONG, param="mask")
-    return found
+def _lines(data: bytes, stride: int, height: int) -> Iterator[bytes]:
+    """The image's rows, each with its filter's number before it. Raises BadRequest for fewer, or longer ones
+    than there are."""
+    unpacker = zlib.decompressobj()
+    packed, held = b"", b""
+    taken = at = 0
+    for _ in range(height):
+        while len(held) - at < stride:
+            if not packed:
+                packed = data[taken : taken + _PAUSE]
+                taken += len(packed)
+            try:
+                piece = unpacker.decompress(packed, max(stride, _PAUSE)) if packed else b""
+            except zlib.error:
+                raise BadRequest(_WRONG, param="mask") from None
+            if not piece and not unpacker.unconsumed_tail and taken >= len(data):
+                raise BadRequest(_WRONG, param="mask")
+            packed = unpacker.unconsumed_tail
+            held, at = held[at:] + piece, 0
+        yield held[at : at + stride]
+        at += stride
 
 
-def _rows(data: bytes, width: int, samples: int) -> Iterator[bytes]:
+def _rows(
+    lines: Iterator[bytes], width: int, samples: int, breathe: Callable[[], None]
+) -> Iterator[bytes]:
     """The last sample of each pixel, row by row, unfiltered."""
-    stride = width * samples + 1
     above = bytes(width)
     before: tuple[int, bytes, bytes] | None = None
     work = WORK
-    for start in range(0, len(data), stride):
-        kind = data[start]
-        line = data[start + samples : start + stride : samples]
+    since = 0
+    for whole in lines:
+        since += width
+        if since > _PAUSE:
+            since = 0
+            breathe()
+        kind = whole[0]
+        line = whole[samples::samples]
         # Painted areas repeat themselves.
         if before is not None and (kind, line, above) == before:
             yield above
@@ -100,6 +134,7 @@ def _rows(data: bytes, width: int, samples: int) -> Iterator[bytes]:
         row = _quickly(kind, line, above)
         if row is None:
             work -= width
+            since += width * _SLOW
             if work < 0:
                 raise BadRequest("the mask has too much detail", param="mask")
             row = _unfiltered(kind, line, above)
@@ -146,7 +181,7 @@ def _unfiltered(kind: int, line: bytes, above: bytes) -> bytes:
 
 
 def _png(width: int, height: int, rows: Iterator[bytes]) -> bytes:
-    packer = zlib.compressobj(6)
+    packer = zlib.compressobj(zlib.Z_BEST_SPEED)
     line = bytearray(3 * width + 1)
     packed = []
     for row in rows:

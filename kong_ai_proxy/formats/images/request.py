@@ -81,6 +81,7 @@ class ImageRequest:
 
     def __init__(self, asked: Asked) -> None:
         self.call: Call = asked.call
+        self.breathe = asked.breathe
         self.edit = asked.rest.operation == "image.edits"
         form = asked.call.request.headers.get("content-type", "").startswith("multipart/")
         body = merged_body(_nested(asked.body) if form else asked.body)

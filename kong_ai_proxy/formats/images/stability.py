@@ -155,7 +155,7 @@ class StabilityImages:
             if not service.mask:
                 request.refuse_mask(name_of(request.call))
             data = mask.inline("mask", _WHO)
-            black_and_white = painted(mask.raw, _CHANGE)
+            black_and_white = painted(mask.raw, _CHANGE, request.breathe)
             if black_and_white is not None:
                 data = base64.b64encode(black_and_white).decode()
             body["mask"] = data

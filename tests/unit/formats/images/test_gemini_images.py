@@ -360,3 +360,11 @@ def test_compression_is_of_jpegs() -> None:
     assert asked.call.dropped == ["output_compression"]
     webp = asks("gemini", IMAGEN, {"prompt": "x", "output_format": "webp"})
     assert "outputOptions" not in sent_to(webp)["parameters"]
+
+
+def test_no_client_makes_google_write_elsewhere() -> None:
+    wanted = {"prompt": "a cat", "parameters": {"storageUri": "gs://others/", "addWatermark": False}}
+    asked = asks("gemini", IMAGEN, wanted, **VERTEX)
+    sent = sent_to(asked)
+    assert sent["parameters"]["addWatermark"] is False and "storageUri" not in sent["parameters"]
+    assert asked.call.dropped == ["parameters.storageUri"]

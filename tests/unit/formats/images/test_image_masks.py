@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+import zlib
 
 import pytest
 from hypothesis import given, settings
@@ -141,3 +142,34 @@ def test_rows_that_repeat_by_paeths_filter() -> None:
     rows = filtered([rgba([255, 255, 255])] * 3, [4, 4, 4], 4)
     found = painted(png_of(rows, 6), 255)
     assert found is not None and greys_of(found) == [[0, 0, 0]] * 3
+
+
+def test_others_get_their_turn_while_a_large_mask_is_painted() -> None:
+    side = 1024
+    png = png_of([b"\0" + b"\0\0\0\xff" * side] * side, 6)
+    turns: list[int] = []
+    assert painted(png, 255, lambda: turns.append(1)) is not None
+    assert len(turns) >= 12
+
+
+@pytest.mark.parametrize("spoilt", ["cut", "garbled", "chunks", "wide", "stalled"])
+def test_masks_that_are_made_to_cost(spoilt: str) -> None:
+    png = png_of([b"\0" + bytes(4 * 300)] * 300, 6)
+    if spoilt == "cut":
+        png = png_of([b"\0" + bytes(4 * 300)] * 299, 6).replace(
+            (300).to_bytes(4, "big") + (299).to_bytes(4, "big"), (300).to_bytes(4, "big") * 2
+        )
+    elif spoilt == "garbled":
+        at = png.index(b"IDAT") + 30
+        png = png[:at] + b"\xff\xfe" * 20 + png[at:]
+    elif spoilt == "chunks":
+        png = png[:33] + b"\0\0\0\0tEXt0000" * 20_001 + png[33:]
+    elif spoilt == "wide":
+        png = png_of([b"\0" + bytes(4 * 16_385)], 6)
+    else:
+        at = png.index(b"IDAT")
+        empty = zlib.compress(b"")
+        png = png[: at - 4] + len(empty).to_bytes(4, "big") + b"IDAT" + empty + bytes(4) + png[-12:]
+    with pytest.raises(BadRequest) as caught:
+        painted(png, 255)
+    assert caught.value.param == "mask"
