@@ -31,7 +31,12 @@ _MODEL: Final = re.compile(r"([\w.-]{1,96}/[\w.-]{1,96})(?::([a-z0-9-]{1,40}))?"
 _PATH: Final = r"(?!\.)[\w.-]{1,128}(?:/(?!\.)[\w.-]{1,128}){0,7}"
 """A name at a provider that may become part of a path."""
 _NAME: Final = re.compile(_PATH, re.ASCII)
-_JOB: Final = re.compile(rf"[a-z-]{{1,20}}:{_PATH}", re.ASCII)
+_JOB: Final = re.compile(
+    rf"fal-ai:{_PATH}/requests/[\w-]{{1,128}}|together:[\w-]{{1,128}}"
+    r"|wavespeed:api/v3/predictions/[\w-]{1,128}(?:/result)?",
+    re.ASCII,
+)
+"""A job's name behind its provider's: one job, and never a list or anything else of the account's."""
 _MP4: Final = "video/mp4"
 _TASKS: Final = {False: "text-to-video", True: "image-to-video"}
 _REFUSALS: Final = frozenset({400, 404, 410, 422, 500, 502, 503})
@@ -188,10 +193,7 @@ class HuggingFaceVideos(Videos):
 
 def _standing(job: Job) -> Standing:
     provider, _, name = job.name.partition(":")
-    found = _PROVIDERS.get(provider)
-    if found is None:
-        raise BadRequest(f"provider {provider} makes no videos here", param="video_id")
-    return (yield from found.standing(name))
+    return (yield from _PROVIDERS[provider].standing(name))
 
 
 def _asked_model(call: Call) -> tuple[str, str | None]:

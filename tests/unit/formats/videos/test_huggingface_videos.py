@@ -10,6 +10,7 @@ from videos_support import Drive, make_call
 from kong_ai_proxy.core.errors import ApiError
 from kong_ai_proxy.core.http import Url
 from kong_ai_proxy.formats.steps import Step, Streamed
+from kong_ai_proxy.formats.videos.ids import Job, encode
 from kong_ai_proxy.providers import provider
 
 ROUTER = "https://router.huggingface.co"
@@ -213,3 +214,19 @@ def test_who_has_openais_api(options: dict[str, Any], translated: bool) -> None:
     url = provider("huggingface").step_url(call, Step("GET", "/fal-ai/x"))
     assert isinstance(url, Url)
     assert url.path == ("/hf/fal-ai/x" if "proxy" in url.host else url.path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "wavespeed:api/v3/predictions", "wavespeed:api/v3/balance", "wavespeed:api/v3/predictions/a/b/result",
+        "fal-ai:fal-ai/m", "fal-ai:requests/1", "fal-ai:fal-ai/m/requests/1/cancel", "together:a/b",
+        "novita:1",
+        "together:..", "fal-ai:fal-ai/../requests/1",
+    ],
+)  # fmt: skip
+def test_an_id_names_one_job_and_nothing_else_of_the_account(name: str) -> None:
+    for action in ("", "/content"):
+        with pytest.raises(ApiError) as caught:
+            Drive("huggingface", None, f"/{encode('huggingface', Job(name))}{action}", "GET")
+        assert caught.value.status == 404

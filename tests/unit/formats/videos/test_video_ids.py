@@ -127,4 +127,4 @@ def test_no_provider_takes_a_name_that_leads_elsewhere(kind: str, name: str) -> 
 def test_a_provider_behind_the_router_that_is_unknown() -> None:
     with pytest.raises(ApiError) as caught:
         Drive("huggingface", rest=f"/{encode('huggingface', Job('novita:x'))}")
-    assert caught.value.status == 400
+    assert caught.value.status == 404
