@@ -12,6 +12,8 @@ from typing import Final, NamedTuple
 
 HEAD_MAX: Final = 16 * 1024
 """Bytes of one part's headers."""
+PARTS_MAX: Final = 1000
+"""Parts of a form: OpenAI's APIs know some twenty fields."""
 FIELD_MAX: Final = 4 * 1024
 """Bytes of a field that is read."""
 
@@ -66,6 +68,7 @@ class MultipartReader:
         # The first delimiter needs no line end before it.
         self._held = b"\r\n"
         self._surplus = 2
+        self._parts = 0
         self._in_part = False
         self._closed = False
 
@@ -119,6 +122,9 @@ class MultipartReader:
             raise BadForm("the headers of a part are too long")
         if end < 0:
             return -1
+        self._parts += 1
+        if self._parts > PARTS_MAX:
+            raise BadForm("there are too many parts")
         name, file = _disposition(buffer[line_end:end])
         raw = self._token(Kind.HEAD, buffer[found : end + 4]).raw
         tokens.append(Token(Kind.HEAD, raw, name, file))
@@ -223,17 +229,19 @@ def whole_form(data: bytes, boundary: bytes) -> list[Part]:
     tokens = reader.feed(data)
     reader.finish()
     parts: list[Part] = []
-    pieces: list[bytes] = []
+    contents: list[list[bytes]] = []
     for token in tokens:
         if token.kind is Kind.HEAD:
-            pieces = []
+            contents.append([])
             filename, content_type = _file_of(token.raw)
             name = filename or "" if token.file else None
             parts.append(Part(token.name, b"", name, content_type))
         elif token.kind is Kind.DATA:
-            pieces.append(token.raw)
-            parts[-1] = parts[-1]._replace(data=pieces[0] if len(pieces) == 1 else b"".join(pieces))
-    return parts
+            contents[-1].append(token.raw)
+    return [
+        part._replace(data=pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        for part, pieces in zip(parts, contents, strict=True)
+    ]
 
 
 def field_text(part: Part) -> str:
