@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..balancer.access import Subject, permits
+from ..config.models import Target
 from ..core.errors import ApiError
 from .plan import Plan
 from .tickets import Ticket
@@ -27,6 +28,12 @@ def restrict(plan: Plan, ticket: Ticket) -> None:
         path=plan.request.path if ticket.path is None else ticket.path,
     )
     targets = plan.instance.targets
+
+    def allows(target: Target, model: str) -> bool:
+        own = target.model
+        return permits(acls, subject, own.provider, (model, own.name or "", own.model_alias or ""))
+
+    plan.permits = allows
     allowed = []
     for index in plan.candidates:
         model = targets[index].model

@@ -7,6 +7,7 @@ normalize-request.lua`, and the documentation's support and how-to pages).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -75,8 +76,16 @@ class Plan:
     """What the path asks for, where clients speak a native format."""
     estimated: bool = False
     """Tokens are to be counted, and no target can: the gateway says what it makes of them."""
+    permits: Callable[[Target, str], bool] | None = None
+    """Whether the access rules let this client use a model of the target's that is only named later, behind
+    a form's files or in a batch's lines. None: there are no rules."""
     counting: bool = False
     """Tokens are to be counted, by a provider that is asked in another form."""
+
+    def check_access(self, target: Target, model: str) -> None:
+        """Raises ApiError (403) for a model that is named late and may not be used."""
+        if self.permits is not None and not self.permits(target, model):
+            raise ApiError(403, "access to this model is denied", code="access_denied")
 
     def operation(self, index: int) -> str:
         if self.native is not None:

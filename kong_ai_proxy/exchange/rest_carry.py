@@ -113,6 +113,8 @@ class RestCarrier(Carrier):
     def _form_model(self, said: str | None) -> str | None:
         """The model for a form's field of that name (see `FieldEditor`)."""
         rule, name = self._rest.api.model, self._model_name
+        if said and rule != "none" and not self.call.target.model.name:
+            self._plan.check_access(self.call.target, said)
         if rule == "none" or not name:
             return said
         if said is None:

@@ -106,6 +106,8 @@ class StepsCarrier(Carrier):
         if ok and step.method not in ("GET", "HEAD"):
             self.movable = False
         try:
+            if not ok:
+                body = redact(body, self.call.target.auth)
             following = self._sent_on(steps, Reply(status, headers, body))
             if following is not None:
                 return Further(self._made(following), following.after)
@@ -135,7 +137,10 @@ class StepsCarrier(Carrier):
             body = step.body
         else:
             headers["content-type"] = JSON_TYPE
-            body = dumps(step.body)
+            try:
+                body = dumps(step.body)
+            except TypeError:
+                raise BadRequest("the request nests too deeply") from None
         headers.update(step.headers)
         return UpstreamRequest(
             step.method, url, headers, body, service=step.service, anonymous=not step.credentials
@@ -163,7 +168,10 @@ class StepsCarrier(Carrier):
         body, files = dict(plan.body), list[FilePart]()
         if plan.form is not None:
             body, files = self._form()
-        return Asked(call, call.rest, plan.request.method, body, files, plan.request.query, turns.give)
+        return Asked(
+            call, call.rest, plan.request.method, body, files, plan.request.query, turns.give,
+            lambda model: plan.check_access(call.target, model),
+        )  # fmt: skip
 
     def _form(self) -> tuple[Json, list[FilePart]]:
         """The form's text fields and files. Raises ApiError; what reading an upload raises."""
@@ -179,6 +187,7 @@ class StepsCarrier(Carrier):
         if said and self.call.model and said not in (self.call.model, model.model_alias):
             raise BadRequest(f"{OWN_MODEL}{self.call.model}", param="model")
         if said and not self.call.model:
+            plan.check_access(self.call.target, said)
             self.call.model = said
         return fields, files
 
@@ -351,11 +360,12 @@ def _sorted(parts: list[Part]) -> tuple[Json, list[FilePart]]:
             continue
         value: Any = field_text(part)
         name = part.name.removesuffix("[]")
-        if name != part.name:
-            value = [*fields.get(name, ()), value] if isinstance(fields.get(name, []), list) else None
-        if value is None or (name in fields and not isinstance(value, list)):
-            raise BadForm(f"field {name} is there twice")
-        fields[name] = value
+        if name != part.name and isinstance(fields.get(name), list):
+            fields[name].append(value)
+            continue
+        if name in fields:
+            raise BadForm(f"field {name[:100]} is there twice")
+        fields[name] = value if name == part.name else [value]
     return fields, files
 
 

@@ -47,6 +47,9 @@ class Asked:
     """The client's query string, without "?"."""
     breathe: Callable[[], None] = lambda: None
     """To be called now and then by a translation that has much to do at a time: others get their turn."""
+    check_access: Callable[[str], None] = lambda model: None
+    """To be told each model that is to work and is not the configured one or that of `body`. Raises ApiError
+    (403) where the access rules forbid it to this client."""
 
 
 @dataclass(slots=True)

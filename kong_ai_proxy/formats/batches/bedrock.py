@@ -149,6 +149,8 @@ class BedrockBatches(Batches):
         model = model_of(name, _MODEL)
         if call.target.model.name is not None and model != call.model:
             raise BadRequest(f"{OWN_MODEL}{call.model}", param="input_file_id")
+        if call.target.model.name is None:
+            asked.check_access(model)
         options = call.options.bedrock
         role = (options.batch_role_arn or options.aws_assume_role_arn) if options else None
         if not role:

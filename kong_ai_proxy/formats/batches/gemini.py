@@ -153,6 +153,8 @@ class GeminiBatches(Batches):
             raise BadRequest("the file was not uploaded here as a batch's", param="input_file_id")
         if call.target.model.name is not None and model != call.model:
             raise BadRequest(f"{OWN_MODEL}{call.model}", param="input_file_id")
+        if call.target.model.name is None:
+            asked.check_access(model)
         same_endpoint(endpoint, of)
         path = model if "/" in model else f"models/{model}"
         verb = "asyncBatchEmbedContent" if endpoint == EMBEDDINGS else "batchGenerateContent"

@@ -31,6 +31,8 @@ Forms: TypeAlias = Mapping[str, Adapter]
 """How a provider is asked for what an endpoint answers."""
 JSONL: Final = "application/jsonl"
 OWN_MODEL: Final = "cannot use own model - must be: "
+_MOST: Final = 50_000
+"""Lines of a batch: https://platform.openai.com/docs/guides/batch#rate-limits."""
 _PAUSE: Final = 32
 """Lines after which others get their turn: a few milliseconds' work."""
 _TIER: Final = "batch"
@@ -115,13 +117,29 @@ def from_list(asked: Asked, forms: Forms) -> Lines:
 
 
 def _parsed(data: bytes) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(data.split(b"\n"), 1):
+    for number, line in enumerate(_lines(data), 1):
         if not line.strip():
+            if number > 2 * _MOST:
+                raise _too_many("file")
             continue
         try:
             yield number, loads(line)
         except (JSONDecodeError, RecursionError):
             raise BadRequest(f"line {number} is not JSON", param="file") from None
+
+
+def _lines(data: bytes) -> Iterator[bytes]:
+    """One at a time: a file of line ends has more of them than memory has room for."""
+    at = 0
+    while at < len(data):
+        end = data.find(b"\n", at)
+        end = len(data) if end < 0 else end
+        yield data[at:end]
+        at = end + 1
+
+
+def _too_many(param: str) -> BadRequest:
+    return BadRequest(f"a batch has at most {_MOST} requests", param=param)
 
 
 def translated(
@@ -133,16 +151,22 @@ def translated(
     seen: set[str] = set()
     endpoint = ""
     for number, line in given:
+        if len(lines) == _MOST:
+            raise _too_many(param)
         try:
             line = obj(line)
             endpoint = endpoint or _endpoint(line, forms, asked.call)
             if line.get("url", endpoint) != endpoint:
                 raise BadRequest(f"all lines must be of {endpoint}, as the first", param="url")
-            made = _translated(line, asked.call, endpoint, forms[endpoint])
+            made = _translated(line, asked, endpoint, forms[endpoint])
             if made.custom_id in seen:
                 raise BadRequest(f"custom_id {made.custom_id[:100]} is there twice", param="custom_id")
         except ApiError as error:
-            raise BadRequest(f"line {number}: {error.message}", param=error.param or param) from None
+            status = error.status if error.status == 403 else 400
+            code = error.code if status == 403 else None
+            raise ApiError(
+                status, f"line {number}: {error.message}", code=code, param=error.param or param
+            ) from None
         seen.add(made.custom_id)
         lines.append(made)
         if len(lines) % _PAUSE == 0:
@@ -159,7 +183,8 @@ def _endpoint(line: Json, forms: Forms, call: Call) -> str:
     return text(url)
 
 
-def _translated(line: Json, call: Call, endpoint: str, adapter: Adapter) -> Line:
+def _translated(line: Json, asked: Asked, endpoint: str, adapter: Adapter) -> Line:
+    call = asked.call
     custom_id, body = line.get("custom_id"), line.get("body")
     if not isinstance(custom_id, str) or not custom_id or not custom_id.isprintable():
         raise BadRequest("custom_id must be a text", param="custom_id")
@@ -167,7 +192,7 @@ def _translated(line: Json, call: Call, endpoint: str, adapter: Adapter) -> Line
         raise BadRequest("method must be POST", param="method")
     if not isinstance(body, dict):
         raise BadRequest("body must be an object", param="body")
-    own = _of_line(call, endpoint, _model(body, call))
+    own = _of_line(call, endpoint, _model(body, asked))
     body = {name: value for name, value in body.items() if name not in ("stream", "stream_options")}
     try:
         made = adapter.request(with_defaults(CLIENT.request(body, own), own), own)
@@ -183,15 +208,16 @@ def _translated(line: Json, call: Call, endpoint: str, adapter: Adapter) -> Line
     return Line(custom_id, own.model, request)
 
 
-def _model(body: Json, call: Call) -> str:
+def _model(body: Json, asked: Asked) -> str:
     """The model of a line, by the rule of chat: a configured one is added, and no other is taken."""
-    said = body.get("model")
+    call, said = asked.call, body.get("model")
     if said is not None and not isinstance(said, str):
         raise BadRequest("model must be a text", param="model")
     model = call.target.model
     if model.name is None:
         if not said:
             raise BadRequest("no model is configured, and the line names none", param="model")
+        asked.check_access(said)
         return said
     if said not in (None, "", call.model, model.model_alias):
         raise BadRequest(f"{OWN_MODEL}{call.model}", param="model")

@@ -123,6 +123,8 @@ class VertexBatches(Batches):
         model = model_of(name, _MODEL)
         if call.target.model.name is not None and model != _google(call.model):
             raise BadRequest(f"{OWN_MODEL}{call.model}", param="input_file_id")
+        if call.target.model.name is None:
+            asked.check_access(model)
         reply = yield Step(
             "POST",
             _jobs(call),

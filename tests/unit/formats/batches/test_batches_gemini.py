@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from batches_support import BATCHES, FILES, Asked, instance, jsonl, line, refused, request, upload
 
+from kong_ai_proxy.formats.batches import lines
 from kong_ai_proxy.formats.batches.ids import batch_id, file_id
 
 FILE, NAME = "files/abc123", "batches/b-1"
@@ -339,3 +340,10 @@ def test_vectors_are_numbers() -> None:
     assert asked.attempt.call.dropped == ["body.encoding_format"]
     body = {"endpoint": "/v1/embeddings", "requests": [line("a")]}
     assert refused(batches(), request("POST", "/batches", body)).param == "endpoint"
+
+
+def test_a_file_of_line_ends_alone_and_one_of_too_many_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "_MOST", 3)
+    for given in (upload(b"\n" * 100), upload(*(line(str(number)) for number in range(4)))):
+        error = refused(instance("gemini", FILES), given)
+        assert error.status == 400 and "at most 3 requests" in error.message and error.param == "file"
