@@ -176,7 +176,7 @@ def streams(prefix: str) -> list[str]:
 
 
 def said(answer: Json) -> Json:
-    """What a client reads of an answer, whole or added up; but for the ids of tool calls, which may be ours."""
+    """What a client reads of an answer, whole or added up, but for tool calls' ids, which may be ours."""
     return {
         at: (
             choice["content"],
