@@ -9,7 +9,7 @@ from typing import Final
 
 from .records import NOBODY
 from .summary import Distribution, Key, Summary, Totals
-from .text import count, many, money, remarks, share
+from .text import billed_otherwise, count, many, money, otherwise, remarks, share
 
 GROUPINGS: Final[tuple[Key, ...]] = (("day",), ("model",), ("provider",), ("consumer",), ("route",))
 """What the page shows."""
@@ -105,11 +105,19 @@ def _cards(totals: Totals) -> str:
         ("Latency, median", *latency),
         ("First token, median", *first),
     ]
+    if others := billed_otherwise(totals):
+        cards.insert(3, ("Billed otherwise", *_first(others)))
     inner = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}<small>{escape(note)}</small></dd></div>"
         for name, value, note in cards
     )
     return f"<dl>{inner}</dl>\n"
+
+
+def _first(told: str) -> tuple[str, str]:
+    """The first of several, and the others."""
+    head, _, rest = told.partition(", ")
+    return head, rest
 
 
 def _spread(values: Distribution) -> tuple[str, str]:
@@ -250,6 +258,10 @@ def _table(grouping: Key, rows: Sequence[tuple[Key, Totals]]) -> str:
         column
         for column in _COLUMNS
         if column[0] not in _SELDOM or any(column[1](each) != "0.0%" for _, each in rows)
+    ]
+    columns += [
+        (name, lambda totals, of=of: count(of(totals)))  # type: ignore[misc]
+        for name, of in otherwise([totals for _, totals in rows])
     ]
     names = (" / ".join(grouping), *(name for name, _ in columns))
     head = "".join(f"<th scope=col>{escape(name)}</th>" for name in names)

@@ -41,6 +41,11 @@ class Entry:
     completion_tokens: int = 0
     total_tokens: int = 0
     cached_tokens: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    """Of sound or video."""
+    characters: int = 0
+    """Spoken."""
     cost: float = 0.0
     """In the currency of the configured prices."""
     latency_ms: float | None = None
@@ -121,6 +126,7 @@ def _entry(record: Json, told: Json) -> Entry:
         completion_tokens=completion,
         total_tokens=_whole(usage.get("total_tokens")) or prompt + completion,
         cached_tokens=_whole(details.get("cached_tokens")),
+        **_billed_otherwise(usage),
         cost=_number(usage.get("cost")) or 0.0,
         latency_ms=_number(meta.get("llm_latency")),
         first_token_ms=_number(usage.get("time_to_first_token")),
@@ -141,6 +147,7 @@ def _failed_attempt(entry: Entry, tried: Json, usage: Json) -> Entry:
         completion_tokens=completion,
         total_tokens=_whole(usage.get("total_tokens")) or prompt + completion,
         cached_tokens=0,
+        **_billed_otherwise(usage),
         cost=_number(usage.get("cost")) or 0.0,
         latency_ms=None,
         first_token_ms=None,
@@ -148,6 +155,15 @@ def _failed_attempt(entry: Entry, tried: Json, usage: Json) -> Entry:
         failovers=0,
         request=False,
     )
+
+
+def _billed_otherwise(usage: Json) -> dict[str, Any]:
+    """What providers bill instead of tokens."""
+    return {
+        "images": _whole(usage.get("images")),
+        "seconds": _number(usage.get("seconds")) or 0.0,
+        "characters": _whole(usage.get("characters")),
+    }
 
 
 def _time(record: Json) -> float | None:

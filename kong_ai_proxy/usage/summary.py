@@ -57,6 +57,11 @@ class Totals:
     completion_tokens: int = 0
     total_tokens: int = 0
     cached_tokens: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    """Of sound or video."""
+    characters: int = 0
+    """Spoken."""
     cost: float = 0.0
     estimated: int = 0
     """Requests whose tokens were counted from bytes."""
@@ -74,6 +79,9 @@ class Totals:
         self.completion_tokens += entry.completion_tokens
         self.total_tokens += entry.total_tokens
         self.cached_tokens += entry.cached_tokens
+        self.images += entry.images
+        self.seconds += entry.seconds
+        self.characters += entry.characters
         self.cost += entry.cost
         if not entry.request:
             self.failed_attempts += 1
@@ -102,6 +110,9 @@ class Totals:
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.total_tokens,
             "cached_tokens": self.cached_tokens,
+            "images": self.images,
+            "seconds": round(self.seconds, 3),
+            "characters": self.characters,
             "cost": round(self.cost, 9),
             "errors": {str(status): count for status, count in sorted(self.errors.items())},
             "estimated": self.estimated,

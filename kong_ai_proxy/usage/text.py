@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from .records import NOBODY
 from .summary import QUANTILES, Distribution, Key, Summary, Totals
@@ -13,11 +14,18 @@ from .summary import QUANTILES, Distribution, Key, Summary, Totals
 _CSV = (
     "requests", "errors", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "cost",
     "estimated", "partial", "unmetered", "failovers", "failed_attempts",
+    "images", "seconds", "characters",
 )  # fmt: skip
 _HEADINGS = (
     "requests", "errors", "prompt", "completion", "total", "cost", "p50 ms", "p95 ms", "ttft p50", "ttft p95",
     "est/part",
 )  # fmt: skip
+_OTHERWISE: Final[tuple[tuple[str, Callable[[Totals], float]], ...]] = (
+    ("images", lambda totals: totals.images),
+    ("seconds", lambda totals: totals.seconds),
+    ("characters", lambda totals: totals.characters),
+)
+"""What is billed instead of tokens; told where there is any."""
 _WIDEST = 44
 """Characters of a group's name in a table."""
 
@@ -69,6 +77,8 @@ def overview(summary: Summary) -> str:
         f"({count(totals.cached_tokens)} cached), {count(totals.completion_tokens)} completion; "
         f"cost {money(totals.cost)}"
     )
+    if others := billed_otherwise(totals):
+        lines.append(f"also {others}")
     lines.append(f"latency {_spread(totals.latency)}; first token {_spread(totals.first_token)}")
     lines += [f"! {remark}" for remark in remarks(summary)]
     return "\n".join(lines)
@@ -93,12 +103,24 @@ def remarks(summary: Summary) -> list[str]:
     return found
 
 
-def count(number: int) -> str:
-    """12 345 as 12,345."""
-    return f"{number:,}"
+def billed_otherwise(totals: Totals) -> str:
+    """Images, seconds of sound or video, and characters, as far as there are any; else ""."""
+    return ", ".join(
+        many(value, name.removesuffix("s")) for name, of in _OTHERWISE if (value := of(totals))
+    )
 
 
-def many(number: int, noun: str) -> str:
+def otherwise(all_totals: Sequence[Totals]) -> list[tuple[str, Callable[[Totals], float]]]:
+    """Columns for what is billed instead of tokens: those that are not 0 everywhere."""
+    return [(name, of) for name, of in _OTHERWISE if any(map(of, all_totals))]
+
+
+def count(number: float) -> str:
+    """12 345 as 12,345; parts of one to the tenth."""
+    return f"{number:,.1f}".removesuffix(".0") if isinstance(number, float) else f"{number:,}"
+
+
+def many(number: float, noun: str) -> str:
     """ "1 request", "12,345 requests"."""
     return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
 
@@ -127,8 +149,12 @@ def _spread(values: Distribution) -> str:
 
 
 def _grouped(grouping: Key, rows: Sequence[tuple[Key, Totals]], hidden: int) -> str:
-    table = [["by " + ", ".join(grouping), *_HEADINGS]]
-    table += [[_short(" / ".join(key)), *_cells(totals)] for key, totals in rows]
+    more = otherwise([totals for _, totals in rows])
+    table = [["by " + ", ".join(grouping), *_HEADINGS, *(name for name, _ in more)]]
+    table += [
+        [_short(" / ".join(key)), *_cells(totals), *(count(of(totals)) for _, of in more)]
+        for key, totals in rows
+    ]
     widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     lines = []
     for line in table:

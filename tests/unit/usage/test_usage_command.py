@@ -286,3 +286,31 @@ def _until(out, start):
     while not (got := out.readline()).startswith(start):
         assert got, "it ended"
         assert time.monotonic() < until
+
+
+def test_what_is_billed_otherwise_than_by_tokens(capsys, tmp_path):
+    path = tmp_path / "kong.log"
+    told = [
+        line("gpt-image-1", images=2), line("gpt-image-1", images=1), line("tts", characters=1200),
+        line("sora", seconds=4), line("whisper", seconds=2.5),
+    ]  # fmt: skip
+    path.write_text("\n".join(told) + "\n")
+    _, table, _ = run(capsys, str(path))
+    assert "also 3 images, 6.5 seconds, 1,200 characters" in table.splitlines()
+    head = next(each for each in table.splitlines() if each.startswith("by model"))
+    assert head.split()[-3:] == ["images", "seconds", "characters"]
+    assert re.search(r"^gpt-image-1 .*  3 +0 +0$", table, re.M)
+    assert re.search(r"^whisper .* 2\.5 ", table, re.M)
+    _, text, _ = run(capsys, str(path), "--format", "csv")
+    rows = {row["model"]: row for row in csv.DictReader(io.StringIO(text))}
+    assert rows["gpt-image-1"]["images"] == "3" and rows["whisper"]["seconds"] == "2.5"
+    totals = json.loads(run(capsys, str(path), "--format", "json")[1])["totals"]
+    assert (totals["images"], totals["seconds"], totals["characters"]) == (3, 6.5, 1200)
+    _, page, _ = run(capsys, str(path), "--format", "html")
+    assert "Billed otherwise" in page and "<th scope=col>seconds</th>" in page and "<td>1,200</td>" in page
+
+
+def test_nothing_is_said_of_what_there_is_none_of(capsys, log):
+    for form in ("table", "html"):
+        _, out, _ = run(capsys, log, "--format", form)
+        assert "characters" not in out and "Billed otherwise" not in out
