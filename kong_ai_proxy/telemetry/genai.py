@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..accounting.cost import cost
 from ..core.usage import UsageSource
+from ..exchange.redact import without_base64
 from ..log import redact
 
 if TYPE_CHECKING:
@@ -112,14 +113,15 @@ def answer_attributes(attempt: Attempt) -> Attributes:
 
 def payload_attributes(attempt: Attempt) -> Attributes:
     """The bodies, where the target's `logging.log_payloads` is on; as they went to and came from the
-    provider,
-    so under names of our own."""
+    provider, so under names of our own. Without images and sound, as in Kong's log."""
     if not attempt.call.target.logging.log_payloads:
         return {}
     upstream, answered = attempt.translation.upstream, attempt.translation.answered
     bodies = {"request": upstream.body if upstream is not None else b"", "response": answered or b""}
     return {
-        f"kong.gen_ai.payload.{name}": redact(body[:_PAYLOAD_LIMIT].decode("utf-8", "replace"))
+        f"kong.gen_ai.payload.{name}": redact(
+            without_base64(body)[:_PAYLOAD_LIMIT].decode("utf-8", "replace")
+        )
         for name, body in bodies.items()
         if body and b"\0" not in body
     }

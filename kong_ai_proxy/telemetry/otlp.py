@@ -49,7 +49,7 @@ class Otlp:
         self.meters: MeterProvider | None = None
         if traces:
             self.tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
-            delay, batch = (int(os.environ.get(name, value)) for name, value in _SCHEDULE.items())
+            delay, batch = (int(os.environ.get(name) or value) for name, value in _SCHEDULE.items())
             self.tracers.add_span_processor(
                 BatchSpanProcessor(
                     OTLPSpanExporter(), schedule_delay_millis=delay, max_export_batch_size=batch

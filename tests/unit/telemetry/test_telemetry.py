@@ -227,6 +227,16 @@ def test_prompts_only_where_payloads_are_logged(logged: bool, otlp: Otlp, collec
     assert "sk-configured" not in str(collector.spans)
 
 
+def test_images_are_on_no_span(otlp: Otlp, collector: Collector) -> None:
+    image = "QUJD" * 1000
+    part = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}}
+    body = {"messages": [{"role": "user", "content": [{"type": "text", "text": "see"}, part]}]}
+    run = Run(otlp, proxy(logging={"log_payloads": True}), client_request(body))
+    run.whole(body=json.dumps(openai_answer("a cat")).encode())
+    payload = str(run.sent(otlp, collector)["chat gpt-4o"].attributes["kong.gen_ai.payload.request"])
+    assert "base64 not logged" in payload and "see" in payload and image[:1024] not in payload
+
+
 @pytest.mark.parametrize(
     ("provider", "options", "name"),
     [
