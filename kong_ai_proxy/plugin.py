@@ -2,8 +2,8 @@
 
 A phase does as little as it can, for each PDK call is a round trip to Kong: `access` files a ticket and sends
 the request to the relay, which does all else; `response` (only where Kong buffers the answer) hands the log
-record over. There is no `log`: Kong would make the whole log record once more for it, and it comes too late
-to add to the others'.
+record over; `log` sees to it that no ticket is left. By then the logging plugins have written: Kong runs it
+in a timer. `kong-ai-proxy dump --lean` leaves it out, for who wants the last requests a second.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .server.pdk import Kong, PdkError
 
 log = get_logger("plugin")
 
-PHASES = ("access", "response")
+PHASES = ("access", "response", "log")
 
 USAGE_HEADER = "x-kong-ai-usage"
 ANNOUNCED = "kong_ai"
@@ -45,6 +45,8 @@ _OWN_ANSWER_HEADERS: dict[str, list[str]] = {TICKET_HEADER: [], USAGE_HEADER: []
 _SERVICE_TTL = 5.0
 """Seconds for which a route's service is taken to be the same; only without the usage filter, which tells it.
 """
+_LEFT_BEHIND = 1.0
+"""Seconds after which a ticket nobody redeemed is worth a look in `log`."""
 _LONGEST_PAYLOAD = 256 * 1024
 """Characters of a logged payload. Kong's Lua reads what comes over the RPC in quadratic time, and its worker
 does nothing else meanwhile: a megabyte took 26 ms, four took 274."""
@@ -189,6 +191,14 @@ class _Plugin:
                 kong.log.set_serialize_value(RECORD, _bounded(record))
         except Exception:
             log.exception("record_not_written", plugin_id=self.instance.plugin_id)
+
+    def log(self, kong: Kong) -> None:
+        """Forget a ticket that nobody redeemed: another plugin answered, or the relay was not reached."""
+        if self._tickets.oldest_age() < _LEFT_BEHIND:
+            return
+        token = kong.request.get_header(TICKET_HEADER)
+        if isinstance(token, str) and self._tickets.redeem(token) is not None:
+            log.info("ticket_not_redeemed", plugin=self.name, plugin_id=self.instance.plugin_id)
 
     def _match_by_meaning(self) -> None:
         """Give semantic balancing what it does I/O with; the descriptions are embedded in the background."""

@@ -132,13 +132,14 @@ def test_no_large_form_goes_over_the_rpc(
 TOKEN = "0123456789abcdef0123456789abcdef"
 
 
-def test_with_the_filter_a_chat_takes_two_round_trips(kong):
+def test_with_the_filter_a_chat_takes_three_round_trips(kong):
     instance = kong.start(**CHAT)
     before = kong.client.counters.round_trips
     access = kong.run(instance, "access", announced={**ANNOUNCED, "ticket": TOKEN, "taken": True})
     assert methods(access) == ["ctx.shared.get"]
-    assert kong.client.counters.round_trips - before == 2
     ticket = kong.tickets.redeem(TOKEN)
+    assert kong.run(instance, "log", get_header="the relay redeemed it") == []
+    assert kong.client.counters.round_trips - before == 3
     assert ticket is not None
     assert ticket.filter_installed
     assert not ticket.buffered
@@ -176,7 +177,7 @@ def test_a_filter_of_another_version_counts_as_none(kong):
     assert "usage_filter_outdated" in kong.log.getvalue()
 
 
-def test_without_the_filter_a_chat_takes_eight_round_trips(kong):
+def test_without_the_filter_a_chat_takes_nine_round_trips(kong):
     instance = kong.start(**CHAT)
     kong.run(instance, "access", get_raw_body=ASK, get_service=RELAY)  # asks for the service once
     kong.tickets.expire()
@@ -186,6 +187,7 @@ def test_without_the_filter_a_chat_takes_eight_round_trips(kong):
     ticket = kong.tickets.redeem(token)
     kong.tickets.settle(token, RECORD)
     response = kong.run(instance, "response", get_header=token)
+    after = kong.run(instance, "log")
     assert methods(access) == ["ctx.shared.get", "request.get_raw_body", "service.request.set_headers"]
     assert access[1][1] == [0], "with another size Kong's codec breaks on a body in a file"
     assert ticket is not None
@@ -196,7 +198,8 @@ def test_without_the_filter_a_chat_takes_eight_round_trips(kong):
         ("kong.response.set_headers", [{"x-kong-ai-ticket": [], "x-kong-ai-usage": []}]),
         ("kong.log.set_serialize_value", ["ai.proxy", RECORD]),
     ]
-    assert kong.client.counters.round_trips - before == 8
+    assert after == []
+    assert kong.client.counters.round_trips - before == 9
     assert kong.tickets.collect(token) is None
 
 
@@ -438,6 +441,20 @@ def test_a_failing_response_phase_keeps_the_answer(kong):
     calls = kong.run(instance, "response", get_header=token)
     assert "response.exit" not in methods(calls)
     assert "record_not_written" in kong.log.getvalue()
+
+
+def test_log_forgets_a_ticket_nobody_redeemed(kong):
+    instance = kong.start(**CHAT)
+    token = kong.token(kong.run(instance, "access", announced=ANNOUNCED))
+    assert kong.run(instance, "log", get_header=token) == [], "fresh tickets are on their way"
+    kong.clock.now += 2
+    assert methods(kong.run(instance, "log", get_header="another")) == ["request.get_header"]
+    assert len(kong.tickets) == 1
+    kong.run(instance, "log", get_header=token)
+    assert len(kong.tickets) == 0
+    assert kong.tickets.redeem(token) is None
+    assert "ticket_not_redeemed" in kong.log.getvalue()
+    assert token not in kong.log.getvalue()
 
 
 def test_an_access_that_fails_leaves_no_ticket(kong):

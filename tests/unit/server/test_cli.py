@@ -22,9 +22,12 @@ def test_dump_is_what_kongs_query_cmd_needs(capsys, plugin):
     assert info["Name"] == plugin
     assert info["Priority"] == 770
     assert info["Version"]
-    assert sorted(info["Phases"]) == ["access", "response"]
+    assert info["Phases"] == ["access", "response", "log"]
     assert info["Schema"]["name"] == plugin
     assert [info] == json.loads((ROOT / "schema" / f"{plugin}.json").read_text()), "`cat` serves as well"
+    assert cli.main(["dump", plugin, "--lean"]) == 0
+    [lean] = json.loads(capsys.readouterr().out)
+    assert lean == {**info, "Phases": ["access", "response"]}
 
 
 def test_dump_without_a_name(capsys):
