@@ -89,8 +89,8 @@ def document(relay: str, mock: int) -> dict[str, Any]:
 
 
 @contextmanager
-def running(mock: int) -> Iterator[Running]:
-    """Kong and the plugin server."""
+def running(mock: int, *, lean: bool = False) -> Iterator[Running]:
+    """Kong and the plugin server. `lean`: without the plugins' log phase."""
     port, relay = free_port(), f"127.0.0.1:{free_port()}"
     with tempfile.TemporaryDirectory(prefix="kap-bench") as directory:
         prefix = Path(directory)
@@ -110,10 +110,11 @@ def running(mock: int) -> Iterator[Running]:
             f"plugins = pre-function,ai-proxy,{','.join(PLUGINS)}",
             f"pluginserver_names = {','.join(PLUGINS)}",
         ]
+        options = " --lean" if lean else ""
         for name in PLUGINS:
             setting = "pluginserver_" + name.replace("-", "_")
             lines.append(f"{setting}_socket = {prefix / name}.sock")
-            lines.append(f"{setting}_query_cmd = {sys.executable} -m kong_ai_proxy.cli dump {name}")
+            lines.append(f"{setting}_query_cmd = {sys.executable} -m kong_ai_proxy.cli dump {name}{options}")
         if os.geteuid() == 0:
             lines.append("nginx_user = root root")
         conf = prefix / "kong.conf"
@@ -207,6 +208,7 @@ def main() -> None:
     parser.add_argument("--streams", default="1,32,128", help="how many at once, comma-separated")
     parser.add_argument("--tokens", type=int, default=150)
     parser.add_argument("--rate", type=float, default=50.0, help="tokens a second of each stream")
+    parser.add_argument("--lean", action="store_true", help="as `kong-ai-proxy dump --lean` has it")
     parser.add_argument("--route", action="append", help="only routes whose names hold this")
     args = parser.parse_args()
     if missing := [tool for tool in ("kong", "wrk") if shutil.which(tool) is None]:
@@ -219,7 +221,7 @@ def main() -> None:
     begun = time.time()
     load = os.getloadavg()[0]
     print(f"Kong {version}, {os.cpu_count()} CPUs, Python {sys.version.split()[0]}, load {load:.1f}")
-    with process("streams_mock.py") as (mock, _), running(mock) as run:
+    with process("streams_mock.py") as (mock, _), running(mock, lean=args.lean) as run:
         if args.only in (None, "chats"):
             report_chats(run, args.rounds, args.seconds)
         if args.only in (None, "streams"):

@@ -26,7 +26,7 @@ def text_of(answer: Any) -> str:
     return str(answer.json["choices"][0]["message"]["content"])
 
 
-@pytest.mark.parametrize(("prefix", "most"), [("", 2), ("/bare", 8)])
+@pytest.mark.parametrize(("prefix", "most"), [("", 3), ("/bare", 9)])
 @pytest.mark.parametrize("stream", [False, True])
 def test_round_trips(gateway: Gateway, prefix: str, most: int, stream: bool) -> None:
     body = {**CHAT, "stream": stream}
