@@ -7,42 +7,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, NoReturn, TypeAlias
+from typing import Final, NoReturn
 
 import gevent
 
-from ..accounting.encoding import HEADER_LIMIT, STREAM_LIMIT
 from ..core.call import Call
 from ..core.errors import ApiError
 from ..core.http import ClientRequest, ClientResponse, UpstreamRequest
-from ..core.json import Json
 from ..exchange.exchange import Attempt, Exchange, FailureKind
-from ..exchange.tickets import TICKET_HEADER, Ticket, TicketStore
+from ..exchange.tickets import Ticket
 from ..exchange.translation import Further, StreamTranslation
 from ..exchange.turns import turns
 from ..log import get_logger
-from ..telemetry import Telemetry
 from .downstream import BodyTooLarge, ClientGone, Downstream, Limits
+from .parts import Parts
 from .race import race
-from .upstream import Answer, UpstreamClient, UpstreamFailure
+from .telling import Telling, framed, next_change, padded
+from .upstream import Answer, UpstreamFailure
 
-USAGE_HEADER: Final = "x-kong-ai-usage"
-"""On the answer to Kong, where the usage filter takes it out: the record; or `stream` and what is known so
-far, `;padded` where comments in it are (see `_padded`)."""
-_TELL_SOONEST: Final = 0.2
-_TELL_LATEST: Final = 1.0
-_TELL_SHARE: Final = 0.2
-"""When Kong is told how far a stream has come, for the log of a client that leaves: seconds, and the share of
-the time it has run. So what is logged falls short by a second's output, or a fifth of it all, at most."""
-_SURELY_READ: Final = 0.25
-"""Seconds after which Kong has read a stream's head, if it does at all."""
-_PAD: Final = b";" + b"-" * 10240
-"""A chunk extension of the length that schema/usage-filter.lua expects (PAD)."""
 _FOREVER: Final = 30 * 24 * 3600.0
 """Seconds, where no limit is configured."""
-_SSE: Final = "text/event-stream"
 _LAST_EVENTS: Final = (b"data: [DONE]", b"event: message_stop")
 _LAST_EVENT_MAX: Final = 128
 """Bytes; longer than any of them with what stands in it."""
@@ -53,30 +37,6 @@ _LINGER: Final = 0.1
 """Seconds to wait for the end of an answer whose last event has come."""
 
 log = get_logger("relay")
-
-Open: TypeAlias = Callable[[Ticket, ClientRequest], Exchange]
-Authenticate: TypeAlias = Callable[[UpstreamRequest, Call], None]
-Encode: TypeAlias = Callable[[Json, int], str]
-LogUsage: TypeAlias = Callable[[Json], None]
-Observe: TypeAlias = Callable[[Exchange], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What the loop is given from the other rooms."""
-
-    client: UpstreamClient
-    tickets: TicketStore
-    open: Open
-    authenticate: Authenticate
-    encode: Encode
-    """The log record as one line of ASCII of at most so many bytes."""
-    log_usage: LogUsage
-    """For records that cannot go back through Kong."""
-    telemetry: Telemetry | None = None
-    """Spans and metrics; None where nobody wants them."""
-    observe: Observe | None = None
-    """Told of each exchange that is over."""
 
 
 class _Another(Exception):
@@ -108,8 +68,7 @@ class Journey:
     """One exchange on its way. Used once."""
 
     __slots__ = (
-        "_attempt", "_delivered", "_down", "_exchange", "_left_with_kong", "_limits", "_parts", "_record",
-        "_request", "_ticket", "_token", "_told", "_trace",
+        "_attempt", "_down", "_exchange", "_limits", "_parts", "_request", "_telling", "_ticket", "_trace",
     )  # fmt: skip
 
     def __init__(
@@ -125,18 +84,11 @@ class Journey:
         self._down = down
         self._limits: Limits = down.limits
         self._ticket = ticket
-        self._token = token
         self._request = request
         self._exchange = exchange
         self._attempt: Attempt | None = None
         """The attempt that is neither failed, nor rejected, nor ended."""
-        self._record: Json | None = None
-        self._told: Json | None = None
-        """What Kong was told with the head of an answer that nothing can follow."""
-        self._left_with_kong = math.inf
-        """When Kong was told what to log should the client leave."""
-        self._delivered = False
-        """The record is where it belongs; or there is none."""
+        self._telling = Telling(parts, ticket, token, exchange)
         self._trace = parts.telemetry.begin(exchange) if parts.telemetry is not None else None
 
     def run(self) -> None:
@@ -258,9 +210,7 @@ class Journey:
             raise _NoCredential(error) from None
         if self._trace is not None and not upstream.anonymous:
             self._trace.sent(attempt, upstream)
-        return self._parts.client.send(
-            upstream, attempt.timeouts, connected, repeatable=attempt.repeatable
-        )
+        return self._parts.client.send(upstream, attempt.timeouts, connected, repeatable=attempt.repeatable)
 
     def _not_sent(self, attempt: Attempt, failure: Exception) -> NoReturn:
         """Raises as `_try` does."""
@@ -309,19 +259,19 @@ class Journey:
                 return stream.failed
             head = self._stream_head(attempt, stream)
         self._end(partial=stream.failed is not None)
-        comment = self._comment(stream)
+        comment = self._telling.at_end(stream)
         if stream.binary and stream.failed is not None:
             # No event can say that it broke: the connection ends before the body does.
             raise ClientGone
         if down.chunked:
             # Padding goes before the first data, too; where that is the comment, before it alone.
             if rest:
-                rest = (_padded(rest) if head and self._in_band(stream) else _framed(rest))
-            rest += _padded(comment) + b"0\r\n\r\n" if comment else b"0\r\n\r\n"
+                rest = padded(rest) if head and self._telling.in_band(stream) else framed(rest)
+            rest += padded(comment) + b"0\r\n\r\n" if comment else b"0\r\n\r\n"
         else:
             rest += comment
         down.send(head + rest)
-        self._delivered = True
+        self._telling.delivered = True
         return None
 
     def _pump(self, attempt: Attempt, answer: Answer, stream: StreamTranslation) -> bytes:
@@ -336,7 +286,7 @@ class Journey:
         patience = attempt.timeouts.read or _FOREVER
         # Clients hang up when they have read the last event (OpenAI's SDKs do). Where the record follows it,
         # both go in one write: Kong would drop the record together with the client.
-        in_band = self._in_band(stream)
+        in_band = self._telling.in_band(stream)
         began = tell_at = math.inf
         last = b""
         while True:
@@ -361,18 +311,18 @@ class Journey:
             if out:
                 if not down.answered:
                     head = self._stream_head(attempt, stream)
-                    out = (_padded(out) if in_band else _framed(out)) if chunked else out
+                    out = (padded(out) if in_band else framed(out)) if chunked else out
                     send(head + out)
                     if in_band:
                         began = clock()
-                        tell_at = began + _TELL_SOONEST
+                        tell_at = next_change(began, began)
                 elif (now := clock()) < tell_at:
                     send(b"%x\r\n%b\r\n" % (len(out), out) if chunked else out)
                 else:
-                    tell_at = now + min(_TELL_LATEST, max(_TELL_SOONEST, _TELL_SHARE * (now - began)))
-                    change = self._change()
+                    tell_at = next_change(began, now)
+                    change = self._telling.change()
                     if chunked:
-                        send(_framed(out) + _padded(change) if change else _framed(out))
+                        send(framed(out) + padded(change) if change else framed(out))
                     else:
                         send(out + change)
             if clock() >= until:
@@ -395,49 +345,8 @@ class Journey:
         headers["content-type"] = stream.content_type
         headers["cache-control"] = "no-cache"
         headers["x-accel-buffering"] = "no"
-        if self._in_band(stream):
-            headers[USAGE_HEADER] = "stream;padded" if self._down.chunked else "stream"
-            record = self._note_if_left()
-            if record is not None:
-                headers[USAGE_HEADER] += " " + self._parts.encode(record, HEADER_LIMIT)
-                self._left_with_kong = time.monotonic()
-        elif self._ticket.buffered:
-            headers[TICKET_HEADER] = self._token
-        elif self._ticket.filter_installed and stream.binary:
-            # Nothing can follow the answer, so what is known goes with its head.
-            self._told = self._note_so_far()
-            if self._told is not None:
-                headers[USAGE_HEADER] = self._parts.encode(self._told, HEADER_LIMIT)
+        self._telling.with_head(stream, headers, chunked=self._down.chunked)
         return self._down.stream_head(200, headers)
-
-    def _in_band(self, stream: StreamTranslation) -> bool:
-        """The record can follow the last event as a comment: only SSE has comments."""
-        return self._ticket.filter_installed and stream.content_type.startswith(_SSE)
-
-    def _comment(self, stream: StreamTranslation) -> bytes:
-        record = self._note()
-        if record is None:
-            return b""
-        if self._in_band(stream):
-            return self._mark(self._parts.encode(record, STREAM_LIMIT))
-        if self._ticket.buffered:
-            self._parts.tickets.settle(self._token, record)
-        elif self._told is None or "usage" in record:
-            self._parts.log_usage(record)
-        self._delivered = True
-        return b""
-
-    def _change(self) -> bytes:
-        """A comment that tells Kong how far a stream has come."""
-        record = self._note_if_left()
-        if record is None:
-            return b""
-        # What has gone with the head need not be told again.
-        change: Json = {name: record[name] for name in ("meta", "usage") if name in record}
-        return self._mark("+" + self._parts.encode(change, STREAM_LIMIT))
-
-    def _mark(self, text: str) -> bytes:
-        return f": kong-ai-usage {self._token} {text}\n\n".encode()
 
     def _over(self) -> None:
         """Tells those who count and trace."""
@@ -446,52 +355,18 @@ class Journey:
         if self._parts.observe is not None:
             self._parts.observe(self._exchange)
 
-    # The record.
+    # The end.
 
     def _respond(self, response: ClientResponse) -> None:
         """A whole answer, with the record on it where Kong can take it."""
         down = self._down
         if not down.body_complete:
             down.drain()
-        record = self._note()
-        in_band = False
-        if record is None:
-            pass
-        elif self._ticket.buffered:
-            self._parts.tickets.settle(self._token, record)
-            response.headers[TICKET_HEADER] = self._token
-        elif self._ticket.filter_installed:
-            response.headers[USAGE_HEADER] = self._parts.encode(record, HEADER_LIMIT)
-            in_band = True
-        else:
-            self._parts.log_usage(record)
-        self._delivered = not in_band
+        self._telling.with_answer(response.headers)
         try:
             down.respond(response)
         finally:
-            self._delivered = self._delivered or down.head_sent
-
-    def _note(self) -> Json | None:
-        """The record. A mistake in making it must not cost the client its answer."""
-        try:
-            self._record = self._exchange.record()
-        except Exception:
-            log.exception("no log record could be made")
-        return self._record
-
-    def _note_so_far(self) -> Json | None:
-        try:
-            return self._exchange.record_so_far()
-        except Exception:
-            log.exception("no log record could be made")
-            return None
-
-    def _note_if_left(self) -> Json | None:
-        try:
-            return self._exchange.record_if_left()
-        except Exception:
-            log.exception("no log record could be made")
-            return None
+            self._telling.delivered = self._telling.delivered or down.head_sent
 
     def _end(self, *, partial: bool = False) -> None:
         attempt, self._attempt = self._attempt, None
@@ -499,29 +374,8 @@ class Journey:
             attempt.ended(partial=partial)
 
     def _broken_off(self) -> None:
-        """Nobody is there to take the record but Kong, where it was left before, or the log."""
         self._end(partial=True)
-        if self._delivered or time.monotonic() - self._left_with_kong > _SURELY_READ:
-            return
-        self._delivered = True
-        record = self._record or self._note()
-        if record is None:
-            return
-        if self._ticket.buffered:
-            self._parts.tickets.settle(self._token, record)
-        else:
-            self._parts.log_usage(record)
-
-
-def _framed(data: bytes) -> bytes:
-    """A chunk of HTTP/1.1."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-def _padded(data: bytes) -> bytes:
-    """A chunk with bytes before it that are no data. The usage filter knows by the number of bytes that come
-    where a comment may be, and need not look into every chunk for it."""
-    return b"%x%b\r\n%b\r\n" % (len(data), _PAD, data)
+        self._telling.broken_off()
 
 
 def too_large() -> ApiError:

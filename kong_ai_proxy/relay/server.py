@@ -21,10 +21,11 @@ from ..metrics import manage
 from ..metrics.exposition import Collector, Family
 from ..metrics.llm import LlmMetrics
 from ..telemetry import Telemetry
-from .carry import Authenticate, Encode, Journey, LogUsage, Open, Parts, too_large
+from .carry import Journey, too_large
 from .connection import Connection
 from .downstream import BadMessage, BodyTooLarge, ClientGone, Downstream, Limits, RequestUpload
 from .memory import Settling
+from .parts import Authenticate, Encode, LogUsage, Open, Parts
 from .upstream import UpstreamClient
 from .websocket import Upgrade, check_handshake
 from .websocket_deposit import Deposit

@@ -20,8 +20,9 @@ from ..exchange.tickets import Ticket
 from ..log import get_logger
 from ..wire.websocket import accept_key, valid_key
 from .answer import UpstreamFailure
-from .carry import Journey, Parts, _Another, _error_of
+from .carry import Journey, _Another, _error_of
 from .downstream import ClientGone, Downstream
+from .parts import Parts
 from .websocket_deposit import LIMIT, REFRESH, Deposit
 from .websocket_dial import Agreed, Refused, upgrade
 from .websocket_tunnel import End, Tunnel, TunnelLimits
@@ -49,7 +50,7 @@ def check_handshake(request: ClientRequest) -> None:
 class Upgrade(Journey):
     """A `Journey` that leads to a session."""
 
-    __slots__ = ("_deposit", "_deposited", "_early")
+    __slots__ = ("_deposit", "_deposited", "_early", "_token")
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class Upgrade(Journey):
         deposit: Deposit | None,
     ) -> None:
         super().__init__(parts, down, ticket, token, request, exchange)
+        self._token = token
         self._deposit = deposit if ticket.filter_installed else None
         self._deposited: tuple[int, str] | None = None
         """The tokens that Kong's record has, and their source."""
@@ -185,10 +187,10 @@ class Upgrade(Journey):
         """Deliver the record, once."""
         attempt.over()
         self._attempt = None
-        if self._delivered:
+        if self._telling.delivered:
             return
-        self._delivered = True
-        record = self._record = self._noted()
+        self._telling.delivered = True
+        record = self._noted()
         if record is None:
             return
         if end.client_gone and end.noting:

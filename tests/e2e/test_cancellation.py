@@ -12,7 +12,7 @@ import gevent
 import pytest
 from relay_support import Peer, World, eventually, every, provider_of, relay_world
 
-from kong_ai_proxy.relay import carry
+from kong_ai_proxy.relay import telling
 
 Handler = Callable[[Peer, bytes, bytes], None]
 
@@ -72,7 +72,7 @@ def test_provider_is_closed_and_usage_logged(
     handler: Handler, after_output: bool, filter_installed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As long as Kong may not have read what it was told with the head; later its log has the record."""
-    monkeypatch.setattr(carry, "_SURELY_READ", 60.0)
+    monkeypatch.setattr(telling, "_SURELY_READ", 60.0)
     with relay_world() as world:
         world.filter_installed = filter_installed
         _leave(world, handler, after_output=after_output)

@@ -12,7 +12,7 @@ from relay_support import Peer, every, provider_of, relay_world
 from kong_ai_proxy.core.call import Call
 from kong_ai_proxy.core.errors import ApiError
 from kong_ai_proxy.core.http import UpstreamRequest
-from kong_ai_proxy.relay import carry
+from kong_ai_proxy.relay import telling
 
 
 def ok(peer: Peer, head: bytes, body: bytes) -> None:
@@ -254,7 +254,7 @@ def test_a_client_that_leaves_has_its_usage_with_kong_already(monkeypatch: pytes
     with relay_world() as world, provider_of(every(script)) as provider:
         world.to(provider)
         for surely_read, logged in ((60.0, 1), (-1.0, 1)):
-            monkeypatch.setattr(carry, "_SURELY_READ", surely_read)
+            monkeypatch.setattr(telling, "_SURELY_READ", surely_read)
             with world.connect() as client:
                 client.send_request()
                 _, headers = client.read_head()

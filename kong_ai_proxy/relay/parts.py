@@ -1,0 +1,39 @@
+"""What the relay's loop is given from the other rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ..core.call import Call
+from ..core.http import ClientRequest, UpstreamRequest
+from ..core.json import Json
+from ..exchange.exchange import Exchange
+from ..exchange.tickets import Ticket, TicketStore
+from ..telemetry import Telemetry
+from .upstream import UpstreamClient
+
+Open: TypeAlias = Callable[[Ticket, ClientRequest], Exchange]
+Authenticate: TypeAlias = Callable[[UpstreamRequest, Call], None]
+Encode: TypeAlias = Callable[[Json, int], str]
+LogUsage: TypeAlias = Callable[[Json], None]
+Observe: TypeAlias = Callable[[Exchange], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """One of each for all exchanges."""
+
+    client: UpstreamClient
+    tickets: TicketStore
+    open: Open
+    authenticate: Authenticate
+    encode: Encode
+    """The log record as one line of ASCII of at most so many bytes."""
+    log_usage: LogUsage
+    """For records that cannot go back through Kong."""
+    telemetry: Telemetry | None = None
+    """Spans and metrics; None where nobody wants them."""
+    observe: Observe | None = None
+    """Told of each exchange that is over."""
