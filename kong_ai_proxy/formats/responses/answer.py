@@ -30,9 +30,9 @@ def response_of(answer: Json, call: Call) -> Json:
     content = content_parts(message, obj(choice.get("logprobs")))
     if content:
         output.append(message_item(call.new_id("msg_"), content, extra=message.get("extra_content")))
-    customs = custom_names(call)
+    customs, taken = custom_names(call), set[str]()
     for one in objects(message.get("tool_calls")):
-        output.append(call_item(one, call, customs))
+        output.append(call_item(one, call, customs, taken))
     reported = answer.get("usage")
     usage = call.usage if call.usage.source is not UsageSource.NONE else Usage.from_openai(reported)
     response = skeleton(
@@ -171,13 +171,17 @@ def custom_names(call: Call) -> frozenset[str]:
     return frozenset(text(tool.get("name")) for tool in tools if tool.get("type") == "custom")
 
 
-def call_item(one: Json, call: Call, customs: frozenset[str]) -> Json:
-    """A tool call."""
+def call_item(one: Json, call: Call, customs: frozenset[str], taken: set[str]) -> Json:
+    """A tool call. `taken`: the ids of the answer's calls so far. Clients tell calls apart by them (OpenAI's
+    SDK refuses two with one id), so of two with the same id the second gets one of its own."""
     function = obj(one.get("function"))
     name = text(function.get("name"))
     arguments = function.get("arguments")
     given = arguments if isinstance(arguments, str) else ""
-    call_id = text(one.get("id")) or call.new_id("call_")
+    call_id = text(one.get("id"))
+    if not call_id or call_id in taken:
+        call_id = call.new_id("call_")
+    taken.add(call_id)
     item: Json
     if name in customs:
         item = {

@@ -39,6 +39,7 @@ class ResponsesEncoder:
     def __init__(self, call: Call) -> None:
         self._call = call
         self._customs = custom_names(call)
+        self._call_ids: set[str] = set()
         self._out: list[bytes] = []
         self._sequence = 0
         self._response: Json | None = None
@@ -309,7 +310,7 @@ class _Tool:
 
     def close(self, status: str) -> Json:
         self._tell()
-        item = self._made("".join(self._arguments))
+        item = self._made("".join(self._arguments), set())
         item["id"] = self._begun["id"]
         item["call_id"] = self._begun["call_id"]
         item["status"] = status
@@ -326,7 +327,7 @@ class _Tool:
     @property
     def _begun(self) -> Json:
         if self._item is None:
-            item = self._made("")
+            item = self._made("", self._encoder._call_ids)
             item["status"] = "in_progress"
             item["input" if "input" in item else "arguments"] = ""
             self._item = item
@@ -341,11 +342,11 @@ class _Tool:
                 self._event("function_call_arguments.delta", delta=piece)
         self._told = len(self._arguments)
 
-    def _made(self, arguments: str) -> Json:
+    def _made(self, arguments: str, taken: set[str]) -> Json:
         one = {"id": self._call_id, "function": {"name": self._name, "arguments": arguments}}
         if self._extra is not None:
             one["extra_content"] = self._extra
-        return call_item(one, self._encoder._call, self._encoder._customs)
+        return call_item(one, self._encoder._call, self._encoder._customs, taken)
 
     def _event(self, kind: str, **members: Any) -> None:
         self._encoder._event(

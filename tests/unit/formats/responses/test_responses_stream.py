@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from exchange_support import chunk, proxy
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from openai.types.responses import Response
 from responses_support import check_events, output_text, read_events
@@ -209,7 +209,24 @@ DELTAS = st.fixed_dictionaries(
 )
 
 
+def test_two_calls_with_one_id_are_told_apart() -> None:
+    twice = [
+        {"id": "0", "type": "function", "function": {"name": "f", "arguments": "{}"}, "index": i}
+        for i in (0, 1)
+    ]
+    final = check_events(
+        streamed(*(chunk({"tool_calls": [one]}) for one in twice), chunk(finish="tool_calls"))
+    )
+    message = {"role": "assistant", "tool_calls": twice}
+    whole = CLIENT.response({"choices": [{"message": message, "finish_reason": "tool_calls"}]}, a_call())
+    for response in (whole, final):
+        first, second = (item["call_id"] for item in response["output"])
+        assert first == "0"
+        assert second not in ("", "0")
+
+
 @given(st.lists(DELTAS, max_size=8))
+@example([{"tool_calls": [{"index": 0, "id": "0"}]}, {"tool_calls": [{"index": 1, "id": "0"}]}])
 def test_any_deltas_make_a_stream_that_the_sdk_reads(deltas: list[dict[str, Any]]) -> None:
     final = check_events(streamed(*map(chunk, deltas), chunk(finish="stop")))
     assert output_text(final) == "".join(delta.get("content", "") for delta in deltas)
