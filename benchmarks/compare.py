@@ -65,14 +65,14 @@ def family(pid: int) -> list[int]:
 
 
 def measure(gateway: Gateway, counts: list[int], tokens: int, rate: float, seconds: float) -> None:
-    pids = [each for pid in gateway.pids for each in family(pid)]
+    pids = tuple(each for pid in gateway.pids for each in family(pid))
     for provider, place in gateway.places.items():
         try:
             run_chats(place, 4, 1.0)
-            before = sum(map(cpu_seconds, pids))
+            before = cpu_seconds(pids)
             fast, _, _, _ = run_chats(place, 16, seconds)
             # The driver warms up for half a second that is on the bill, too.
-            spent = (sum(map(cpu_seconds, pids)) - before) / (fast * (seconds + 0.5)) * 1e6
+            spent = (cpu_seconds(pids) - before) / (fast * (seconds + 0.5)) * 1e6
             _, alone, _, _ = run_chats(place, 1, seconds)
             gateway.chats[provider] = fast, alone, spent
         except SystemExit as answer:
@@ -85,7 +85,7 @@ def measure(gateway: Gateway, counts: list[int], tokens: int, rate: float, secon
                 gateway.broken += got.stalled + got.incomplete
         except SystemExit as answer:
             gateway.failed[f"{provider}, streamed"] = str(answer)
-    gateway.memory = sum(map(rss_mb, pids))
+    gateway.memory = rss_mb(pids)
 
 
 @contextlib.contextmanager
@@ -169,9 +169,9 @@ def portkey(command: str, mock: int) -> Iterator[Gateway]:
 
 @contextlib.contextmanager
 def relay(mock: int) -> Iterator[Gateway]:
-    with process("streams_relay.py", str(mock)) as (port, pid):
-        whole = Place(port, pid=pid)
-        yield Gateway("this, relay alone", {provider: whole.at(provider) for provider in PATHS}, [pid])
+    with process("streams_relay.py", str(mock)) as (port, pids):
+        whole = Place(port)
+        yield Gateway("this, relay alone", {provider: whole.at(provider) for provider in PATHS}, [*pids])
 
 
 @contextlib.contextmanager
