@@ -39,6 +39,9 @@ _URL_OPTIONS: Final = {("upstream_url",), ("bedrock", "aws_sts_endpoint_url")}
 _SEGMENT_OPTIONS: Final = {("azure_deployment_id",), ("gemini", "project_id"), ("gemini", "endpoint_id")}
 """Options that become one segment of a path; providers encode them."""
 
+_KEPT: Final = "_templates"
+"""Where a target keeps what is compiled of it."""
+
 Lookup = Callable[[Source, str], str | None]
 
 
@@ -114,18 +117,27 @@ class Templates:
         return name, options
 
 
+def templates_of(target: Target) -> Templates:
+    """A target's templates, compiled at the first call and kept with it, as a cached property of its own
+    would be: what a target says does not change."""
+    found: Templates | None = target.__dict__.get(_KEPT)
+    if found is None:
+        found = target.__dict__[_KEPT] = Templates(target)
+    return found
+
+
 def resolve(
     target: Target, headers: Mapping[str, str], captures: Mapping[str, str], query: str
 ) -> tuple[str, Options]:
-    """`target.templates.resolve`, which is compiled at the first call. Raises ApiError (400)."""
-    return target.templates.resolve(headers, captures, query)
+    """`Templates.resolve` of a target. Raises ApiError (400)."""
+    return templates_of(target).resolve(headers, captures, query)
 
 
 def uses(config: ProxyConfig | AdvancedConfig) -> set[Source]:
     """Which sources any template of a configuration needs."""
     found: set[Source] = set()
     for target in config.targets:
-        found |= target.templates.sources
+        found |= templates_of(target).sources
     return found
 
 

@@ -12,6 +12,7 @@ from kong_ai_proxy.config.entries import UnreadableFile, read
 from kong_ai_proxy.config.errors import ConfigError
 from kong_ai_proxy.config.parse import PLUGINS, parse
 from kong_ai_proxy.config.spec import Spec, fields_of
+from kong_ai_proxy.config.templates import templates_of
 
 _scalars = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.just("$(headers.x)")
@@ -63,7 +64,7 @@ def test_parse_raises_nothing_but_config_errors(data: st.DataObject) -> None:
         assert error.problems
         assert str(error)
     else:
-        assert all(target.templates is not None for target in parsed.targets)
+        assert all(templates_of(target) is not None for target in parsed.targets)
 
 
 @examples(40)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from .base import Number, ProviderName, Record, Referenceable, RouteType, Secret, Text
-
-if TYPE_CHECKING:
-    from ..templates import Templates
 
 
 class Auth(Record):
@@ -245,10 +241,3 @@ class Target(Record):
     """What this target is good at, for semantic balancing. CATCHALL: taken when nothing else is near."""
     metadata: dict[str, Any] | None = None
     """Free-form data of the operator's own; carried along, not interpreted."""
-
-    @cached_property
-    def templates(self) -> Templates:
-        """The templates in the model's name and options, compiled at first use."""
-        from ..templates import Templates
-
-        return Templates(self)

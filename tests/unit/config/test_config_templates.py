@@ -8,7 +8,7 @@ import pytest
 
 from kong_ai_proxy.config.models import Target
 from kong_ai_proxy.config.parse import parse
-from kong_ai_proxy.config.templates import resolve, uses
+from kong_ai_proxy.config.templates import resolve, templates_of, uses
 from kong_ai_proxy.core.errors import ApiError
 
 
@@ -169,5 +169,5 @@ def test_the_plugin_can_ask_what_templates_need() -> None:
 
 def test_templates_are_compiled_once() -> None:
     one = target("$(headers.x)")
-    assert one.templates is one.templates
+    assert templates_of(one) is templates_of(one)
     assert one == target("$(headers.x)")
