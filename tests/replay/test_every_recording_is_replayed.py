@@ -10,13 +10,9 @@ from recordings_support import index
 HERE = Path(__file__).resolve().parent
 
 NOT_REPLAYED = {
-    "dashscope/image-generations/": "images by translation",
-    "dashscope/tasks/": "images and videos by translation: their results",
-    "dashscope/video/": "videos by translation",
+    "dashscope/tasks/": "results of others, read with them: test_image_recordings.py, test_video_recordings.py",
     "xai/batches/": "another API than OpenAI's batches",
     "xai/files/": "the form was not recorded",
-    "xai/image-edits/": "another form than OpenAI's image edits",
-    "xai/video/": "another API than OpenAI's videos",
 }
 """Beginnings of ids → why. A recording that is replayed needs no entry; the next that is not does."""
 
