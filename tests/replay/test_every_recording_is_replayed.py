@@ -10,7 +10,7 @@ from recordings_support import index
 HERE = Path(__file__).resolve().parent
 
 NOT_REPLAYED = {
-    "dashscope/tasks/": "results of others, read with them: test_image_recordings.py, test_video_recordings.py",
+    "dashscope/tasks/": "results of others, read with them (images, videos)",
     "xai/batches/": "another API than OpenAI's batches",
     "xai/files/": "the form was not recorded",
 }
