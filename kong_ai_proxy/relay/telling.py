@@ -29,7 +29,8 @@ _SURELY_READ: Final = 0.25
 """Seconds after which Kong has read a stream's head, if it does at all."""
 _PAD: Final = b";" + b"-" * 10240
 """A chunk extension of the length that schema/usage-filter.lua expects (PAD)."""
-_SSE: Final = "text/event-stream"
+_EVENTS: Final = ("text/event-stream", "application/vnd.amazon.eventstream", "application/json")
+"""Streams of events, frames or elements. Any other answer (sound, files) goes untouched."""
 
 log = get_logger("relay")
 
@@ -74,8 +75,8 @@ class Telling:
     # A stream.
 
     def in_band(self, stream: StreamTranslation) -> bool:
-        """The record can follow the last event as a comment: only SSE has comments."""
-        return self._ticket.filter_installed and stream.content_type.startswith(_SSE)
+        """The record can stand in the stream: the filter takes it out, whatever stands around it."""
+        return self._ticket.filter_installed and stream.content_type.startswith(_EVENTS)
 
     def with_head(self, stream: StreamTranslation, headers: Headers, *, chunked: bool) -> None:
         """Puts on the head of a stream what is known by then."""

@@ -304,9 +304,10 @@ def test_generate_content_as_array(gateway: Gateway, provider: str) -> None:
 
 @pytest.mark.parametrize("prefix", ["", "bare/"])
 @pytest.mark.parametrize("provider", ["bedrock", "openai"])
-def test_usage_of_streams_without_comments(gateway: Gateway, provider: str, prefix: str) -> None:
-    """Neither frames nor arrays have a place for the record: the plugin server logs it."""
-    if not hasattr(gateway, "server_log"):
+def test_usage_of_frames_and_arrays(gateway: Gateway, provider: str, prefix: str) -> None:
+    """In the request's own record with the filter, which takes it out of frames and arrays too; without it,
+    the plugin server logs it."""
+    if prefix and not hasattr(gateway, "server_log"):
         pytest.skip("the log of this gateway's plugin server is elsewhere")
     model = f"m-{uuid.uuid4().hex}"
     for path, body in (
@@ -323,6 +324,11 @@ def test_usage_of_streams_without_comments(gateway: Gateway, provider: str, pref
         assert answer.status == 200
         assert "x-kong-ai-usage" not in answer.headers
         assert b"kong-ai-usage" not in answer.body
+    if not prefix:
+        usages = [record["ai"]["proxy"]["usage"] for record in gateway.log.wait(2)]
+        assert [usage["completion_tokens"] for usage in usages] == [4, 4]
+        assert all("source" not in usage for usage in usages), "the whole answer's"
+        return
     lines = [json.loads(line) for line in gateway.server_log().splitlines() if model in line]
     used = [line["ai"]["proxy"]["usage"]["completion_tokens"] for line in lines if line["event"] == "usage"]
     assert used == [4, 4]
