@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
                 server = PluginServer(prefix, relay, arguments=("--deposit-url", deposit))
                 server.start()
             if args.mock is not None:
-                mock = MockLLM(port=args.mock).start()
+                mock = MockLLM(port=args.mock, keep=False).start()
                 _say(f"mock providers    {mock.url}")
             gateway.start(args.host, port)
             declared: Declared = gateway.declared

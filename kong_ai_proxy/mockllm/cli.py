@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    mock = MockLLM(args.host, args.port).start()
+    mock = MockLLM(args.host, args.port, keep=False).start()
     print(f"mock providers listen on {mock.url} (development only)", flush=True)
     while not ended.wait(0.5):
         pass

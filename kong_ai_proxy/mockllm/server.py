@@ -32,10 +32,15 @@ class MockLLM:
 
     Scripted answers (`answer`) come first, each used once, in order, for the paths they were given for;
     then the providers' own deterministic behaviour (`providers.respond`).
+
+    `requests` keeps what was asked, for tests to look at; `keep=False` where it runs for days.
     """
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0, handler: Handler | None = None) -> None:
+    def __init__(
+        self, host: str = "127.0.0.1", port: int = 0, handler: Handler | None = None, *, keep: bool = True
+    ) -> None:
         self._handler = handler or respond
+        self._keep = keep
         self._scripted: dict[str, deque[Answer | Handler]] = defaultdict(deque)
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
@@ -150,8 +155,9 @@ class MockLLM:
                 if received is None:
                     return
                 received.connection = number
-                with self._lock:
-                    self.requests.append(received)
+                if self._keep:
+                    with self._lock:
+                        self.requests.append(received)
                 if not _Sender(connection, received, self._stopping).send(self._pick(received)):
                     return
         except OSError:

@@ -302,3 +302,9 @@ def test_recordings_are_sent_byte_for_byte(mock: MockLLM, pieces: int) -> None:
     assert "content-encoding" not in headers
     steps = recorded_answer(recording, pieces).steps
     assert steps is not None and len(steps) == max(1, pieces)
+
+
+def test_mock_that_runs_for_days_keeps_nothing_of_what_it_was_asked() -> None:
+    with MockLLM(keep=False) as mock:
+        status, _, _ = post(mock, "/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}]})
+        assert (status, mock.requests) == (200, [])
