@@ -306,5 +306,6 @@ def test_recordings_are_sent_byte_for_byte(mock: MockLLM, pieces: int) -> None:
 
 def test_mock_that_runs_for_days_keeps_nothing_of_what_it_was_asked() -> None:
     with MockLLM(keep=False) as mock:
-        status, _, _ = post(mock, "/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}]})
+        body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}
+        status, _, _ = post(mock, "/v1/chat/completions", body, authorization="Bearer mock")
         assert (status, mock.requests) == (200, [])
