@@ -98,6 +98,8 @@ class UpstreamRequest:
     """Which of the provider's services it is for, as `formats.steps.Step.service` says: AWS signs it."""
     anonymous: bool = False
     """Sent without any credential: what is asked is open to everybody who knows its address."""
+    public_only: bool = False
+    """An answer named the host, no configuration: it must be on the public internet."""
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ..core.call import Call
 from ..core.errors import ApiError, BadRequest
-from ..core.http import ClientResponse, Headers, UpstreamRequest
+from ..core.http import ClientResponse, Headers, UpstreamRequest, Url
 from ..core.json import Json, dumps
 from ..formats.pivot import obj, objects
 from ..formats.steps import Asked, FilePart, Reply, Step, Steps, StepsTranslation, Streamed, Through, Whole
@@ -142,9 +142,16 @@ class StepsCarrier(Carrier):
             except TypeError:
                 raise BadRequest("the request nests too deeply") from None
         headers.update(step.headers)
-        return UpstreamRequest(
+        made = UpstreamRequest(
             step.method, url, headers, body, service=step.service, anonymous=not step.credentials
         )
+        made.public_only = made.anonymous and not self._is_own(url)
+        return made
+
+    def _is_own(self, url: Url) -> bool:
+        """Whether this is the host that the target's configuration leads to."""
+        own = self._provider.step_url(self.call, Step("GET", "/"))
+        return (url.scheme, url.host, url.port) == (own.scheme, own.host, own.port)
 
     def _sent_on(self, steps: Steps, reply: Reply) -> Step | None:
         """The step that follows a reply; None when there is a result. Raises ApiError."""

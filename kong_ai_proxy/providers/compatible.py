@@ -18,6 +18,7 @@ from .base import Provider
 
 INVALID_CONFIGURATION: Final = "invalid_configuration"
 """The `code` of errors that only who configures the plugin can mend."""
+_WEB: Final = (("https", 443), ("http", 80))
 
 
 class CompatibleProvider(Provider):
@@ -111,17 +112,21 @@ def own_url(absolute: str, base: Url) -> Url:
 
 def file_url(step: Step, base: Url, ending: str) -> Url:
     """The address of a finished file that a provider's answer named: at the provider's host, or at one that
-    ends with `ending` (".x.ai") and is asked without the key. ApiError (502) for any other."""
+    ends with `ending` (".x.ai") and is asked without the key. ApiError (502) for any other.
+
+    Always by TLS at such another host, also where the answer says http, as DashScope's documentation has it
+    in places: object storage serves both, and the signature in the query is not of the scheme
+    (https://www.alibabacloud.com/help/en/oss/developer-reference/ddd-signatures-to-urls)."""
     try:
         url = Url.parse(step.path)
     except ValueError:
         url = None
     if url is not None and (url.scheme, url.host, url.port) == (base.scheme, base.host, base.port):
         return url
-    foreign = url is None or url.port not in (80, 443) or not url.host.endswith(ending)
+    foreign = url is None or (url.scheme, url.port) not in _WEB or not url.host.endswith(ending)
     if url is None or foreign or step.credentials:
         raise ApiError(502, "the provider's answer leads to another's host", code="upstream_redirect")
-    return url
+    return Url("https", url.host, 443, url.path, url.query)
 
 
 def is_absolute(path: str) -> bool:

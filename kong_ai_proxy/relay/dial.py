@@ -4,26 +4,42 @@ from __future__ import annotations
 
 import ssl
 import time
-from typing import Any
+from typing import Any, Final
 
 import gevent
 
 from ..core.http import Url
+from ..log import get_logger
 from .answer import UpstreamFailure
 from .connection import Connection, ConnectionBroken, TimedOut, TlsConnection
+from .networks import allowed_networks, is_public
 from .resolver import ResolveError, Resolver
+
+NOT_PUBLIC: Final = "the provider's answer leads to no public address"
+
+log = get_logger("relay")
 
 
 class Dialer:
     """Resolves, connects, and verifies who is there."""
 
     def __init__(self, resolver: Resolver | None = None, tls: ssl.SSLContext | None = None) -> None:
-        """`tls`: by default the system's certificates, or those of SSL_CERT_FILE and SSL_CERT_DIR."""
+        """`tls`: by default the system's certificates, or those of SSL_CERT_FILE and SSL_CERT_DIR.
+        ValueError where the environment allows what is no network (see `networks`)."""
         self._resolver = resolver or Resolver()
         self._tls = tls
+        self._allowed = allowed_networks()
 
-    def dial(self, url: Url, timeout: float) -> Connection:
-        """A connection, within `timeout` seconds (0: no limit). Raises UpstreamFailure."""
+    def public(self, address: str) -> bool:
+        """Whether a host that an answer named may have this address."""
+        return is_public(address, self._allowed)
+
+    def dial(self, url: Url, timeout: float, *, public_only: bool = False) -> Connection:
+        """A connection, within `timeout` seconds (0: no limit). Raises UpstreamFailure.
+
+        `public_only`: to an address of the public internet. It is judged when the name has been resolved, and
+        that very address is connected to: nothing is looked up in between.
+        """
         deadline = time.monotonic() + timeout if timeout else None
         try:
             addresses = self._resolver.resolve(url.host, url.port, timeout)
@@ -31,6 +47,11 @@ class Dialer:
             raise UpstreamFailure("error", "the provider's host name could not be resolved") from None
         except gevent.Timeout:
             raise UpstreamFailure("timeout", "the provider's host name was not resolved in time") from None
+        if public_only:
+            addresses = [found for found in addresses if self.public(str(found[1][0]))]
+            if not addresses:
+                log.warning("host without a public address refused", host=url.host)
+                raise UpstreamFailure("error", NOT_PUBLIC)
         failure: UpstreamFailure | None = None
         for index, (family, address) in enumerate(addresses):
             left = 0.0

@@ -72,6 +72,10 @@ class UpstreamClient:
         key = (url.tls, url.host, url.port)
         began = time.perf_counter()
         channel = self._pool.take(key)
+        if channel is not None and request.public_only and not self._dialer.public(channel.connection.peer_ip):
+            # Where a configuration led to, under the same name.
+            channel.connection.close()
+            channel = None
         if channel is not None:
             if connected:
                 connected(channel.connection.peer_ip, time.perf_counter() - began)
@@ -83,7 +87,7 @@ class UpstreamClient:
                     raise UpstreamFailure(
                         "error", "the provider closed the connection without an answer"
                     ) from None
-        channel = Channel(key, self._dialer.dial(url, timeouts.connect))
+        channel = Channel(key, self._dialer.dial(url, timeouts.connect, public_only=request.public_only))
         if connected:
             connected(channel.connection.peer_ip, time.perf_counter() - began)
         return self._exchange(channel, head, request, timeouts)

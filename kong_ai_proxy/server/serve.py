@@ -207,11 +207,13 @@ def _relay_of(options: Options) -> Callable[[tuple[str, int], TicketStore], Rela
 
 def serve(options: Options) -> int:
     """Serve until a signal or Kong's end. Gives the exit status."""
+    from ..relay.networks import allowed_networks
     from .sockets import SocketInUse
 
     take_over_gevent()
     server = Server(options, _relay_of(options))
     try:
+        allowed_networks()  # so that a mistake in them ends this process, and not each worker
         server.start()
     except SocketInUse as error:
         log.error("not_started", reason=str(error))

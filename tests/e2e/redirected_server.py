@@ -20,7 +20,7 @@ def redirect() -> None:
     redis_host, _, redis_port = os.environ["REDIS"].partition(":")
     dial, connect = Dialer.dial, stores.connect_redis
 
-    def to_the_mock(self: Dialer, url: Url, timeout: float) -> Any:
+    def to_the_mock(self: Dialer, url: Url, timeout: float, **_: bool) -> Any:
         return dial(self, url if url.host == host else mock, timeout)
 
     def to_the_redis(settings: Any) -> Any:

@@ -145,7 +145,8 @@ DONE = {
 )
 def test_content(kind: str, made: str, url: str) -> None:
     drive = Drive(kind, rest=f"/{made}/content").answer(DONE[kind](url))
-    assert drive.url == url and drive.step.streams and not drive.step.credentials
+    # Always by TLS: object storage serves both, and the signature is not of the scheme.
+    assert drive.url == url.replace("http://", "https://") and drive.step.streams and not drive.step.credentials
     drive.answer(b"")
     assert isinstance(drive.result, Streamed)
 
