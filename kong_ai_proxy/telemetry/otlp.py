@@ -35,6 +35,9 @@ _NAME: Final = "kong-ai-proxy"
 _SCHEDULE: Final = {"OTEL_BSP_SCHEDULE_DELAY": 1000, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": 64}
 """Milliseconds and spans, unless the environment says otherwise (the SDK's own: 5000 and 512)."""
 _CONTEXT: Final = TraceContextTextMapPropagator()
+_PARENT: Final = "traceparent"
+_PROPAGATORS: Final = "OTEL_PROPAGATORS"
+"""https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/"""
 
 
 class Otlp:
@@ -45,6 +48,9 @@ class Otlp:
         if not os.environ.get("OTEL_SERVICE_NAME"):
             names["service.name"] = _NAME
         resource = Resource.create(names)
+        named = os.environ.get(_PROPAGATORS, "").replace(" ", "").lower()
+        self.propagates = not named or "tracecontext" in named.split(",")
+        """A trace's context is taken from requests, and given to providers."""
         self.tracers: TracerProvider | None = None
         self.meters: MeterProvider | None = None
         if traces:
@@ -109,7 +115,7 @@ class ExchangeTrace:
     def __init__(self, telemetry: Otlp, exchange: Exchange) -> None:
         self._telemetry = telemetry
         self._exchange = exchange
-        parent = _CONTEXT.extract(exchange.request.headers)
+        parent = _CONTEXT.extract(exchange.request.headers if telemetry.propagates else {})
         self._span = telemetry.span(
             _NAME, SpanKind.SERVER, parent, {"kong.plugin.id": exchange.instance.plugin_id}
         )
@@ -127,7 +133,8 @@ class ExchangeTrace:
                     self._context,
                     genai.request_attributes(attempt, self._exchange.plan.body),
                 )
-            _CONTEXT.inject(request.headers, set_span_in_context(span, self._context))
+            if self._telemetry.propagates:
+                _give_parent(request.headers, set_span_in_context(span, self._context))
         except Exception:
             log.exception("not_traced")
 
@@ -152,6 +159,16 @@ class ExchangeTrace:
         if len(exchange.attempts) > 1:
             self._span.set_attribute("kong.gen_ai.attempts", len(exchange.attempts))
         _finish(self._span, error, None)
+
+
+def _give_parent(headers: dict[str, str], context: Any) -> None:
+    """`traceparent` alone: two random numbers and a flag. What `tracestate` says is for the systems that wrote
+    it, and may tell of them; a provider is none of them
+    (https://www.w3.org/TR/trace-context/#information-exposure)."""
+    made: dict[str, str] = {}
+    _CONTEXT.inject(made, context)
+    if _PARENT in made:
+        headers[_PARENT] = made[_PARENT]
 
 
 def _finish(span: Span, error: str | None, latency_ms: float | None) -> None:

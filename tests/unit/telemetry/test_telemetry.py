@@ -28,6 +28,7 @@ from kong_ai_proxy.exchange.instance import Instance
 from kong_ai_proxy.telemetry.otlp import Otlp
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+TRACED = {"traceparent": PARENT, "tracestate": "k=v"}
 JSON = {"content-type": "application/json"}
 ANSWER = json.dumps(openai_answer()).encode()
 
@@ -94,7 +95,7 @@ class Run:
 def test_a_chat(otlp: Otlp, collector: Collector) -> None:
     body = {"messages": [{"role": "user", "content": "a secret prompt"}], "temperature": 0.5, "max_tokens": 7}
     instance = proxy(options={"input_cost": 1.0, "output_cost": 10.0})
-    run = Run(otlp, instance, client_request(body, headers={"traceparent": PARENT, "tracestate": "k=v"}))
+    run = Run(otlp, instance, client_request(body, headers={**TRACED, "baggage": "user=1"}))
     run.whole()
     spans = run.sent(otlp, collector)
     outer, chat = spans["kong-ai-proxy"], spans["chat gpt-4o"]
@@ -102,7 +103,8 @@ def test_a_chat(otlp: Otlp, collector: Collector) -> None:
     assert (outer.parent, chat.parent) == (PARENT.split("-")[2], outer.id)
     assert (outer.kind, chat.kind) == (2, 3)
     assert run.request.headers["traceparent"] == f"00-{chat.trace}-{chat.id}-01"
-    assert run.request.headers["tracestate"] == "k=v"
+    # What other systems have written of a trace is no provider's business.
+    assert not {"tracestate", "baggage"} & run.request.headers.keys()
     assert outer.attributes == {"kong.plugin.id": "plugin-1"}
     usage = openai_answer()["usage"]
     assert chat.attributes == {
@@ -305,6 +307,23 @@ def test_the_context_goes_on_without_traces_of_our_own(
     assert run.request.headers["traceparent"] == PARENT
     assert run.sent(otlp, collector) is not None
     assert collector.point("gen_ai.client.operation.duration").count == 1
+
+
+@pytest.mark.parametrize(("propagators", "goes_on"), [("none", False), ("b3, baggage", False),
+                                                      ("baggage, TraceContext", True), ("", True)])  # fmt: skip
+def test_who_sets_propagators_says_whether_the_context_goes_on(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, propagators: str, goes_on: bool
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"{collector.url}/v1/traces")
+    monkeypatch.setenv("OTEL_PROPAGATORS", propagators)
+    collector.spans = []
+    otlp = telemetry.from_environment()
+    assert isinstance(otlp, Otlp)
+    run = Run(otlp, proxy(), client_request(headers=TRACED))
+    run.whole()
+    assert ("traceparent" in run.request.headers) is goes_on and "tracestate" not in run.request.headers
+    chat = run.sent(otlp, collector)["chat gpt-4o"]
+    assert (chat.trace == PARENT.split("-")[1]) is goes_on
 
 
 def test_a_mistake_of_ours_costs_nobody_an_answer(otlp: Otlp, capsys: pytest.CaptureFixture[str]) -> None:
