@@ -113,7 +113,7 @@ class _Plugin:
         """Raises ValueError naming the field that is wrong."""
         self.instance = Instance.from_config(self.name, config)
         if context.prepare is not None:
-            context.prepare(self.instance.targets)
+            context.prepare(self.instance.credentials)
         self._book = context.book
         self._tickets = context.tickets
         self._relay = context.relay

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ..core.http import ClientRequest
 from ..core.json import Json
@@ -66,4 +66,13 @@ class Balancer(Algorithm, Protocol):
 
     def answering(self, target: int) -> None:
         """The attempt's answer was good, and goes to the client from now on; a stream may take long."""
+        ...
+
+
+@runtime_checkable
+class Scored(Protocol):
+    """A balancer that may be told how good a target's answers are."""
+
+    def scored(self, target: int, score: float) -> None:
+        """An answer of this target was judged: 1 is worst, 100 is best. It may have been given long ago."""
         ...

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from ..config.models import AdvancedConfig
 from ..log import get_logger
+from .accuracy import MostAccurate
 from .base import Algorithm
 from .connections import LeastConnections
 from .guard import Guarded, Sharing
@@ -66,13 +67,14 @@ def algorithm_for(
             descriptions = [target.description for target in config.targets]
             return Semantic(descriptions, weights, _threshold(config))
         case "lowest-usage" if settings.tokens_count_strategy == "llm-accuracy":
-            # ai-llm-as-judge reads the answer from what Kong's own AI plugins keep within nginx, scores it
-            # after the request has ended, and tells their balancer in the same Lua state: no external plugin
-            # can hear of it. (https://developer.konghq.com/plugins/ai-llm-as-judge/)
+            if config.kong_ai_proxy.judge is not None:
+                return MostAccurate(states, weights)
+            # Kong's ai-llm-as-judge tells its scores to Kong's own balancer, in the same Lua state: no external
+            # plugin can hear of them. (https://developer.konghq.com/plugins/ai-llm-as-judge/)
             log.warning(
                 "llm_accuracy_without_scores",
                 effect="targets are chosen by weight",
-                reason="the scores of Kong's ai-llm-as-judge reach Kong's own plugins alone",
+                hint="configure kong_ai_proxy.judge; the fields are those of Kong's ai-llm-as-judge",
             )
             return RoundRobin(weights)
         case "lowest-usage":

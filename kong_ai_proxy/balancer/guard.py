@@ -39,6 +39,8 @@ class Sharing(Protocol):
 
     def cooled(self, state: TargetState) -> None: ...
 
+    def scored(self, state: TargetState, score: float) -> None: ...
+
 
 class Guarded:
     """An algorithm that sees only the targets that are up."""
@@ -104,6 +106,13 @@ class Guarded:
         elif outcome.status is not None:
             self._succeeded(state, now - (outcome.latency_ms or 0.0) / 1000, now)
         self.algorithm.ended(target, outcome)
+
+    def scored(self, target: int, score: float) -> None:
+        """See `Scored`."""
+        state = self.states[target]
+        state.accuracy.add(score)
+        if self._sharing:
+            self._sharing.scored(state, score)
 
     def available(self, target: int, now: float) -> bool:
         """May be asked: healthy or due for a trial that nobody makes, and not asking to be left alone."""

@@ -80,3 +80,28 @@ class Meter:
 
     def value(self, now: float) -> float:
         return self._sum * math.exp(-max(0.0, now - self._at) / USAGE_SECONDS)
+
+
+class Accuracy:
+    """How well a target's answers were judged lately: a moving average of their scores, of which the first ones
+    weigh the same."""
+
+    __slots__ = ("mean", "scores")
+
+    REMEMBERED: Final = 10
+    """Scores after which a new one weighs as much as it ever will: a tenth."""
+    ENOUGH: Final = 3
+    """Scores from which on the average says something about the target."""
+
+    def __init__(self) -> None:
+        self.mean = 0.0
+        self.scores = 0
+        """How many there were."""
+
+    @property
+    def known(self) -> bool:
+        return self.scores >= self.ENOUGH
+
+    def add(self, score: float) -> None:
+        self.scores += 1
+        self.mean += (score - self.mean) / min(self.scores, self.REMEMBERED)

@@ -1,4 +1,4 @@
-"""Which targets are unhealthy, shared by all nodes through Redis.
+"""Which targets are unhealthy, and how good their answers are, shared by all nodes through Redis.
 
 No request ever waits for Redis: what happens is counted here at once, sent a moment later, and what other
 nodes saw is fetched in the same exchange, once a second. While Redis is away every node goes by what it sees
@@ -14,7 +14,7 @@ import math
 import time
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ..auth.redis_login import RENEWED
@@ -22,6 +22,7 @@ from ..config.models import Redis
 from ..log import get_logger
 from ..redis_client import connect
 from .guard import Guarded
+from .measures import Accuracy
 from .states import TargetState
 
 log = get_logger("balancer")
@@ -32,6 +33,8 @@ _PATIENCE: Final = 15
 """Intervals between two attempts, at most, while Redis is away."""
 _KEPT: Final = 25 * 3600
 """Seconds after which Redis forgets a target nothing happened to; longer than any target is left alone."""
+_SCORES_MAX: Final = 10 * Accuracy.REMEMBERED
+"""Scores that are kept while Redis is away: older ones make no difference any more."""
 _PREFIX: Final = "kong-ai-proxy:target:"
 
 # Times in milliseconds, by Redis's clock, for the nodes' clocks differ.
@@ -39,7 +42,7 @@ _SYNC: Final = """
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local key, changed = KEYS[1], false
-local recovered, fails, age, cool, status, window, kept = unpack(ARGV)
+local recovered, fails, age, cool, status, window, kept, scores, score, remembered = unpack(ARGV)
 if recovered == '1' and now - tonumber(redis.call('HGET', key, 'failed_at') or 0) >= tonumber(window) then
   redis.call('HDEL', key, 'fails', 'failed_at')
 end
@@ -55,13 +58,26 @@ if tonumber(cool) > 0 and now + cool > tonumber(redis.call('HGET', key, 'cooled_
   redis.call('HSET', key, 'cooled_until', string.format('%.0f', now + cool), 'cooled_by', status)
   changed = true
 end
+if tonumber(scores) > 0 then
+  local before = redis.call('HMGET', key, 'scores', 'accuracy')
+  local n, mean = tonumber(before[1] or 0), tonumber(before[2] or 0)
+  -- Further ones of the same value change nothing.
+  for _ = 1, math.min(scores, 10 * remembered) do
+    n = n + 1
+    mean = mean + (score - mean) / math.min(n, remembered)
+  end
+  redis.call('HSET', key, 'scores', string.format('%.0f', n), 'accuracy', string.format('%.6f', mean))
+  changed = true
+end
 if changed then redis.call('EXPIRE', key, kept) end
-local is = redis.call('HMGET', key, 'fails', 'failed_at', 'cooled_until', 'cooled_by')
+local is = redis.call('HMGET', key, 'fails', 'failed_at', 'cooled_until', 'cooled_by', 'scores', 'accuracy')
 return {
-  tonumber(is[1] or 0), now - tonumber(is[2] or now), tonumber(is[3] or now) - now, tonumber(is[4] or 0)
+  tonumber(is[1] or 0), now - tonumber(is[2] or now), tonumber(is[3] or now) - now, tonumber(is[4] or 0),
+  tonumber(is[5] or 0), math.floor(tonumber(is[6] or 0) * 1e6)
 }
 """
-"""Takes what happened here, gives what is known: failures, age of the last, time to be left alone, why."""
+"""Takes what happened here, gives what is known: failures, age of the last, time to be left alone, why; scores,
+and a million times their average."""
 
 
 @dataclass(slots=True)
@@ -71,6 +87,7 @@ class _News:
     recovered: bool = False
     fails: int = 0
     cooled: bool = False
+    scores: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +101,12 @@ class _Message:
     cool: float
     cooled_by: int
     fail_timeout: float
+    scores: int = 0
+    score: float = 0.0
+    """Their average."""
 
 
-Answer = tuple[int, float, float, int]
+Answer = tuple[int, float, float, int, int, int]
 """What `_SYNC` returns."""
 
 
@@ -130,6 +150,11 @@ class RedisSharing:
 
     def cooled(self, state: TargetState) -> None:
         self._news.setdefault(state, _News()).cooled = True
+
+    def scored(self, state: TargetState, score: float) -> None:
+        scores = self._news.setdefault(state, _News()).scores
+        scores.append(score)
+        del scores[:-_SCORES_MAX]
 
     def exchange(self) -> None:
         """One exchange with Redis, for all targets. Blocks this greenlet alone. Raises what redis-py does."""
@@ -196,6 +221,8 @@ class RedisSharing:
             max(0.0, state.cooled_until - now) if news.cooled else 0.0,
             state.cooled_by,
             fail_timeout,
+            len(news.scores),
+            sum(news.scores) / len(news.scores) if news.scores else 0.0,
         )
 
     def _send(self, messages: Iterable[_Message]) -> list[Answer] | Exception:
@@ -213,7 +240,7 @@ class RedisSharing:
             return error
 
     def _learn(self, state: TargetState, max_fails: int, answer: Answer) -> None:
-        fails, age, cool, status = answer
+        fails, age, cool, status, scores, accuracy = answer
         now = self._clock()
         # What happened here meanwhile is not in the answer.
         since = self._news.get(state, _News())
@@ -224,6 +251,11 @@ class RedisSharing:
         if cool > 0 and now + cool / 1000 > state.cooled_until:
             state.cooled_until = now + cool / 1000
             state.cooled_by = status
+        if scores:
+            state.accuracy.scores = scores
+            state.accuracy.mean = accuracy / 1e6
+            for score in since.scores:
+                state.accuracy.add(score)
 
     def _keep(self, told: dict[TargetState, _News]) -> None:
         """They were not told after all."""
@@ -233,6 +265,7 @@ class RedisSharing:
                 self._news[state] = before
                 continue
             since.cooled |= before.cooled
+            since.scores = [*before.scores, *since.scores][-_SCORES_MAX:]
             if not since.recovered:
                 since.fails += before.fails
                 since.recovered = before.recovered
@@ -247,6 +280,9 @@ def _arguments(message: _Message) -> list[str]:
         str(message.cooled_by),
         f"{message.fail_timeout * 1000:.0f}",
         str(_KEPT),
+        str(message.scores),
+        repr(message.score),
+        str(Accuracy.REMEMBERED),
     ]
 
 

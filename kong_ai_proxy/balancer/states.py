@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ..config.models import Target
-from .measures import Meter, PeakEwma
+from .measures import Accuracy, Meter, PeakEwma
 
 _KEPT_MAX: Final = 2048
 """Targets that are remembered; those not asked for longest are forgotten first."""
@@ -51,6 +51,8 @@ class TargetState:
     """By latency_strategy."""
     usage: dict[str, Meter] = field(default_factory=dict)
     """By tokens_count_strategy."""
+    accuracy: Accuracy = field(default_factory=Accuracy)
+    """By the judge's scores."""
 
 
 class States:

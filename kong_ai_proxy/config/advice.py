@@ -35,11 +35,32 @@ def config_advice(config: ProxyConfig | AdvancedConfig) -> Iterator[Problem]:
     if isinstance(config, AdvancedConfig):
         for path, redis in redis_blocks(config):
             yield from ((f"{path}.{field}", text) for field, text in _redis(redis))
-    if isinstance(config, AdvancedConfig) and config.balancer.tokens_count_strategy == "llm-accuracy":
-        yield (
-            "balancer.tokens_count_strategy",
-            "llm-accuracy goes by weight: ai-llm-as-judge gives its scores to Kong's own plugin alone",
-        )
+        yield from _accuracy(config)
+
+
+def _accuracy(config: AdvancedConfig) -> Iterator[Problem]:
+    balancer, judge = config.balancer, config.kong_ai_proxy.judge
+    if balancer.tokens_count_strategy == "llm-accuracy":
+        path = "balancer.tokens_count_strategy"
+        if balancer.algorithm != "lowest-usage":
+            yield path, f"has no effect with balancer.algorithm {balancer.algorithm}; set lowest-usage"
+        elif judge is None:
+            yield (
+                path,
+                "llm-accuracy goes by weight without scores: configure kong_ai_proxy.judge, the fields are those "
+                "of Kong's ai-llm-as-judge",
+            )
+    if judge is None:
+        return
+    path = "kong_ai_proxy.judge"
+    if judge.sampling_rate == 0:
+        yield f"{path}.sampling_rate", "is 0: nothing is judged"
+    if not judge.https_verify:
+        yield f"{path}.https_verify", "is off: whoever is in the way can read what is judged, and the credential"
+    if judge.llm.logging.log_payloads:
+        yield f"{path}.llm.logging.log_payloads", "is not used: what is judged is never logged"
+    options = judge.llm.model.options
+    yield from ((f"{path}.llm.model.options.{field}", text) for field, text in _options(options))
 
 
 def _redis(redis: Redis) -> Iterator[Problem]:

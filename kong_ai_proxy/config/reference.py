@@ -64,6 +64,8 @@ Besides each field's own type and range:
   left out: the vectors are then kept in memory.
 - `balancer.tokens_count_strategy: cost` with `lowest-usage` needs `input_cost` or `output_cost` for every
   target.
+- `balancer.tokens_count_strategy: llm-accuracy` needs `kong_ai_proxy.judge`, and goes by weight without. The
+  judge's `llm` has the rules of a target, `route_type: llm/v1/chat`, a `model.name`, and no templates.
 - An access rule of type `header` needs a `key`; `ip` takes addresses and networks.
 
 Kong's Admin API refuses most of this by itself. The rest is refused when the plugin instance starts.
@@ -101,12 +103,13 @@ def _section(title: str, model: type[Record], records: dict[str, type[Record]]) 
         "|---|---|---|---|",
     ]
     for spec in fields_of(model):
-        lines.append(f"| `{spec.name}` | {_type(spec, records)} | {_default(spec)} | {spec.description} |")
+        meaning = " ".join(spec.description.split())  # a line's end would be the table's
+        lines.append(f"| `{spec.name}` | {_type(spec, records)} | {_default(spec)} | {meaning} |")
     return "\n".join(lines) + "\n"
 
 
 def _purpose(model: type[Record]) -> str:
-    return (model.__doc__ or "").strip().split("\n\n")[0]
+    return " ".join((model.__doc__ or "").strip().split("\n\n")[0].split())
 
 
 def _type(spec: Spec, records: dict[str, type[Record]]) -> str:

@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from .errors import Problem
-from .models import AclMatch, AdvancedConfig, ProxyConfig, Redis, Target
+from .models import AclMatch, AdvancedConfig, Judge, ProxyConfig, Redis, Target
 
 _SELF_HOSTED: Final = {"llama2", "ollama", "vllm"}
 """Providers without an address of their own (docs: provider pages; 3.9 for llama2)."""
@@ -52,6 +52,9 @@ def broken_rules(config: ProxyConfig | AdvancedConfig) -> list[Problem]:
     if isinstance(config, AdvancedConfig):
         problems += _balancing(config)
         problems += _acls(config)
+        if config.kong_ai_proxy.judge is not None:
+            found = _judge(config.kong_ai_proxy.judge)
+            problems += [(f"kong_ai_proxy.judge.llm.{field}", message) for field, message in found]
         for path, redis in redis_blocks(config):
             problems += [(f"{path}.{field}", message) for field, message in _redis(redis)]
     elif config.route_type == "realtime/v1/realtime":
@@ -168,6 +171,28 @@ def _balancing(config: AdvancedConfig) -> Iterator[Problem]:
                     f"targets[{number}].model.options.input_cost",
                     "input_cost or output_cost must be set for balancer.tokens_count_strategy cost",
                 )
+
+
+def _judge(judge: Judge) -> Iterator[Problem]:
+    """The judge is asked in chat form, on its own: there is no client's request to take anything from."""
+    llm = judge.llm
+    for rule in _TARGET_RULES:
+        yield from rule(llm)
+    if llm.route_type != "llm/v1/chat":
+        yield "route_type", "must be llm/v1/chat: the judge is asked in chat form"
+    if llm.model.name is None and llm.model.provider != "azure":
+        yield "model.name", "must be set: no client names the judge's model"
+    for field in _templated(llm.model.model_dump(exclude_none=True), "model"):
+        yield field, "must not hold a template: no client's request could fill it in"
+
+
+def _templated(value: Any, path: str) -> Iterator[str]:
+    """Where there is a template in a record's texts."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _templated(item, f"{path}.{name}")
+    elif isinstance(value, str) and "$(" in value:
+        yield path
 
 
 def redis_blocks(config: AdvancedConfig) -> Iterator[tuple[str, Redis]]:

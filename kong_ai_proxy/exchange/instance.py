@@ -11,7 +11,7 @@ from ..balancer.build import balancer_for
 from ..balancer.fixed import FixedTarget
 from ..balancer.hedging import Hedging
 from ..balancer.shared import sharing_by
-from ..config.models import Acls, AdvancedConfig, Extensions, LlmFormat, Target
+from ..config.models import Acls, AdvancedConfig, Extensions, Judge, LlmFormat, Target
 from ..config.parse import parse
 from ..core.json import Json
 from .rotation import Rotation
@@ -67,11 +67,18 @@ class Instance:
     """Settings of our own: limits of streams."""
     semantic: AdvancedConfig | None = None
     """The configuration, where the balancer goes by meaning and must be given its embeddings."""
+    judge: Judge | None = None
+    """Who scores answers; None: nobody does."""
     rotation: Rotation = field(init=False)
     """Which vault references to resolve anew."""
 
     def __post_init__(self) -> None:
         self.rotation = Rotation(self.targets)
+
+    @property
+    def credentials(self) -> list[Target]:
+        """Whose credentials are kept: the targets', in their order, then the judge's."""
+        return [*self.targets, self.judge.llm] if self.judge is not None else self.targets
 
     @classmethod
     def from_config(
@@ -118,3 +125,7 @@ class Instance:
             self.hedging = Hedging(quantile, len(config.targets))
         if balancer.algorithm == "semantic":
             self.semantic = config
+        judge = config.kong_ai_proxy.judge
+        if judge is not None:
+            self.judge = judge
+            self.rotation = Rotation(self.credentials)

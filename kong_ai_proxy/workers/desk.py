@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
-from ..balancer.base import Asked, Outcome
+from ..balancer.base import Asked, Outcome, Scored
 from ..balancer.semantic import NOTE, Semantic
 from ..core.http import ClientRequest
 from ..core.json import Json
@@ -116,7 +116,7 @@ class Desk:
     def handlers(self, visitor: Visitor) -> Mapping[str, Callable[..., Any]]:
         """By the names that `remote` calls them by."""
         methods = (
-            self.redeem, self.settle, self.pick, self.started, self.answering, self.ended, self.doubt,
+            self.redeem, self.settle, self.pick, self.started, self.answering, self.ended, self.scored, self.doubt,
             self.vectors, self.released,
         )  # fmt: skip
         return {method.__name__: partial(method, visitor) for method in methods}
@@ -177,9 +177,15 @@ class Desk:
             del visitor.running[number, target]
         self._known[number].instance.balancer.ended(target, unpack_outcome(outcome))
 
+    def scored(self, visitor: Visitor, number: int, target: int, score: float) -> None:
+        """An answer was judged, perhaps of an instance that nobody needs any longer."""
+        known = self._known.get(number)
+        if known is not None and isinstance(known.instance.balancer, Scored):
+            known.instance.balancer.scored(target, score)
+
     def doubt(self, visitor: Visitor, number: int, target: int) -> None:
         instance = self._known[number].instance
-        instance.rotation.doubt(instance.targets[target])
+        instance.rotation.doubt(instance.credentials[target])
 
     def vectors(self, visitor: Visitor, number: int) -> list[list[float]]:
         """Of the descriptions, in the order of the algorithm's groups. Made once for all workers; may wait

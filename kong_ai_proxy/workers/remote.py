@@ -68,6 +68,10 @@ class RemoteBalancer:
     def ended(self, target: int, outcome: Outcome) -> None:
         self._channel.tell("ended", self._number, target, pack_outcome(outcome))
 
+    def scored(self, target: int, score: float) -> None:
+        """See `balancer.base.Scored`."""
+        self._channel.tell("scored", self._number, target, score)
+
     def _give_back(self, target: int | None) -> None:
         """Nobody waited for this choice any longer."""
         if target is not None:
@@ -132,7 +136,7 @@ class Instances:
         instance = Instance.from_config(
             plugin, config, lambda parsed: RemoteBalancer(channel, number, parsed)
         )
-        rotation = instance.rotation = RemoteRotation(channel, number, instance.targets)
+        rotation = instance.rotation = RemoteRotation(channel, number, instance.credentials)
         # It goes when the last request goes that needs its instance.
         weakref.finalize(rotation, self._collected, number, secrets).atexit = False
         self._known[number] = instance

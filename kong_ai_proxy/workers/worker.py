@@ -99,7 +99,7 @@ class Worker:
         self._over.set()
 
     def _configure(self, number: int, plugin: str, config: Json, renewed: dict[str, str]) -> None:
-        prepare(self._instances.configure(number, plugin, config, renewed).targets)
+        prepare(self._instances.configure(number, plugin, config, renewed).credentials)
 
     def _collect(self) -> Packed:
         relay = self._relay

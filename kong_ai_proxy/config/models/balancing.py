@@ -35,8 +35,8 @@ class Balancer(Record):
     slots: Annotated[int, Field(ge=10, le=65536)] = 10000
     """Size of the ring for round-robin and consistent-hashing."""
     tokens_count_strategy: TokensCountStrategy = "total-tokens"
-    """What lowest-usage counts. llm-accuracy goes by weight: the judge's scores reach Kong's own plugin
-    alone."""
+    """What lowest-usage counts. llm-accuracy prefers the targets whose answers score best; it needs
+    kong_ai_proxy.judge, and goes by weight without."""
     write_timeout: Milliseconds = 60000
     """Longest wait between two writes to a provider, in ms."""
 

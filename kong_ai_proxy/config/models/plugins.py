@@ -17,6 +17,7 @@ from .base import (
     RouteType,
     Text,
 )
+from .judge import Judge
 from .semantic import Embeddings, Redis, VectorDb
 from .target import Auth, Logging, Model, Target
 
@@ -42,6 +43,9 @@ class AdvancedExtensions(Extensions):
     """Leave a target whose account has no budget left for another one, for as long as its provider says."""
     realtime_idle_timeout: Milliseconds = 300000
     """Time after which a realtime session ends in which neither side said anything, in ms."""
+    judge: Judge | None = None
+    """A model that scores answers, for balancer.tokens_count_strategy llm-accuracy and for metrics: Kong's
+    ai-llm-as-judge. Unset: none does."""
     hedge_quantile: Annotated[float, Field(ge=0.5, le=0.999)] | None = None
     """Ask a second target too when the first has not begun to answer after this quantile of its usual times,
     such as 0.95. Who answers first wins. Unset: never. At most a tenth of the requests is asked twice."""
