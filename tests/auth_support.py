@@ -112,7 +112,7 @@ def token_server() -> Iterator[TokenServer]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_GET = do_POST = _serve
+        do_GET = do_POST = do_PUT = _serve
 
         def log_message(self, *args: Any) -> None:
             return

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
+from urllib.request import getproxies
 from xml.etree import ElementTree
 
 from ..config.models import Auth, BedrockOptions
@@ -41,6 +42,11 @@ _STS_HOST: Final = re.compile(
 _NOT_FOUND: Final = 5.0
 """Seconds for which the default chain is not asked again after it found nothing."""
 _SESSION_NAME: Final = "kong-ai-proxy"
+_STEP: Final = 5.0
+"""Seconds for a connection to STS, and for its answer, where a profile or a web identity has botocore ask."""
+_IMDS_V1: Final = "AWS_EC2_METADATA_V1_DISABLED"
+"""https://docs.aws.amazon.com/sdkref/latest/guide/feature-imds-credentials.html"""
+_METADATA_HOSTS: Final = ("169.254.169.254", "[fd00:ec2::254]")
 
 tokens = TokenCache()
 """Assumed roles' credentials, as JSON text."""
@@ -195,8 +201,30 @@ class _Chain:
 @cache
 def _session() -> Any:
     import botocore.session
+    from botocore.config import Config
 
-    return botocore.session.get_session()
+    session = botocore.session.get_session()
+    session.set_default_client_config(
+        Config(connect_timeout=_STEP, read_timeout=_STEP, retries={"total_max_attempts": 2})
+    )
+    if _IMDS_V1 not in os.environ:
+        # Its answers are open to whoever gets a request sent there; with version 2 nobody can who cannot
+        # send a PUT and read what comes back.
+        session.set_config_variable("ec2_metadata_v1_disabled", True)
+    _ask_metadata_directly()
+    return session
+
+
+def _ask_metadata_directly() -> None:
+    """No proxy of the environment is to see an instance's credentials, which come in the clear: botocore
+    would ask it, where `no_proxy` does not name the metadata service."""
+    if not getproxies():
+        return
+    for name in ("no_proxy", "NO_PROXY"):
+        kept = os.environ.get(name, "")
+        if kept.strip() != "*":
+            own = [host for host in _METADATA_HOSTS if host not in kept]
+            os.environ[name] = ",".join([*filter(None, [kept]), *own])
 
 
 _chain = _Chain()

@@ -278,6 +278,12 @@ def test_default_chain_fails(
     class Chain:
         asked = 0
 
+        def set_default_client_config(self, config: Any) -> None:
+            assert config.connect_timeout + config.read_timeout <= 10
+
+        def set_config_variable(self, name: str, value: Any) -> None:
+            assert (name, value) == ("ec2_metadata_v1_disabled", True)
+
         def get_credentials(self) -> Any:
             self.asked += 1
             raise failure
@@ -292,6 +298,69 @@ def test_default_chain_fails(
     told = str(refused.value) + log_lines.getvalue()
     assert type(failure).__name__ in told
     assert "secret" not in told
+
+
+ROLE_PATH = "/latest/meta-data/iam/security-credentials/"
+
+
+def instance_metadata(asked: Asked, *, tokens: int = 200) -> tuple[int, Any]:
+    """An EC2 instance's. `tokens`: the status of what only version 2 has."""
+    if asked.method == "PUT":
+        return tokens, b"metadata-token"
+    if tokens == 200 and asked.headers.get("x-aws-ec2-metadata-token") != "metadata-token":
+        return 401, b""
+    if asked.path == ROLE_PATH:
+        return 200, b"the-role"
+    keys = {"AccessKeyId": "AKIDINSTANCE", "SecretAccessKey": "instance-secret", "Token": "t"}
+    return 200, {"Code": "Success", "Expiration": "2999-01-01T00:00:00Z", **keys}
+
+
+@pytest.fixture
+def metadata(monkeypatch: pytest.MonkeyPatch) -> Iterator[TokenServer]:
+    with token_server() as server:
+        server.answer = instance_metadata
+        monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", server.url)
+        yield server
+
+
+def test_default_chain_instance(metadata: TokenServer) -> None:
+    request = upstream(ENDPOINT)
+    authenticate(request, call("bedrock", options=REGION))
+    assert "Credential=AKIDINSTANCE/" in request.headers["authorization"]
+    assert metadata.asked[0].method == "PUT", "a session of version 2"
+
+
+@pytest.mark.parametrize("status", [403, 404, 405])
+def test_version_1_of_the_metadata_service_is_not_asked(
+    metadata: TokenServer, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    metadata.answer = lambda asked: instance_metadata(asked, tokens=status)
+    with pytest.raises(ApiError):
+        authenticate(upstream(ENDPOINT), call("bedrock", options=REGION))
+    assert {asked.method for asked in metadata.asked} == {"PUT"}
+    # But for who says so himself.
+    monkeypatch.setenv("AWS_EC2_METADATA_V1_DISABLED", "false")
+    aws._chain.forget()
+    request = upstream(ENDPOINT)
+    authenticate(request, call("bedrock", options=REGION))
+    assert "Credential=AKIDINSTANCE/" in request.headers["authorization"]
+
+
+@pytest.mark.parametrize("known", ["", "internal.example", "*"])
+def test_no_proxy_sees_what_the_metadata_service_says(monkeypatch: pytest.MonkeyPatch, known: str) -> None:
+    from botocore.utils import get_environ_proxies
+
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, known)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://proxy.example:3128")
+    aws._session()
+    for url in ("http://169.254.169.254/", "http://[fd00:ec2::254]/"):
+        assert get_environ_proxies(url) == {}
+    if known != "*":
+        assert get_environ_proxies("http://elsewhere.example/")["http"] == "http://proxy.example:3128"
+        assert bool(get_environ_proxies("http://x.internal.example/")) is not bool(known)
 
 
 def test_a_role_of_the_profile_that_sts_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
