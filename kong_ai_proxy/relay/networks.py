@@ -1,8 +1,8 @@
 """Which addresses a file may be fetched from whose place somebody outside has named.
 
-A provider's answer may say where a finished image or video lies. Whoever makes such an answer, or has a name
-of that kind resolve to what he likes, shall not lead a request into the network that the gateway stands in: to
-its own ports, its neighbours, or a cloud's metadata service, which gives credentials to whoever asks.
+A provider's answer may say where a finished image or video lies. Whoever makes such an answer, or has a
+name of that kind resolve to what he likes, shall not lead a request into the network that the gateway stands
+in: to its own ports, its neighbours, or a cloud's metadata service, which gives credentials to whoever asks.
 
 Sources: IANA's registries of special-purpose addresses
 (https://www.iana.org/assignments/iana-ipv4-special-registry,

@@ -72,10 +72,12 @@ class UpstreamClient:
         key = (url.tls, url.host, url.port)
         began = time.perf_counter()
         channel = self._pool.take(key)
-        if channel is not None and request.public_only and not self._dialer.public(channel.connection.peer_ip):
-            # Where a configuration led to, under the same name.
-            channel.connection.close()
-            channel = None
+        if channel is not None and request.public_only:
+            address = channel.connection.peer_ip
+            if not self._dialer.public(address):
+                # Where a configuration led to, under the same name.
+                channel.connection.close()
+                channel = None
         if channel is not None:
             if connected:
                 connected(channel.connection.peer_ip, time.perf_counter() - began)

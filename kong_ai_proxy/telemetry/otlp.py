@@ -162,8 +162,8 @@ class ExchangeTrace:
 
 
 def _give_parent(headers: dict[str, str], context: Any) -> None:
-    """`traceparent` alone: two random numbers and a flag. What `tracestate` says is for the systems that wrote
-    it, and may tell of them; a provider is none of them
+    """`traceparent` alone: two random numbers and a flag. What `tracestate` says is for the systems that
+    wrote it, and may tell of them; a provider is none of them
     (https://www.w3.org/TR/trace-context/#information-exposure)."""
     made: dict[str, str] = {}
     _CONTEXT.inject(made, context)

@@ -28,7 +28,9 @@ OUTSIDE = [
     "8.8.8.8", "1.1.1.1", "172.32.0.1", "100.128.0.1", "192.0.1.1", "223.255.255.255", "2606:4700::1111",
     "2a00:1450:4001::200e", "::ffff:8.8.8.8", "64:ff9b::808:808",
 ]  # fmt: skip
-NO_ADDRESSES = ["", "localhost", "2130706433", "0x7f000001", "127.1", "0177.0.0.1", "::g", "[::1]", "١٢٧.0.0.1"]
+NO_ADDRESSES = [
+    "", "localhost", "2130706433", "0x7f000001", "127.1", "0177.0.0.1", "::g", "[::1]", "١٢٧.0.0.1",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("address", INSIDE + NO_ADDRESSES)
@@ -72,8 +74,8 @@ class Names:
         return [(10 if ":" in each else 2, 1, 6, "", (each, port)) for each in found]
 
 
-def fetch(client: UpstreamClient, port: int, host: str = "files.example", *, public_only: bool = True) -> bytes:
-    request = UpstreamRequest("GET", Url("http", host, port, "/f"), {}, public_only=public_only)
+def fetch(client: UpstreamClient, port: int, host: str = "files.example", *, public: bool = True) -> bytes:
+    request = UpstreamRequest("GET", Url("http", host, port, "/f"), {}, public_only=public)
     return client.send(request, SLOW).read_all(100)
 
 
@@ -96,7 +98,7 @@ def test_a_name_that_leads_inside_is_not_connected_to(inside: str) -> None:
 def test_decimal_and_short_forms_are_judged_by_what_they_resolve_to() -> None:
     with provider_of(every(hello)) as provider:
         for form in ("2130706433", "127.1", "0x7f.1", "localhost"):
-            with pytest.raises(UpstreamFailure, match="no public address|not be resolved"):
+            with pytest.raises(UpstreamFailure, match=r"no public address|not be resolved"):
                 fetch(UpstreamClient(), provider.port, form)
         assert provider.connections == 0
 
@@ -116,7 +118,7 @@ def test_the_address_that_was_judged_is_the_one_connected_to() -> None:
 def test_a_kept_connection_of_the_same_name_is_not_taken() -> None:
     with provider_of(every(hello)) as provider:
         client = UpstreamClient(resolver=Resolver(lookup=Names(["127.0.0.1"])))
-        assert fetch(client, provider.port, public_only=False) == b"hello"
+        assert fetch(client, provider.port, public=False) == b"hello"
         assert client.idle_connections == 1
         with pytest.raises(UpstreamFailure, match="no public address"):
             fetch(client, provider.port)

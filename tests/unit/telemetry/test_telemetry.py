@@ -309,8 +309,10 @@ def test_the_context_goes_on_without_traces_of_our_own(
     assert collector.point("gen_ai.client.operation.duration").count == 1
 
 
-@pytest.mark.parametrize(("propagators", "goes_on"), [("none", False), ("b3, baggage", False),
-                                                      ("baggage, TraceContext", True), ("", True)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("propagators", "goes_on"),
+    [("none", False), ("b3, baggage", False), ("baggage, TraceContext", True), ("", True)],
+)
 def test_who_sets_propagators_says_whether_the_context_goes_on(
     collector: Collector, monkeypatch: pytest.MonkeyPatch, propagators: str, goes_on: bool
 ) -> None:
