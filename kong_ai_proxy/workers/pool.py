@@ -42,6 +42,9 @@ from .wire import Hello, Packed, unpack_families
 
 log = logs.get_logger("workers")
 
+PROGRAM = ("-m", "kong_ai_proxy.workers.process")
+"""What Python runs for a worker."""
+
 _START_SECONDS: Final = 30.0
 _ANSWER_SECONDS: Final = 1.0
 """How long a worker may take to say how it is."""
@@ -212,7 +215,7 @@ class WorkerPool:
             inherited = (theirs.fileno(), their_door.fileno())
             # Only the numbers of two descriptors are told here: others may read a process's arguments.
             numbers = map(str, (*inherited, os.getpid()))
-            child = worker.process = Child(["-m", "kong_ai_proxy.workers.process", *numbers], inherited)
+            child = worker.process = Child([*PROGRAM, *numbers], inherited)
         except BaseException:
             ours.close()
             door.close()

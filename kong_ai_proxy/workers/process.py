@@ -10,6 +10,7 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -24,7 +25,8 @@ def end_with(parent: int) -> None:
             os._exit(1)  # it has gone already
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], prepare: Callable[[], None] | None = None) -> int:
+    """`prepare` is called when gevent has been let in, before anything else of the worker is loaded."""
     control, door, parent = map(int, arguments)
     # A terminal or a service manager signals all processes: how this one ends is the plugin server's to say.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -33,6 +35,8 @@ def main(arguments: list[str]) -> int:
     from gevent import monkey
 
     monkey.patch_all()
+    if prepare is not None:
+        prepare()
     from .worker import Worker
 
     return Worker(control, door).run()

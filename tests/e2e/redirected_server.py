@@ -1,6 +1,7 @@
 """The plugin server, all addresses leading to this machine: configurations stay as their authors wrote them.
 
-`python redirected_server.py serve …` with MOCK and REDIS in the environment (host:port).
+`python redirected_server.py serve …` with MOCK and REDIS in the environment (host:port). Relay workers run
+this file as well: `python redirected_server.py worker …`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,13 @@ def redirect() -> None:
     stores.connect_redis = to_the_redis
 
 
-if __name__ == "__main__":
+def worker(arguments: list[str]) -> int:
+    from kong_ai_proxy.workers import process
+
+    return process.main(arguments, redirect)
+
+
+def server() -> int:
     from gevent import monkey
 
     monkey.patch_all()
@@ -39,5 +46,11 @@ if __name__ == "__main__":
     end_with_parent()
     redirect()
     from kong_ai_proxy.cli import main
+    from kong_ai_proxy.workers import pool
 
-    sys.exit(main())
+    pool.PROGRAM = (__file__, "worker")
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(worker(sys.argv[2:]) if sys.argv[1] == "worker" else server())
