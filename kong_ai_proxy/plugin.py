@@ -155,8 +155,9 @@ class _Plugin:
             filter_installed=announced is not None,
             buffered=buffered,
             captures=self._captures(kong, announced) if self._wants_captures else {},
+            unclaimed=announced is not None and announced.get("claims") is False,
         )
-        if self._wants_consumer:
+        if self._wants_consumer or (announced is not None and announced.get("claims") is True):
             ticket.consumer = _table(kong.client.get_consumer())
             if self._wants_groups:
                 ticket.consumer_groups = _group_names(kong.client.get_consumer_groups())

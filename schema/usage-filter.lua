@@ -20,6 +20,7 @@ local NOT_KNOWN_TO_PACK_FUNCTIONS = 3010000
 
 return function()
   local service = kong.router.get_service()
+  local header = kong.request.get_header
   local ticket = ngx.var.request_id
   local taken
   if kong.version_num and kong.version_num < NOT_KNOWN_TO_PACK_FUNCTIONS then
@@ -34,6 +35,9 @@ return function()
     ticket = ticket,
     taken = taken,
     captures = kong.request.get_uri_captures().named,
+    -- Whether the client itself says who it is. Else what the relay gets under these names is of Kong's authentication,
+    -- which runs after this.
+    claims = (header("x-consumer-username") or header("x-consumer-custom-id") or header("x-consumer-id")) ~= nil,
     service = service and {
       protocol = service.protocol,
       host = service.host,

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path as File
 from typing import Any, Literal
 
+from ..server import usage_filter
 from .advice import config_advice, secret_advice
 from .entries import Document, Entry, Path, UnreadableFile, is_placeholder, parse_path, read, value_at
 from .errors import ConfigError
@@ -22,6 +23,10 @@ KONG_READ_TIMEOUT = 60000
 """Milliseconds. Kong's defaults for a service (kong/db/schema/entities/services.lua)."""
 FILTER_MARK = "kong_ai"
 """What the usage filter's code is known by: the name it announces itself under in `kong.ctx.shared`."""
+OUTDATED_FILTER = (
+    "the usage filter is another version's, or changed: replace it by what `kong-ai-proxy usage-filter` "
+    "prints"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +174,15 @@ def _check_surroundings(
     document: Document, entry: Entry, entries: Sequence[Entry], file: str, told: set[Path]
 ) -> Iterator[Finding]:
     """What Kong must be told around the plugin. Each service is spoken of once."""
-    if not any(_is_filter(other) and _covers(other, entry) for other in entries):
+    filters = [other for other in entries if _is_filter(other) and _covers(other, entry)]
+    for outdated in filters:
+        if outdated.path not in told and not _is_current(document, outdated):
+            told.add(outdated.path)
+            yield Finding(
+                "warning", file, document.line(outdated.path), "config", OUTDATED_FILTER, outdated.name,
+                outdated.scope,
+            )  # fmt: skip
+    if not filters:
         yield Finding(
             "warning",
             file,
@@ -224,6 +237,23 @@ def _is_filter(entry: Entry) -> bool:
         and entry.enabled
         and FILTER_MARK in json.dumps(entry.data.get("config"), default=str)
     )
+
+
+def _is_current(document: Document, entry: Entry) -> bool:
+    """Whether each phase has what this version's filter does there, whatever else there may be."""
+    config, _ = _config(document, entry)
+    for phase, texts in usage_filter.config().items():
+        there = config.get(phase) if isinstance(config, dict) else None
+        given = {_essence(text) for text in there or () if isinstance(text, str)}
+        if not all(_essence(text) in given for text in texts):
+            return False
+    return True
+
+
+def _essence(code: str) -> str:
+    """Lua without what changes on its way through editors and other tools: comments, indents, blank lines."""
+    lines = (line.strip() for line in code.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("--"))
 
 
 def _covers(filter_entry: Entry, entry: Entry) -> bool:

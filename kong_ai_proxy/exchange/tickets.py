@@ -40,6 +40,8 @@ class Ticket:
     captures: Mapping[str, str] = field(default_factory=dict)
     consumer: Json | None = None
     consumer_groups: list[str] = field(default_factory=list)
+    unclaimed: bool = False
+    """The client sent no header that says who it is: what comes under these names is of Kong's authentication."""
     path: str | None = None
     """The path as the client called it; only where an access rule wants it."""
     filed: float = field(default_factory=time.monotonic)

@@ -1,8 +1,7 @@
 """Requests to models by provider, model and consumer: what Kong's prometheus plugin does not tell.
 
 Kong 3.9 counts requests, tokens and cost by provider and model (kong/plugins/prometheus/exporter.lua): not
-by consumer,
-and no errors, failovers or time to the first token.
+by consumer, and no errors, failovers or time to the first token.
 """
 
 from __future__ import annotations
@@ -18,16 +17,19 @@ from ..telemetry.genai import error_type
 from .exposition import SUFFIX, Family
 
 if TYPE_CHECKING:
+    from ..core.http import Headers
     from ..exchange.exchange import Attempt, Exchange
+    from ..exchange.tickets import Ticket
 
 log = get_logger("relay")
 
 Labels = tuple[tuple[str, str], ...]
 
+_NAMES: Final = ("username", "custom_id", "id")
+"""Of a consumer, the first that it has."""
 CONSUMER_HEADERS: Final = ("x-consumer-username", "x-consumer-custom-id", "x-consumer-id")
-"""By which Kong's authentication tells an upstream who it was (kong/plugins/key-auth/handler.lua). On a
-route without
-any, clients may say what they want there: a label, and nothing else, comes of it."""
+"""By which Kong's authentication tells an upstream who it was (kong/plugins/key-auth/handler.lua); a route
+without any passes on what the client says there."""
 MOST_NAMES: Final = 200
 """Models, and consumers, that are told apart; clients may name models where none is configured."""
 OTHER: Final = "other"
@@ -102,9 +104,7 @@ class LlmMetrics:
     def _observe(self, exchange: Exchange) -> None:
         if not exchange.attempts:
             return
-        headers = exchange.request.headers
-        name = next((headers[header] for header in CONSUMER_HEADERS if header in headers), "")
-        consumer = self._bounded("consumer", name)
+        consumer = self._bounded("consumer", consumer_of(exchange.ticket, exchange.request.headers))
         *failed, last = exchange.attempts
         for attempt in failed:
             labels = (*self._of(attempt), ("error", error_type(attempt) or ""))
@@ -164,6 +164,18 @@ class LlmMetrics:
             yield Family(f"kong_ai_proxy_llm_{name}", "counter", text, dict(samples))
         for histogram in (self._duration, self._first, self._per_token):
             yield histogram.family()
+
+
+def consumer_of(ticket: Ticket, headers: Headers) -> str:
+    """Whom Kong authenticated: by what Kong was asked, else by its headers where the client sent none of
+    these. "" where nobody was, or nothing tells it (without the usage filter nobody looks at the client's).
+    """
+    known = ticket.consumer
+    if known is not None:
+        return next((name for key in _NAMES if isinstance(name := known.get(key), str) and name), "")
+    if not ticket.unclaimed:
+        return ""
+    return next((headers[header] for header in CONSUMER_HEADERS if header in headers), "")
 
 
 def _add(samples: dict[Labels, float], labels: Labels, value: float) -> None:

@@ -42,11 +42,12 @@ def pack_ticket(ticket: Ticket) -> Packed:
         ticket.consumer,
         ticket.consumer_groups,
         ticket.path,
+        ticket.unclaimed,
     ]
 
 
 def unpack_ticket(packed: Packed, instance: Instance) -> Ticket:
-    filter_installed, buffered, captures, consumer, consumer_groups, path = packed
+    filter_installed, buffered, captures, consumer, consumer_groups, path, unclaimed = packed
     return Ticket(
         instance=instance,
         filter_installed=filter_installed,
@@ -55,6 +56,7 @@ def unpack_ticket(packed: Packed, instance: Instance) -> Ticket:
         consumer=consumer,
         consumer_groups=consumer_groups,
         path=path,
+        unclaimed=unclaimed,
     )
 
 

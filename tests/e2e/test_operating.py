@@ -91,6 +91,23 @@ def test_metrics_are_for_the_machine_and_not_for_clients(setup: Setup) -> None:
         assert "plugin_did_not_run" in text
 
 
+def test_who_a_client_says_it_is_is_no_label(setup: Setup) -> None:
+    """Not even where it is the truth: Kong is asked then."""
+    asked = [
+        ("/openai", {"x-consumer-username": "forged-1", "x-consumer-id": "forged-2"}),
+        ("/bare/openai", {"x-consumer-custom-id": "forged-3"}),
+        ("/keyed", {"x-gateway-key": "alice-key"}),
+        ("/keyed", {"x-gateway-key": "alice-key", "x-consumer-username": "forged-4"}),
+        ("/bare/keyed", {"x-gateway-key": "alice-key"}),
+    ]
+    for path, headers in asked:
+        assert call(setup.gateway.url, path, CHAT, headers=headers).status == 200
+    _, text = get(f"http://{setup.relay}/metrics")
+    assert "forged" not in text
+    counts = [line for line in text.splitlines() if line.startswith("kong_ai_proxy_llm_requests_total{")]
+    assert [line.rpartition(" ")[2] for line in counts if 'consumer="alice"' in line] == ["2"]
+
+
 def test_doctor(setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["doctor", "--kong-prefix", str(setup.prefix), "--relay", setup.relay]) == 0
     assert "PROBLEM" not in capsys.readouterr().out

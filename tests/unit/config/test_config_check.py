@@ -17,7 +17,8 @@ from kong_ai_proxy.server import usage_filter
 
 ROOT = Path(__file__).resolve().parents[3]
 
-SERVICE = """\
+FILTER = json.dumps(usage_filter.config())
+SERVICE = f"""\
 _format_version: "3.0"
 services:
 - name: ai
@@ -26,7 +27,7 @@ services:
   read_timeout: 900000
   plugins:
   - name: pre-function
-    config: {access: ["kong.ctx.shared.kong_ai = {}"]}
+    config: {FILTER}
   routes:
   - name: chat
     paths: [/chat]
@@ -216,6 +217,33 @@ def test_a_missing_usage_filter() -> None:
     elsewhere = text + "routes:\n- name: other\n  plugins:\n" + usage_filter.plugin_entry(2)
     assert len(findings(elsewhere)) == 1
     assert findings(text.replace("enabled: true", "enabled: false")) == []
+
+
+def test_an_outdated_usage_filter() -> None:
+    """Told once, at the filter: for all plugins that it covers."""
+    old = FILTER.replace("local VERSION = 2", "local VERSION = 1")
+    text = plugin(GOOD).replace(FILTER, old)
+    text += "    - name: kong-ai-proxy\n      config:\n" + text[text.index("        route_type") :]
+    (found,) = findings(text)
+    assert (found.severity, found.line, found.scope) == ("warning", 8, "service ai")
+    assert "usage filter is another version's" in found.message
+    for changed in (
+        FILTER.replace("claims = ", "claim = "),
+        FILTER.replace('"log": [', '"log": [], "rewrite": ['),
+        '{"access": ["kong.ctx.shared.kong_ai = {}"]}',
+        '{"access": "kong_ai"}',
+    ):
+        assert [each.plugin for each in findings(plugin(GOOD).replace(FILTER, changed))] == ["pre-function"]
+
+
+def test_a_usage_filter_that_was_written_in_another_way_is_the_same() -> None:
+    config = usage_filter.config()
+    config["access"].insert(0, "kong.log.debug('mine')")
+    config["log"] = [
+        "".join(f"    {line}  \n" for line in text.splitlines() if not line.startswith("--"))
+        for text in config["log"]
+    ]
+    assert findings(plugin(GOOD).replace(FILTER, json.dumps(config))) == []
 
 
 def test_advice() -> None:

@@ -31,11 +31,43 @@ def samples(metrics: LlmMetrics) -> dict[str, float]:
     return {name.removeprefix("kong_ai_proxy_llm_"): float(value) for name, _, value in pairs}
 
 
+KONGS = {"x-consumer-username": "alice", "x-consumer-custom-id": "a-1", "x-consumer-id": "1"}
+
+
+@pytest.mark.parametrize(
+    ("unclaimed", "consumer", "headers", "told"),
+    [
+        (True, None, KONGS, "alice"),
+        (True, None, {"x-consumer-id": "1", "x-consumer-custom-id": "a-1"}, "a-1"),
+        (True, None, {}, ""),
+        # The client's own word, or nobody can tell whose it is.
+        (False, None, KONGS, ""),
+        (False, {}, KONGS, ""),
+        # Kong was asked.
+        (False, {"id": "2", "username": "bob"}, KONGS, "bob"),
+        (True, {"id": "2", "username": None, "custom_id": ""}, KONGS, "2"),
+        (True, {}, KONGS, ""),
+        (True, {"username": ["odd"]}, KONGS, ""),
+    ],
+)
+def test_the_consumer_is_whom_kong_authenticated(
+    unclaimed: bool, consumer: Any, headers: dict[str, str], told: str
+) -> None:
+    metrics = LlmMetrics()
+    exchange = answered(proxy(), openai_answer(), client_request(headers=headers)).exchange
+    exchange.ticket.unclaimed, exchange.ticket.consumer = unclaimed, consumer
+    metrics.observe(exchange)
+    [name] = [each for each in samples(metrics) if each.startswith("requests_total")]
+    assert f'consumer="{told}"' in name
+
+
 def test_a_chat_and_a_stream() -> None:
     metrics = LlmMetrics()
     instance = proxy(options=OPTIONS)
     request = client_request(headers={"x-consumer-username": "alice", "x-consumer-id": "1"})
-    metrics.observe(answered(instance, openai_answer(), request).exchange)
+    exchange = answered(instance, openai_answer(), request).exchange
+    exchange.ticket.unclaimed = True
+    metrics.observe(exchange)
     usage = openai_answer()["usage"]
     told = samples(metrics)
     labels = 'provider="openai",model="gpt-4o"'

@@ -380,6 +380,22 @@ def test_the_consumer_is_asked_for_only_where_a_rule_wants_it(kong):
     assert not kong.ticket(access).consumer
 
 
+def test_kong_is_asked_who_it_is_where_the_client_says_so_itself(kong):
+    """One round trip more for such a request; its word is worth nothing."""
+    instance = kong.start(**CHAT)
+    claiming = {**ANNOUNCED, "claims": True}
+    access = kong.run(instance, "access", announced=claiming, get_consumer={"username": "ann"})
+    assert methods(access).count("client.get_consumer") == 1
+    ticket = kong.ticket(access)
+    assert (ticket.unclaimed, ticket.consumer) == (False, {"username": "ann"})
+    access = kong.run(instance, "access", announced=claiming)
+    assert kong.ticket(access).consumer == {}
+    for claims, unclaimed in (({"claims": False}, True), ({}, False)):
+        access = kong.run(instance, "access", announced={**ANNOUNCED, **claims})
+        assert "client.get_consumer" not in methods(access)
+        assert kong.ticket(access).unclaimed is unclaimed
+
+
 @pytest.mark.parametrize(
     "groups",
     [["gold", "silver"], [{"name": "gold"}, {"name": "silver"}], {"1": {"name": "gold"}, "2": "silver"}],

@@ -86,9 +86,15 @@ class Filter:
     compile = runtime.execute(SANDBOX)
     world_of = runtime.execute(WORLD)
 
-    def __init__(self, answer: dict[str, str] | None = None, *, ticket: bool = True) -> None:
+    def __init__(
+        self,
+        answer: dict[str, str] | None = None,
+        *,
+        ticket: bool = True,
+        asked: dict[str, str] | None = None,
+    ) -> None:
         table = self.runtime.table_from
-        asked = {"x-kong-ai-ticket": "T"} if ticket else {}
+        asked = {**({"x-kong-ai-ticket": "T"} if ticket else {}), **(asked or {})}
         self.world = self.world_of(table(asked), table(answer or {}))
         self.phases = {
             phase: [self.compile(self.world.kong, self.world.ngx, phase, text) for text in texts]
@@ -154,6 +160,7 @@ def test_access_announces_and_hides_the_ticket():
         "v": 2,
         "ticket": "R",
         "captures": {"model": "gpt-4o"},
+        "claims": False,
         "service": {"protocol": "http", "host": "127.0.0.1", "port": 8125, "read_timeout": 60000},
     }
     assert run.world.ngx.ctx.buffered_proxying is True, "a route without the plugin is left alone"
@@ -164,6 +171,14 @@ def test_access_announces_and_hides_the_ticket():
     assert run.world.kong.request.get_header("x-kong-ai-ticket") == "R"
     assert run.world.set["request.headers.x-kong-ai-ticket"] == "nil"
     assert run.world.mode == "replace"
+
+
+@pytest.mark.parametrize("name", ["x-consumer-username", "x-consumer-custom-id", "x-consumer-id"])
+def test_access_tells_that_the_client_itself_says_who_it_is(name):
+    run = Filter(asked={name: "root"})
+    run.run("access")
+    assert run.world.kong.ctx.shared.kong_ai.claims is True
+    assert run.world.kong.request.get_header(name) == "root", "other plugins may go by it"
 
 
 def test_texts_load_without_a_kong():
@@ -184,7 +199,9 @@ def test_a_kong_that_is_not_known_to_pack_functions_is_given_none(version):
     run = Filter()
     run.world.kong.version_num = version
     run.run("access")
-    assert plain(run.world.kong.ctx.shared.kong_ai) == {"v": 2, "ticket": "R", "captures": {}}
+    assert plain(run.world.kong.ctx.shared.kong_ai) == {
+            "v": 2, "ticket": "R", "captures": {}, "claims": False,
+        }  # fmt: skip
 
 
 def test_a_whole_answers_record_leaves_the_header_for_the_log():
