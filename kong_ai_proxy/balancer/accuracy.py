@@ -23,9 +23,9 @@ class MostAccurate:
     """Shares by weight among the targets that are about as accurate as the best, little for all others.
 
     Kong's page says that the judge's score goes into the balancing, and not how. Here accuracy is a moving
-    average of the scores, and a target's share falls exponentially with its distance from the best: judges are
-    not exact, so what is within a few points of each other shares the work, without swinging to and fro. Each
-    target keeps its probes, so that none starves, and one that became better is found again.
+    average of the scores, and a target's share falls exponentially with its distance from the best: judges
+    are not exact, so what is within a few points of each other shares the work, without swinging to and fro.
+    Each target keeps its probes, so that none starves, and one that became better is found again.
 
     A target that was not judged often enough counts as one of the best. Shares are spread evenly, as in
     smooth weighted round-robin: a share of 2 % is every fiftieth request.

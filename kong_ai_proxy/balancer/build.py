@@ -69,8 +69,8 @@ def algorithm_for(
         case "lowest-usage" if settings.tokens_count_strategy == "llm-accuracy":
             if config.kong_ai_proxy.judge is not None:
                 return MostAccurate(states, weights)
-            # Kong's ai-llm-as-judge tells its scores to Kong's own balancer, in the same Lua state: no external
-            # plugin can hear of them. (https://developer.konghq.com/plugins/ai-llm-as-judge/)
+            # Kong's ai-llm-as-judge tells its scores to Kong's own balancer, in the same Lua state: no
+            # external plugin can hear of them. (https://developer.konghq.com/plugins/ai-llm-as-judge/)
             log.warning(
                 "llm_accuracy_without_scores",
                 effect="targets are chosen by weight",

@@ -83,8 +83,8 @@ class Meter:
 
 
 class Accuracy:
-    """How well a target's answers were judged lately: a moving average of their scores, of which the first ones
-    weigh the same."""
+    """How well a target's answers were judged lately: a moving average of their scores, of which the first
+    ones weigh the same."""
 
     __slots__ = ("mean", "scores")
 

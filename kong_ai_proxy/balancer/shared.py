@@ -76,8 +76,8 @@ return {
   tonumber(is[5] or 0), math.floor(tonumber(is[6] or 0) * 1e6)
 }
 """
-"""Takes what happened here, gives what is known: failures, age of the last, time to be left alone, why; scores,
-and a million times their average."""
+"""Takes what happened here, gives what is known: failures, age of the last, time to be left alone, why;
+scores, and a million times their average."""
 
 
 @dataclass(slots=True)

@@ -47,8 +47,8 @@ def _accuracy(config: AdvancedConfig) -> Iterator[Problem]:
         elif judge is None:
             yield (
                 path,
-                "llm-accuracy goes by weight without scores: configure kong_ai_proxy.judge, the fields are those "
-                "of Kong's ai-llm-as-judge",
+                "llm-accuracy goes by weight without scores: configure kong_ai_proxy.judge, whose fields are "
+                "those of Kong's ai-llm-as-judge",
             )
     if judge is None:
         return
@@ -56,7 +56,7 @@ def _accuracy(config: AdvancedConfig) -> Iterator[Problem]:
     if judge.sampling_rate == 0:
         yield f"{path}.sampling_rate", "is 0: nothing is judged"
     if not judge.https_verify:
-        yield f"{path}.https_verify", "is off: whoever is in the way can read what is judged, and the credential"
+        yield f"{path}.https_verify", "is off: whoever is in the way can read prompts and the credential"
     if judge.llm.logging.log_payloads:
         yield f"{path}.llm.logging.log_payloads", "is not used: what is judged is never logged"
     options = judge.llm.model.options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from ..accounting.estimate import prompt_bytes
@@ -10,6 +11,7 @@ from ..core.call import Call
 from ..core.errors import ApiError, BadRequest
 from ..core.http import ClientResponse, Headers, UpstreamRequest
 from ..core.json import Json, JSONDecodeError, dumps, loads, loads_lenient, says_twice
+from ..core.usage import Usage
 from ..formats import client_format
 from ..formats.base import Adapter, ClientFormat, Observer
 from ..formats.defaults import with_defaults
@@ -184,6 +186,16 @@ class Carrier:
         if type(parsed) not in kinds:
             raise ApiError(502, f"{self.call.provider} answered with something that is not a JSON object")
         return adapter.response(parsed, self.call)
+
+    def once_more(self) -> Call:
+        """A call for whoever reads the answer a second time: what is noted on it is lost on nobody."""
+        return replace(
+            self.call, usage=Usage(), dropped=[], finish_reasons=[], echo=dict(self.call.echo), output_bytes=0
+        )
+
+    def adapter(self) -> Adapter:
+        """Who reads the provider's answers."""
+        return self._adapter_for()
 
     def _adapter_for(self) -> Adapter:
         if self._adapter is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from ..balancer.base import Balancer
 from ..balancer.build import balancer_for
@@ -69,6 +69,8 @@ class Instance:
     """The configuration, where the balancer goes by meaning and must be given its embeddings."""
     judge: Judge | None = None
     """Who scores answers; None: nobody does."""
+    bench: Any = field(default=None, repr=False)
+    """What waits for the judge, kept by the room `judge`."""
     rotation: Rotation = field(init=False)
     """Which vault references to resolve anew."""
 

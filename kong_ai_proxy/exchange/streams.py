@@ -38,6 +38,8 @@ class Stream(ABC):
         """The provider's bytes so far, up to `CAPTURED_MAX`, for the log record; None: not wanted."""
         self.on_start: Callable[[], None] | None = None
         """To be called when the client gets its first bytes: no other target will be tried."""
+        self.overheard: Callable[[bytes], None] | None = None
+        """Told the provider's bytes as they come; None: nobody wants them."""
         self._encoder = encoder
         self._call = call
 
@@ -54,6 +56,8 @@ class Stream(ABC):
             return b""
         if self.captured is not None and len(self.captured) < CAPTURED_MAX:
             self.captured += data[: CAPTURED_MAX - len(self.captured)]
+        if self.overheard is not None:
+            self.overheard(data)
         try:
             out = self._take(data)
         except Exception as error:
@@ -183,6 +187,11 @@ class SniffedStream(Stream):
         self._whole: list[bytes] = []
         self._size = 0
         self._is_stream: bool | None = None
+
+    @property
+    def whole(self) -> bool:
+        """It was no stream, as far as one can tell."""
+        return self._is_stream is False
 
     def _take(self, data: bytes) -> bytes:
         if self._is_stream is None:

@@ -20,7 +20,7 @@ from ..exchange.translation import Further, StreamTranslation
 from ..exchange.turns import turns
 from ..log import get_logger
 from .downstream import BodyTooLarge, ClientGone, Downstream, Limits
-from .parts import Parts
+from .parts import Hearing, Parts
 from .race import race
 from .telling import Telling, framed, next_change, padded
 from .upstream import Answer, UpstreamFailure
@@ -68,7 +68,8 @@ class Journey:
     """One exchange on its way. Used once."""
 
     __slots__ = (
-        "_attempt", "_down", "_exchange", "_limits", "_parts", "_request", "_telling", "_ticket", "_trace",
+        "_attempt", "_delivered", "_down", "_exchange", "_hearing", "_limits", "_parts", "_request",
+        "_telling", "_ticket", "_trace",
     )  # fmt: skip
 
     def __init__(
@@ -90,6 +91,11 @@ class Journey:
         """The attempt that is neither failed, nor rejected, nor ended."""
         self._telling = Telling(parts, ticket, token, exchange)
         self._trace = parts.telemetry.begin(exchange) if parts.telemetry is not None else None
+        self._hearing: Hearing | None = None
+        if ticket.instance.judge is not None and parts.judging is not None:
+            self._hearing = parts.judging.hear(exchange)
+        self._delivered = False
+        """The client has all of an answer."""
 
     def run(self) -> None:
         """Raises ClientGone, after the provider's connection was closed and the usage so far was logged."""
@@ -156,6 +162,8 @@ class Journey:
                 body = answer.read_all(self._limits.answer) if refusal is None else refusal
                 further = attempt.translation.further(status, headers, body)
                 return further or self._whole(attempt, answer, body)
+            if self._hearing is not None:
+                self._hearing.listen(stream)
             early = self._stream(attempt, answer, stream)
         except UpstreamFailure as failure:
             self._failed(failure.kind, _error_of(failure, attempt.call))
@@ -271,7 +279,7 @@ class Journey:
         else:
             rest += comment
         down.send(head + rest)
-        self._telling.delivered = True
+        self._telling.delivered = self._delivered = True
         return None
 
     def _pump(self, attempt: Attempt, answer: Answer, stream: StreamTranslation) -> bytes:
@@ -354,6 +362,8 @@ class Journey:
             self._trace.ended(self._exchange)
         if self._parts.observe is not None:
             self._parts.observe(self._exchange)
+        if self._hearing is not None:
+            self._hearing.over(self._exchange, delivered=self._delivered)
 
     # The end.
 
@@ -365,6 +375,7 @@ class Journey:
         self._telling.with_answer(response.headers)
         try:
             down.respond(response)
+            self._delivered = True
         finally:
             self._telling.delivered = self._telling.delivered or down.head_sent
 

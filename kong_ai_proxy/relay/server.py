@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import gevent
 from gevent.server import StreamServer
@@ -29,6 +29,9 @@ from .parts import Authenticate, Encode, LogUsage, Open, Parts
 from .upstream import UpstreamClient
 from .websocket import Upgrade, check_handshake
 from .websocket_deposit import Deposit
+
+if TYPE_CHECKING:
+    from ..judge import Judging
 
 log = get_logger("relay")
 
@@ -76,6 +79,7 @@ class RelayServer:
         self._limits = limits or Limits()
         self._tickets = tickets
         self._client = client or UpstreamClient()
+        judging = self._judging = _judging(self._client)
         self._parts = Parts(
             client=self._client,
             tickets=tickets,
@@ -85,6 +89,7 @@ class RelayServer:
             log_usage=log_usage or _log_usage,
             telemetry=telemetry,
             observe=llm.observe if open is None else None,
+            judging=judging,
         )
         self._deposit = Deposit(deposit_url, self._client) if deposit_url else None
         self._listen = listen
@@ -95,7 +100,7 @@ class RelayServer:
         self._stopping = False
         self._refused_at = -math.inf
         self._refused = self._redeemed = 0
-        self.collectors: list[Collector] = [self._metrics, llm.collect]
+        self.collectors: list[Collector] = [self._metrics, llm.collect, judging.counts.collect]
         """What /metrics tells, besides the process itself; others may add theirs."""
         self._settling = Settling() if settle else None
         self._manage = manage or self._manage_alone
@@ -141,6 +146,7 @@ class RelayServer:
         if self._connections:
             log.warning("exchanges broken off at shutdown", count=self.running)
             gevent.killall(list(self._connections), timeout=2.0)
+        self._judging.close()
         self._client.close()
         if self._parts.telemetry is not None:
             gevent.spawn(self._parts.telemetry.shutdown).join(_LAST_TELEMETRY)
@@ -294,6 +300,12 @@ def _authenticate() -> Authenticate:
     from ..auth import authenticate  # boto3 and google-auth take their time to load
 
     return authenticate
+
+
+def _judging(client: UpstreamClient) -> Judging:
+    from ..judge import Judging  # which has the client of this room
+
+    return Judging(client)
 
 
 def _encode() -> Encode:

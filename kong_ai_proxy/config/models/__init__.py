@@ -15,7 +15,7 @@ from .base import (
     RouteType,
     TokensCountStrategy,
 )
-from .judge import DEFAULT_PROMPT, Judge
+from .judge import Judge
 from .plugins import AdvancedConfig, AdvancedExtensions, Extensions, ProxyConfig
 from .semantic import (
     Embeddings,
@@ -50,10 +50,11 @@ from .target import (
 __all__ = [
     "AclMatch", "AclRule", "Acls", "AdvancedConfig", "AdvancedExtensions", "AdvancedGenaiCategory",
     "Algorithm", "Auth", "Balancer",
-    "BedrockOptions", "CacheWriteCost", "CohereOptions", "ContextWindowFactor", "DEFAULT_PROMPT", "DashscopeOptions",
+    "BedrockOptions", "CacheWriteCost", "CohereOptions", "ContextWindowFactor", "DashscopeOptions",
     "DatabricksOptions", "Embeddings", "EmbeddingsAzureOptions", "EmbeddingsGeminiOptions", "EmbeddingsModel",
     "EmbeddingsOptions", "EmbeddingsProviderName", "Extensions", "FailoverCriterion", "GeminiOptions",
-    "GenaiCategory", "HuggingfaceOptions", "Judge", "LlmFormat", "Logging", "Model", "Options", "PgVector",
+    "GenaiCategory", "HuggingfaceOptions", "Judge",
+    "LlmFormat", "Logging", "Model", "Options", "PgVector",
     "ProviderName", "ProxyConfig", "Record", "Redis", "RedisCloudAuthentication", "RedisNode", "RouteType",
     "SentinelNode", "ServiceTierFactor", "Target", "TokensCountStrategy", "VectorDb",
 ]  # fmt: skip

@@ -1,8 +1,8 @@
 """A model that scores answers: for balancing by accuracy, and for metrics.
 
 Field for field the configuration of Kong's ai-llm-as-judge 3.13, so that it can be copied here
-(https://developer.konghq.com/plugins/ai-llm-as-judge/reference/), with its defaults but for the prompt's words;
-without `http_proxy_host` and its like, for which there is nothing here.
+(https://developer.konghq.com/plugins/ai-llm-as-judge/reference/), with its defaults but for the prompt's
+words; without `http_proxy_host` and its like, for which there is nothing here.
 """
 
 from __future__ import annotations

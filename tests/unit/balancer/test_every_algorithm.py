@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import deque
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -15,6 +16,7 @@ import pytest
 from balancer_support import Traffic, answer, asked, failure, guarded
 from exchange_support import Clock
 
+from kong_ai_proxy.balancer.accuracy import MostAccurate
 from kong_ai_proxy.balancer.base import Asked, Outcome
 from kong_ai_proxy.balancer.guard import Guarded
 from kong_ai_proxy.balancer.semantic import Semantic
@@ -59,7 +61,10 @@ ALGORITHMS = [
         Expected("lowest-usage", {"tokens_count_strategy": each}, [1, 1, 1], EVEN, 0.02, 0.1, slowed=0.2)
         for each in ("total-tokens", "prompt-tokens", "completion-tokens", "cost")
     ),
+    # Without a judge; with one, see test_llm_accuracy.py.
     Expected("lowest-usage", {"tokens_count_strategy": "llm-accuracy"}, [70, 25, 5], BY_WEIGHT, 0.001, 0.015),
+    Expected("lowest-usage", {"tokens_count_strategy": "llm-accuracy", "judged": "equally"}, [70, 25, 5],
+             BY_WEIGHT, 0.07, 0.16, slowed=0.04),
     Expected("semantic", {}, [70, 25, 5], BY_WEIGHT, 0.001, 0.015),
 ]  # fmt: skip
 
@@ -74,6 +79,10 @@ def balancer_of(case: Expected, clock: Clock) -> Guarded:
         balancer = guarded(case.weights, clock)
         balancer.algorithm = semantic = Semantic(["the same"] * 3, case.weights, None)
         semantic.matcher = Near()
+        return balancer
+    if "judged" in case.settings:
+        balancer = guarded(case.weights, clock)
+        balancer.algorithm = MostAccurate(balancer.states, case.weights)
         return balancer
     if case.settings.get("tokens_count_strategy") == "cost":
         # Prices have no say here, what an answer cost has.
@@ -90,7 +99,9 @@ class Near:
 
 class Targets:
     """Targets about equally fast; those in `slow` take SLOW times as long, and use as much more where the
-    algorithm goes by usage."""
+    algorithm goes by usage, or answer badly where it goes by that."""
+
+    judged: Judged | None = None
 
     def __init__(self, by_usage: bool) -> None:
         self.slow: set[int] = set()
@@ -101,15 +112,43 @@ class Targets:
     def serve(self, target: int, in_flight: int) -> Outcome:
         if target in self.down:
             return failure()
+        if self.judged is not None:
+            self.judged.answer(target, 20 if target in self.slow else 80)
         times = SLOW if target in self.slow else 1
         spread = self._rng.uniform(0.8, 1.2)
         used = int(100 * spread) * (times if self._by_usage else 1)
         return answer(LATENCY * times * spread, tokens=used, prompt=used, cost=used / 1e6)
 
 
+class Judged:
+    """A judge that scores every answer a second late, give or take eight points."""
+
+    def __init__(self, sim: Traffic, *, every: int = 1, spread: float = 8.0, delay: float = 1.0) -> None:
+        self._sim = sim
+        self._every = every
+        self._spread = spread
+        self._delay = delay
+        self._waiting: deque[tuple[float, int, float]] = deque()
+        self._rng = random.Random(5)
+        self._number = 0
+
+    def answer(self, target: int, quality: float) -> None:
+        now = self._sim.clock.now
+        while self._waiting and self._waiting[0][0] <= now:
+            _, judged, score = self._waiting.popleft()
+            self._sim.balancer.scored(judged, score)
+        self._number += 1
+        if self._number % self._every == 0:
+            score = min(max(self._rng.gauss(quality, self._spread), 1), 100)
+            self._waiting.append((now + self._delay, target, score))
+
+
 def traffic(case: Expected) -> tuple[Traffic, Targets]:
     clock, targets = Clock(), Targets(case.name == "lowest-usage")
-    return Traffic(balancer_of(case, clock), clock, targets.serve, ask=question), targets
+    sim = Traffic(balancer_of(case, clock), clock, targets.serve, ask=question)
+    if "judged" in case.settings:
+        targets.judged = Judged(sim)
+    return sim, targets
 
 
 def question() -> Asked:

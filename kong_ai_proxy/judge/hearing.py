@@ -1,0 +1,184 @@
+"""Gathers one exchange's request and answer, for the judge. Whatever goes wrong here, it goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import gevent
+
+from ..config.models import Judge
+from ..core.call import Call
+from ..core.json import Json
+from ..exchange.attempt import Attempt
+from ..exchange.carry import Carrier
+from ..exchange.exchange import Exchange
+from ..exchange.instance import Instance
+from ..exchange.plan import Plan
+from ..exchange.rest_plan import RestPlan
+from ..exchange.streams import Stream
+from ..log import get_logger
+from .counts import Outcome
+from .said import asked
+
+if TYPE_CHECKING:
+    from .queue import Judging
+
+log = get_logger("judge")
+
+LONGEST: Final = 1024 * 1024
+"""Bytes of a request, and of an answer as its provider sent it, that are kept for the judge."""
+OPERATIONS: Final = frozenset({"chat", "completions"})
+"""What is judged."""
+
+
+@dataclass(slots=True)
+class Case:
+    """An answer that its client has, and what it answers."""
+
+    instance: Instance
+    judge: Judge
+    asked: list[Json]
+    carrier: Carrier
+    answer: bytes
+    target: int
+    """Place among the instance's targets, from 0."""
+    held: int
+    """Bytes that are accounted for."""
+
+
+class Hearing:
+    """One exchange that was sampled."""
+
+    __slots__ = ("_answer", "_asked", "_body", "_call", "_held", "_instance", "_judge", "_judging", "_lost")
+
+    def __init__(self, judging: Judging, judge: Judge, exchange: Exchange) -> None:
+        self._judging = judging
+        self._judge = judge
+        self._instance = exchange.instance
+        self._body: Json | None = exchange.plan.body
+        """Kept from the exchange, which lets it go when a stream begins, until its text is taken."""
+        self._call = _call_of(exchange.plan)
+        self._asked: list[Json] | None = None
+        self._answer: bytearray | None = None
+        self._held = 0
+        self._lost: Outcome | None = None
+        """Why there will be nothing to judge."""
+        # When this exchange waits for its provider for the first time.
+        gevent.spawn(self._take_request)
+
+    def listen(self, stream: Stream) -> None:
+        """This stream goes to the client, unless it fails before."""
+        self._give_back(len(self._answer or b""))
+        self._answer = bytearray()
+        stream.overheard = self._hear
+
+    def over(self, exchange: Exchange, *, delivered: bool) -> None:
+        """The exchange has ended. `delivered`: the client has all of an answer."""
+        try:
+            attempt = exchange.attempts[-1] if exchange.attempts else None
+            if attempt is not None and delivered and _is_answer(attempt):
+                case = self._case(attempt)
+                if case is not None:
+                    self._judging.submit(case)
+                    return
+                self._judging.counts.answer(self._judge.llm, self._lost or "no_text")
+        except Exception:
+            log.exception("answer_not_judged")
+        self._answer = None
+        self._give_back(self._held)
+
+    def _case(self, attempt: Attempt) -> Case | None:
+        self._take_request()
+        answer = attempt.translation.received if self._answer is None else self._answer
+        if self._answer is None and self._lost is None and not self._hold(len(answer or b"")):
+            self._lose("too_long" if len(answer or b"") > LONGEST else "dropped")
+        if self._lost is not None or not answer or not self._asked:
+            return None
+        case = Case(
+            self._instance,
+            self._judge,
+            self._asked,
+            attempt.translation,
+            bytes(answer),
+            attempt.index,
+            self._held,
+        )
+        self._answer = None
+        self._held = 0
+        return case
+
+    def _take_request(self) -> None:
+        body, self._body = self._body, None
+        if body is None:
+            return
+        try:
+            found = asked(body, self._call, self._judge)
+        except Exception as error:
+            # A body that is refused, or one that nobody was prepared for: the text of it must not be told.
+            log.debug("request_not_read_for_the_judge", kind=type(error).__name__)
+            self._lose("unreadable")
+            return
+        size = sum(len(message["content"]) for message in found)
+        if self._hold(size):
+            self._asked = found
+        else:
+            self._lose("too_long" if size > LONGEST else "dropped")
+
+    def _hear(self, data: bytes) -> None:
+        answer = self._answer
+        if answer is None or self._lost is not None:
+            return
+        if len(answer) + len(data) > LONGEST:
+            self._lose("too_long")
+        elif not self._hold(len(data)):
+            self._lose("dropped")
+        else:
+            answer += data
+
+    def _lose(self, why: Outcome) -> None:
+        self._lost = why
+        self._asked = None
+        if self._answer is not None:
+            self._answer = bytearray()
+        self._give_back(self._held)
+
+    def _hold(self, size: int) -> bool:
+        if size > LONGEST or not self._judging.hold(size):
+            return False
+        self._held += size
+        return True
+
+    def _give_back(self, size: int) -> None:
+        self._judging.release(size)
+        self._held -= size
+
+
+def may_be_judged(plan: Plan) -> bool:
+    """A chat or completion that we can read."""
+    if isinstance(plan, RestPlan) or plan.counting or plan.estimated or plan.request.upload is not None:
+        return False
+    return plan.operation(plan.candidates[0]) in OPERATIONS
+
+
+def _call_of(plan: Plan) -> Call:
+    """What a client's format needs to read the request; nothing is sent with it."""
+    index = plan.candidates[0]
+    target = plan.instance.targets[index]
+    return Call(
+        target=target,
+        options=target.model.options,
+        model=plan.model,
+        operation=plan.operation(index),
+        request=plan.request,
+        client_format=plan.instance.llm_format,
+        native=plan.native,
+    )
+
+
+def _is_answer(attempt: Attempt) -> bool:
+    """What the client has is an answer, and not an error."""
+    carrier = attempt.translation
+    if attempt.status is None or not 200 <= attempt.status < 300 or carrier.refused is not None:
+        return False
+    return carrier.running is None or carrier.running.failed is None

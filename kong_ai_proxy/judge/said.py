@@ -1,0 +1,164 @@
+"""What was asked and what was answered, as text: for a judge to read.
+
+Pictures, sound and files are named and not shown; what a model thought, and calls of tools, are no answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from ..config.models import Judge
+from ..core.call import Call
+from ..core.errors import ApiError
+from ..core.json import Json, loads_lenient
+from ..exchange.carry import Carrier
+from ..exchange.streams import SniffedStream
+from ..formats import client_format
+from ..formats.base import Adapter
+from ..formats.cohere import CHAT_V1, CHAT_V2, GENERATE
+from ..formats.huggingface import TEXT_COMPLETIONS
+from ..formats.pivot import obj, objects, text
+
+_ROLES: Final = {
+    "assistant": "assistant", "chatbot": "assistant", "developer": "system", "function": "tool",
+    "model": "assistant", "system": "system", "tool": "tool",
+}  # fmt: skip
+"""Roles, in lower case, by what they are here; all others are a user's."""
+_PIECE: Final = 16 * 1024
+"""Bytes of a stream that are read at a time."""
+
+
+# -- what was asked
+
+
+def asked(body: Json, call: Call, judge: Judge) -> list[Json]:
+    """The last `message_countback` messages of a client's request that are not to be left out, as `role` and
+    `content`. `call` is one that may be noted on. Raises ApiError for what cannot be read."""
+    ignored = {
+        role
+        for role, ignore in (
+            ("assistant", judge.ignore_assistant_prompts),
+            ("system", judge.ignore_system_prompts),
+            ("tool", judge.ignore_tool_prompts),
+        )
+        if ignore
+    }
+    found = []
+    for role, content in _messages(body, call):
+        if role not in ignored and content.strip():
+            found.append({"role": role, "content": content})
+    return found[-judge.message_countback :]
+
+
+def _messages(body: Json, call: Call) -> Iterator[tuple[str, str]]:
+    if call.native is not None and not call.native.api.translated:
+        yield from _native_messages(body)
+        return
+    pivot = client_format(call.client_format).request(body, call)
+    if call.operation == "completions":
+        yield "user", _text(pivot.get("prompt"))
+        return
+    yield from _of(pivot.get("messages"))
+
+
+def _of(messages: Any) -> Iterator[tuple[str, str]]:
+    for message in objects(messages):
+        role = _ROLES.get(text(message.get("role")).lower(), "user")
+        yield role, _text(message.get("content", message.get("message")))
+
+
+def _native_messages(body: Json) -> Iterator[tuple[str, str]]:
+    """Of APIs that only their own provider serves. Cohere's chat: v2 has `messages`, v1 `preamble`,
+    `chat_history` and `message` (https://docs.cohere.com/v1/reference/chat). Others have a text: `prompt`
+    (Cohere's generate, Anthropic's complete), `inputs` (Hugging Face)."""
+    yield "system", _text(body.get("preamble"))
+    yield from _of(body.get("chat_history"))
+    yield from _of(body.get("messages"))
+    for name in ("message", "prompt", "inputs"):
+        yield "user", _text(body.get(name))
+
+
+def _text(content: Any) -> str:
+    """A content's text; parts that are none by their type."""
+    if isinstance(content, list):
+        return "\n".join(filter(None, map(_part, content)))
+    return text(content)
+
+
+def _part(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    part = obj(part)
+    for name in ("text", "refusal"):
+        if isinstance(part.get(name), str):
+            return str(part[name])
+    kind = text(part.get("type"))
+    return f"[{kind}]" if kind else ""
+
+
+# -- what was answered
+
+
+def answered(carrier: Carrier, data: bytes, give: Callable[[], None] = lambda: None) -> str:
+    """The text of an answer's first choice, from the provider's bytes; "" where it has none. Raises ApiError,
+    or whatever a provider's odd data leads to. `give` is called now and then in a long one."""
+    call = carrier.once_more()
+    adapter = _adapter(carrier, call)
+    running = carrier.running
+    if running is None or (isinstance(running, SniffedStream) and running.whole):
+        try:
+            body = loads_lenient(data)
+        except ValueError:
+            if running is None:
+                raise  # else they are lines of JSON
+        else:
+            return _first(adapter.response(body, call)) if adapter is not None else _native_text(body)
+    if adapter is None:
+        return ""
+    decoder = adapter.stream(call)
+    said: list[str] = []
+    for start in range(0, len(data), _PIECE):
+        _hear(decoder.feed(data[start : start + _PIECE]), said)
+        give()
+    _hear(decoder.finish(), said)
+    return "".join(said)
+
+
+def _adapter(carrier: Carrier, call: Call) -> Adapter | None:
+    """Who reads it; None of an API that only `_native_text` knows."""
+    native = call.native
+    if native is None or native.api.translated:
+        return carrier.adapter()
+    if call.client_format == "cohere":
+        if native.api.name == "generate":
+            return GENERATE
+        return CHAT_V1 if native.version == "v1" else CHAT_V2
+    if call.client_format == "huggingface" and native.api.name.startswith("generate") and call.stream:
+        return TEXT_COMPLETIONS
+    return None
+
+
+def _hear(items: list[Json | ApiError], said: list[str]) -> None:
+    for item in items:
+        if isinstance(item, ApiError):
+            raise item
+        for choice in objects(item.get("choices")):
+            if not choice.get("index"):
+                delta = obj(choice.get("delta"))
+                said += [text(delta.get("content")), text(delta.get("refusal")), text(choice.get("text"))]
+
+
+def _first(answer: Json) -> str:
+    for choice in objects(answer.get("choices"))[:1]:
+        message = obj(choice.get("message"))
+        return _text(message.get("content")) or text(message.get("refusal")) or text(choice.get("text"))
+    return ""
+
+
+def _native_text(body: Any) -> str:
+    """Of a whole answer: Hugging Face's (a list of them, or OpenAI's form), or Anthropic's complete."""
+    if isinstance(body, list):
+        body = body[0] if body else None
+    found = obj(body)
+    return text(found.get("generated_text")) or text(found.get("completion")) or _first(found)
