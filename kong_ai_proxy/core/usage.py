@@ -83,6 +83,7 @@ class Usage:
             total_tokens=_int(usage, "total_tokens"),
             cached_tokens=_int(inp, "cached_tokens"),
             cache_write_tokens=_int(inp, "cache_write_tokens"),
+            cache_write_by_ttl=_by_ttl(inp.get("cache_write_tokens_details")),
             reasoning_tokens=_int(out, "reasoning_tokens"),
             audio_prompt_tokens=_int(inp, "audio_tokens"),
             audio_completion_tokens=_int(out, "audio_tokens"),
@@ -134,6 +135,17 @@ def _details(usage: Json, *names: str) -> Json:
         if isinstance(value, dict):
             return value
     return {}
+
+
+def _by_ttl(details: object) -> dict[str, int]:
+    """From `{"ttl_30m_tokens": 5, …}`, OpenAI's cache writes by time to live: {"30m": 5}."""
+    if not isinstance(details, dict):
+        return {}
+    return {
+        name[4:-7]: tokens
+        for name in details
+        if name.startswith("ttl_") and name.endswith("_tokens") and (tokens := _int(details, name))
+    }
 
 
 def _int(obj: Json, *names: str) -> int | None:

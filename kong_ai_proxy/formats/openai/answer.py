@@ -6,14 +6,14 @@ from typing import Any, Final
 
 from ...core.call import Call
 from ...core.json import Json, dumps_text
-from ..pivot import integer, not_an_answer, obj, objects, text, utf8_size
-from .dialect import FINISH_REASONS, Dialect
+from ..pivot import integer, items, not_an_answer, obj, objects, text, utf8_size
+from .dialect import FINISH_REASONS, NO_REASONS, Dialect
 from .errors import error_in
-from .usage import note_tier, note_usage, shown_usage
+from .parts import Parts, take_reasoning
+from .usage import note_tier, note_usage, shown_usage, usage_in
 
 _MESSAGE_TYPES: Final[dict[str, type]] = {
     "refusal": str,
-    "reasoning_content": str,
     "annotations": list,
     "audio": dict,
     "function_call": dict,
@@ -52,37 +52,30 @@ def embeddings_answer(body: Any, call: Call, dialect: Dialect) -> Json:
     return out
 
 
-def split_content(content: list[Any]) -> tuple[str, str]:
-    """Text and reasoning of a `content` list: Mistral's `thinking` parts and Databricks' `reasoning` parts.
-
-    Sources: https://docs.mistral.ai/capabilities/reasoning/ (recording mistral/chat/001) and
-    https://docs.databricks.com/aws/en/machine-learning/model-serving/query-reason-models.
-    """
-    said: list[str] = []
-    thought: list[str] = []
-    for part in content:
-        if isinstance(part, str):
-            said.append(part)
-        elif isinstance(part, dict):
-            if part.get("type") in ("thinking", "reasoning"):
-                thinking = part.get("thinking") or part.get("summary")
-                if isinstance(thinking, list):
-                    thought.extend(text(item.get("text")) for item in objects(thinking))
-                else:
-                    thought.append(text(thinking))
-            else:
-                said.append(text(part.get("text")))
-    return "".join(said), "".join(thought)
-
-
 def finish_reason(reason: Any, choice: Json) -> str:
     """OpenAI's word; the provider's own goes to `native_finish_reason` where it is another."""
-    if not isinstance(reason, str):
+    if not isinstance(reason, str) or reason in NO_REASONS:
         return ""
-    found = FINISH_REASONS.get(reason, "stop")
+    found = FINISH_REASONS.get(reason) or FINISH_REASONS.get(reason.lower(), "stop")
     if found != reason:
         choice.setdefault("native_finish_reason", reason)
     return found
+
+
+def call_id(value: Any) -> str:
+    """A tool call's id as text; "" where there is none.
+
+    TGI's was a number (v2.0, router/src/lib.rs); Mistral's is the word "null" where a model gave none (the
+    default in its SDK's types).
+    """
+    if isinstance(value, str):
+        return "" if value == "null" else value
+    return str(value) if integer(value) is not None else ""
+
+
+def call_list(value: Any) -> list[Any]:
+    """`tool_calls` as a list: TGI's streams had the one call there was in its place (v2.0 to v3.0)."""
+    return [value] if isinstance(value, dict) else items(value)
 
 
 def arguments_text(arguments: Any) -> str:
@@ -113,8 +106,8 @@ def _answer(body: Any, call: Call, dialect: Dialect, kind: str, read: Any) -> Js
     out["model"] = call.response_model = text(out.get("model")) or call.model
     out["choices"] = [read(choice, index, call) for index, choice in enumerate(objects(out["choices"]))]
     call.finish_reasons = [choice["finish_reason"] for choice in out["choices"]]
-    usage = out.get("usage")
-    if isinstance(usage, dict) and usage:
+    usage = usage_in(out)
+    if usage is not None:
         note_usage(usage, call, dialect)
         out["usage"] = shown_usage(usage)
     else:
@@ -127,7 +120,7 @@ def _answer(body: Any, call: Call, dialect: Dialect, kind: str, read: Any) -> Js
 
 def _chat_choice(choice: Json, position: int, call: Call) -> Json:
     out = dict(choice)
-    message = _message(choice.get("message"), call)
+    message = _message(_said_in(out), call)
     out["index"] = _index(choice, position)
     out["message"] = message
     inferred = "tool_calls" if message.get("tool_calls") else "stop"
@@ -152,21 +145,49 @@ def _mend_logprobs(choice: Json) -> None:
         choice["logprobs"] = None
 
 
+def _said_in(choice: Json) -> Any:
+    """The message, taken out of a choice. In its place Mistral may have several (`messages`), of which the
+    assistant's are one answer; others have what a stream has (`delta`), or text alone."""
+    delta, several = choice.pop("delta", None), choice.pop("messages", None)
+    message = choice.get("message")
+    if isinstance(message, dict):
+        return message
+    if isinstance(several, list):
+        own = [one for one in objects(several) if one.get("role") in (None, "assistant")]
+        content = [part for one in own for part in _parts(one.get("content"))]
+        calls = [one for message in own for one in call_list(message.get("tool_calls"))]
+        return {"content": content, "tool_calls": calls}
+    return delta if isinstance(delta, dict) else {"content": choice.get("text")}
+
+
+def _parts(content: Any) -> list[Any]:
+    return content if isinstance(content, list) else [content]
+
+
 def _message(message: Any, call: Call) -> Json:
     out = {name: value for name, value in obj(message).items() if value is not None}
     out["role"] = "assistant"
     content = out.get("content")
-    reasoning = out.pop("reasoning", None)
+    reasoning = take_reasoning(out)
     if isinstance(content, list):
-        content, thought = split_content(content)
-        reasoning = thought or reasoning
+        parts = Parts(content)
+        content = parts.text if parts.text or not parts.refusal else None
+        reasoning = reasoning or parts.reasoning
+        for name, found in (("refusal", parts.refusal), ("thinking_blocks", parts.thinking)):
+            if found:
+                out.setdefault(name, found)
+        if parts.others:
+            out["provider_specific_fields"] = {
+                **obj(out.get("provider_specific_fields")),
+                "content_blocks": parts.others,
+            }
     out["content"] = content if isinstance(content, str) else None
     for name, kind in _MESSAGE_TYPES.items():
         if not isinstance(out.get(name, kind()), kind):
             del out[name]
-    if isinstance(reasoning, str) and reasoning and not out.get("reasoning_content"):
+    if reasoning:
         out["reasoning_content"] = reasoning
-    calls = [_tool_call(item, call) for item in objects(out.pop("tool_calls", None))]
+    calls = [_tool_call(item, call) for item in objects(call_list(out.pop("tool_calls", None)))]
     if calls:
         out["tool_calls"] = calls
     for name in ("content", "reasoning_content", "refusal"):
@@ -176,7 +197,7 @@ def _message(message: Any, call: Call) -> Json:
 
 def _tool_call(item: Json, call: Call) -> Json:
     out = {name: value for name, value in item.items() if name != "index"}
-    out["id"] = text(item.get("id")) or call.new_id("call_")
+    out["id"] = call_id(item.get("id")) or call.new_id("call_")
     function = item.get("function")
     if isinstance(function, dict):
         out["type"] = "function"

@@ -22,15 +22,42 @@ FINISH_REASONS: Final[dict[str, str]] = {
     "error": "length",
     # DeepSeek (https://api-docs.deepseek.com/api/create-chat-completion): interrupted, so not complete.
     "insufficient_system_resource": "length",
-    # Other vendors' words that compatible gateways let through.
+    # Together AI: https://docs.together.ai/reference/chat-completions-1.
+    "eos": "stop",
+    # vLLM (vllm/v1/engine: FinishReason) and SGLang: given up on the way.
+    "abort": "length",
+    # Zhipu's GLM: https://docs.bigmodel.cn/api-reference; also "network_error".
+    "sensitive": "content_filter",
+    "network_error": "length",
+    # xAI's own words, of its gRPC API, without their prefix (xai_sdk: sample_pb2.FinishReason).
+    "reason_stop": "stop",
+    "reason_max_len": "length",
+    "reason_max_context": "length",
+    "reason_tool_calls": "tool_calls",
+    "reason_time_limit": "length",
+    # Other vendors' words that compatible gateways let through, in lower case.
     "end_turn": "stop",
     "max_tokens": "length",
+    "model_context_window_exceeded": "length",
     "tool_use": "tool_calls",
-    "STOP": "stop",
-    "MAX_TOKENS": "length",
-    "SAFETY": "content_filter",
+    "refusal": "content_filter",
+    "safety": "content_filter",
+    "recitation": "content_filter",
+    "blocklist": "content_filter",
+    "prohibited_content": "content_filter",
+    "spii": "content_filter",
+    "content_filtered": "content_filter",
+    "guardrail_intervened": "content_filter",
+    "error_limit": "length",
+    "error_toxic": "content_filter",
+    "timeout": "length",
 }
-"""Any provider's word → OpenAI's. A word that is not here counts as "stop"."""
+"""Any provider's word → OpenAI's; a word in capitals as the same in lower case. One that is not here counts
+as "stop"."""
+
+NO_REASONS: Final = frozenset({"", "null"})
+"""Finish reasons that are none: the answer goes on. DashScope's own API has the word
+(recordings dashscope/native-generation-stream)."""
 
 SERVICE_TIERS: Final = frozenset({"auto", "default", "flex", "scale", "priority", "fast"})
 """The tiers OpenAI's answers can name. Another provider's own word goes to `native_service_tier`."""

@@ -40,13 +40,27 @@ def read_error(status: int, headers: Headers, body: bytes, call: Call) -> ApiErr
 def error_in(value: Json, call: Call) -> ApiError | None:
     """The error that a 200 answer or an event of a stream carries instead of content, if any.
 
-    Recorded: TGI and Groq report errors in mid-stream; Azure answers 200 with a content filter's error.
+    Recorded: TGI and Groq report errors in mid-stream; Azure answers 200 with a content filter's error. Groq
+    may say in `x_groq` why it stopped early (groq 1.7: types/chat/chat_completion_chunk.py).
     """
-    if not value.get("error") and value.get("object") != "error":
+    if "x_groq" in value and text(groqs := obj(value["x_groq"]).get("error")):
+        value = {"error": groqs}
+    elif not value.get("error") and value.get("object") != "error" and not _is_bare(value):
         return None
     message, error = _find(value)
     status = integer(error.get("status")) or _number(error.get("code")) or 0
+    if not 400 <= status < 600:
+        # Cerebras: cerebras_cloud_sdk 1.91, ErrorChunkResponse.
+        status = integer(value.get("status_code")) or 0
     return _error(status if 400 <= status < 600 else 502, message, error, {}, call)
+
+
+def _is_bare(value: Json) -> bool:
+    """Whether it is an error without the word: a message and a code, and nothing that was asked for.
+    DashScope's errors look so (recorded with a status of their own)."""
+    if "choices" in value or "data" in value or "usage" in value:
+        return False
+    return bool(text(value.get("message"))) and _code(value.get("code")) is not None
 
 
 def _find(value: Any) -> tuple[str, Json]:

@@ -8,15 +8,17 @@ from typing import Final
 from ...core.call import Call
 from ...core.errors import ApiError
 from ...core.json import Json, JSONEvents, dumps, loads_lenient
+from ...core.usage import UsageSource
 from ...wire.sse import DONE, AlignedBuffer, FrameTooLarge, encode, frames
 from ..base import StreamObserver
 from ..pivot import integer, items, obj, objects, text, utf8_size
-from .answer import finish_reason, split_content
+from .answer import call_list, finish_reason
 from .client import CLIENT
-from .dialect import FINISH_REASONS, Dialect
+from .dialect import NO_REASONS, Dialect
 from .errors import error_in
+from .parts import Parts
 from .request import request_body
-from .usage import note_usage
+from .usage import note_usage, usage_in
 
 _TEXTS: Final = frozenset({"content", "reasoning_content", "reasoning", "refusal"})
 """What a delta says in words."""
@@ -43,12 +45,12 @@ class OpenAIObserver:
         edited = False
         for choice in objects(answer.get("choices")):
             reason = choice.get("finish_reason")
-            if isinstance(reason, str):
+            if isinstance(reason, str) and reason not in NO_REASONS:
                 choice["finish_reason"] = found = finish_reason(reason, choice)
                 edited = edited or found != reason
                 call.finish_reasons.append(found)
-        usage = answer.get("usage")
-        if isinstance(usage, dict):
+        usage = usage_in(answer)
+        if usage is not None:
             note_usage(usage, call, self.dialect)
         call.usage.service_tier = text(answer.get("service_tier")) or call.usage.service_tier
         return dumps(answer) if edited else body
@@ -129,7 +131,7 @@ class OpenAIStreamObserver:
         tier = chunk.get("service_tier")
         if tier is not None:
             call.usage.service_tier = text(tier) or call.usage.service_tier
-        if "error" in chunk:
+        if "error" in chunk or "choices" not in chunk or "x_groq" in chunk:
             self.failed = error_in(chunk, call)
         choices = chunk.get("choices")
         edited = self._mend(chunk) or self._events.mended
@@ -145,7 +147,14 @@ class OpenAIStreamObserver:
                     return b""
                 del chunk["usage"]
                 edited = True
+        elif "x_groq" in chunk and call.usage.source is UsageSource.NONE:
+            self._usage_elsewhere(chunk)
         return encode(dumps(chunk)) if edited else raw
+
+    def _usage_elsewhere(self, chunk: Json) -> None:
+        usage = usage_in(chunk)
+        if usage is not None:
+            note_usage(usage, self._call, self._dialect)
 
     def _mend(self, chunk: Json) -> bool:
         """The members that OpenAI's form always has: Azure's first chunk has an empty `object`, OpenAI's own
@@ -170,20 +179,23 @@ class OpenAIStreamObserver:
                     if isinstance(value, str):
                         call.output_bytes += utf8_size(value)
                     elif isinstance(value, list):
-                        call.output_bytes += sum(map(utf8_size, split_content(value)))
+                        parts = Parts(value)
+                        call.output_bytes += utf8_size(parts.text) + utf8_size(parts.reasoning)
                 elif name == "tool_calls":
-                    for fragment in objects(value):
+                    for fragment in objects(call_list(value)):
                         arguments = obj(fragment.get("function")).get("arguments")
                         call.output_bytes += utf8_size(text(arguments))
         else:
             call.output_bytes += utf8_size(text(choice.get("text")))
         reason = choice.get("finish_reason")
-        if not isinstance(reason, str) or not reason:
+        if not isinstance(reason, str) or reason in NO_REASONS:
             return False
+        choice["finish_reason"] = found = finish_reason(reason, choice)
         if index not in self._finished:
             self._finished.add(index)
-            call.finish_reasons.append(FINISH_REASONS.get(reason, "stop"))
-        choice["finish_reason"] = finish_reason(reason, choice)
+            call.finish_reasons.append(found)
+        if "usage" in choice and call.usage.source is UsageSource.NONE:
+            self._usage_elsewhere({"choices": [choice]})
         return bool(choice["finish_reason"] != reason)
 
 

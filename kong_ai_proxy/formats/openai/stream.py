@@ -6,18 +6,19 @@ Sources: https://platform.openai.com/docs/api-reference/chat/streaming, recordin
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from ...core.call import Call
 from ...core.errors import ApiError
 from ...core.json import Json, JSONEvents, loads_lenient
 from ...wire.sse import Event, FrameTooLarge, SSEDecoder
 from ..base import StreamItem
-from ..pivot import integer, items, text, truncated, utf8_size
-from .answer import arguments_text, finish_reason, split_content
-from .dialect import Dialect
+from ..pivot import integer, items, json_object, text, truncated, utf8_size
+from .answer import arguments_text, call_id, call_list, finish_reason
+from .dialect import NO_REASONS, Dialect
 from .errors import error_in
-from .usage import note_tier, note_usage, shown_usage
+from .parts import Parts, take_reasoning
+from .usage import note_tier, note_usage, shown_usage, usage_in
 
 INVALID: Final = "upstream_invalid_event"
 """The `code` of the error that ends a stream with an event nobody can read."""
@@ -30,7 +31,9 @@ class _ToolCall:
     index: int
     id: str
     name: str
-    has_arguments: bool = False
+    arguments: list[str] = field(default_factory=list)
+    custom: bool = False
+    """Its input is text, not JSON."""
 
 
 @dataclass(slots=True)
@@ -41,6 +44,8 @@ class _Choice:
     finished: bool = False
     calls: list[_ToolCall] = field(default_factory=list)
     by_index: dict[int, _ToolCall] = field(default_factory=dict)
+    thought: list[str] = field(default_factory=list)
+    """Reasoning parts that no signature has followed yet."""
 
 
 class OpenAIStream:
@@ -109,8 +114,9 @@ class OpenAIStream:
                 error = ApiError(502, "the provider sent an event that cannot be read", code=INVALID)
                 out.append(self._fail(error))
                 break
-            if "error" in chunk or chunk.get("object") == "error" or event.event == "error":
-                broken = error_in(chunk if "error" in chunk else {**chunk, "object": "error"}, self._call)
+            if "error" in chunk or "choices" not in chunk or "x_groq" in chunk or event.event == "error":
+                named = event.event == "error" and "error" not in chunk
+                broken = error_in({**chunk, "object": "error"} if named else chunk, self._call)
                 if broken is not None:
                     out.append(self._fail(broken))
                     break
@@ -153,6 +159,8 @@ class OpenAIStream:
         usage = chunk.pop("usage", None)
         if isinstance(usage, dict) and usage:
             self._usage = usage
+        elif "x_groq" in chunk and self._usage is None:
+            self._usage = usage_in(chunk)
         choices = items(chunk.get("choices"))
         if not choices:
             self._identify(chunk)
@@ -221,11 +229,13 @@ class OpenAIStream:
     def _finish(self, item: Json, state: _Choice) -> bool:
         """Bring the finish reason to OpenAI's; True if this is the one that counts."""
         reason = item.get("finish_reason")
-        if not isinstance(reason, str) or not reason or state.finished:
+        if not isinstance(reason, str) or reason in NO_REASONS or state.finished:
             # Some gateways send a second one; a client must see one end.
             item["finish_reason"] = None
             return False
         state.finished = True
+        if "usage" in item and self._usage is None:
+            self._usage = usage_in({"choices": [item]})
         item["finish_reason"] = found = finish_reason(reason, item)
         self._call.finish_reasons.append(found)
         return True
@@ -245,7 +255,10 @@ class OpenAIStream:
         if not isinstance(delta, dict):
             message = item.pop("message", None)
             delta = message if isinstance(message, dict) else {}
-        if None in delta.values():
+        if delta.get("role") == "tool":
+            # What a tool answered that Mistral ran itself (mistralai 3.7: DeltaMessage), not the model.
+            delta = {}
+        elif None in delta.values():
             delta = {name: value for name, value in delta.items() if value is not None}
         item["delta"] = delta
         if state.begun:
@@ -253,45 +266,52 @@ class OpenAIStream:
         elif delta or item.get("finish_reason"):
             state.begun = True
             delta["role"] = "assistant"
-        self._said(delta)
-        fragments = delta.get("tool_calls")
-        if fragments is not None:
+        self._said(delta, state)
+        if "tool_calls" in delta:
             self._tool_calls(delta, state)
         if self._finish(item, state) and state.calls:
             self._complete_arguments(delta, state)
         return None if late and not delta else item
 
-    def _said(self, delta: Json) -> None:
+    def _said(self, delta: Json, state: _Choice) -> None:
         """Text and reasoning."""
         call = self._call
         content = delta.get("content")
         if isinstance(content, str):
             call.output_bytes += utf8_size(content)
         elif content is not None:
-            said, thought = split_content(items(content))
-            if said or not thought:
-                delta["content"] = said
-            else:
-                del delta["content"]
-            if thought:
-                delta["reasoning_content"] = thought
-            call.output_bytes += utf8_size(said)
-        if "reasoning" in delta:
-            reasoning = delta.pop("reasoning")
-            if isinstance(reasoning, str):
-                delta.setdefault("reasoning_content", reasoning)
-        reasoning = delta.get("reasoning_content")
-        if isinstance(reasoning, str):
-            call.output_bytes += utf8_size(reasoning)
-        elif reasoning is not None:
-            del delta["reasoning_content"]
+            self._parts(delta, Parts(items(content)), state)
+        if "reasoning_content" in delta or "reasoning" in delta or "reasoning_details" in delta:
+            reasoning = take_reasoning(delta)
+            if reasoning:
+                delta["reasoning_content"] = reasoning
+                call.output_bytes += utf8_size(reasoning)
         if "refusal" in delta:
             call.output_bytes += utf8_size(text(delta["refusal"]))
+
+    def _parts(self, delta: Json, parts: Parts, state: _Choice) -> None:
+        """Content that came as a list."""
+        del delta["content"]
+        if parts.text or not (parts.reasoning or parts.refusal or parts.thinking or parts.others):
+            delta["content"] = parts.text
+            self._call.output_bytes += utf8_size(parts.text)
+        if parts.reasoning:
+            delta.setdefault("reasoning_content", parts.reasoning)
+            state.thought.append(parts.reasoning)
+        if parts.refusal:
+            delta.setdefault("refusal", parts.refusal)
+        if parts.thinking:
+            if len(parts.thinking) == 1 and "signature" in parts.thinking[0]:
+                parts.thinking[0]["thinking"] = "".join(state.thought)
+            state.thought.clear()
+            delta["thinking_blocks"] = parts.thinking
+        if parts.others:
+            delta.setdefault("provider_specific_fields", {"content_blocks": parts.others})
 
     def _tool_calls(self, delta: Json, state: _Choice) -> None:
         found = [
             self._fragment(fragment, state)
-            for fragment in items(delta["tool_calls"])
+            for fragment in call_list(delta["tool_calls"])
             if isinstance(fragment, dict)
         ]
         if found:
@@ -305,16 +325,19 @@ class OpenAIStream:
         if not isinstance(function, dict):
             function = {}
         name = text(function.get("name"))
-        tool, new = _find(state, integer(fragment.get("index")), text(fragment.get("id")), name, self._call)
         arguments = arguments_text(function.get("arguments"))
+        given = _Fragment(
+            integer(fragment.get("index")), call_id(fragment.get("id")), name, arguments[:1] == "{"
+        )
+        tool, new = _find(state, given, self._call)
         if arguments:
-            tool.has_arguments = True
+            tool.arguments.append(arguments)
             self._call.output_bytes += utf8_size(arguments)
         custom = fragment.get("type") == "custom" or isinstance(fragment.get("custom"), dict)
         kind = "custom" if custom else "function"
         out = {**fragment, "index": tool.index}
-        if kind != "function":
-            tool.has_arguments = True  # a custom tool: its input is text, not JSON
+        if custom:
+            tool.custom = True
         else:
             out["function"] = {**function, "arguments": arguments}
             if not new and not name:
@@ -337,34 +360,57 @@ class OpenAIStream:
 
     def _complete_arguments(self, delta: Json, state: _Choice) -> None:
         """A call without arguments has the empty object, so that what a client puts together is JSON."""
-        bare = [tool for tool in state.calls if not tool.has_arguments]
+        bare = [tool for tool in state.calls if not tool.arguments and not tool.custom]
         if not bare:
             return
         fragments = items(delta.get("tool_calls"))
         for tool in bare:
-            tool.has_arguments = True
+            tool.arguments.append("{}")
             fragments.append({"index": tool.index, "function": {"arguments": "{}"}})
         delta["tool_calls"] = fragments
 
 
-def _find(state: _Choice, index: int | None, id: str, name: str, call: Call) -> tuple[_ToolCall, bool]:
+class _Fragment(NamedTuple):
+    """What of a fragment tells whose it is."""
+
+    at: int | None
+    """Its index."""
+    id: str
+    name: str
+    opens: bool
+    """Its arguments could be the beginning of an object."""
+
+
+def _find(state: _Choice, given: _Fragment, call: Call) -> tuple[_ToolCall, bool]:
     """The call that a fragment belongs to, and whether it begins with it.
 
-    Providers leave out the index, send the same index for several calls, or repeat id and name: an id that is
-    new begins a call; so does, where there is no id to tell, a name after another call's arguments.
+    Providers leave out the index, send the same index for several calls, repeat id and name, or make up an id
+    for each fragment (vLLM 0.8: DeltaToolCall in entrypoints/openai/protocol.py): an id that is new begins a
+    call where a name comes with it; so does, where there is no id to tell, a name after another call's
+    arguments.
     """
-    known = state.by_index.get(index) if index is not None else (state.calls[-1] if state.calls else None)
-    if index is None and id:
-        known = next((tool for tool in state.calls if tool.id == id), None)
+    index, id, name, _ = given
+    by_id = next((tool for tool in state.calls if tool.id == id), None) if id else None
+    known = state.by_index.get(index) if index is not None else by_id
+    if index is None and known is None and not (id and name):
+        known = state.calls[-1] if state.calls else None
     if known is not None:
-        other_id = bool(id) and id != known.id
-        other_name = bool(name) and not id and known.has_arguments and (index is None or name != known.name)
-        if not other_id and not other_name:
-            return known, False
-        if other_id and (again := next((tool for tool in state.calls if tool.id == id), None)) is not None:
-            return again, False
+        other_id = bool(id and name) and id != known.id
+        if not other_id and not (name and not id and _is_other(known, given)):
+            return (by_id or known), False
+        if other_id and by_id is not None:
+            return by_id, False
     tool = _ToolCall(len(state.calls), id or call.new_id("call_"), name)
     state.calls.append(tool)
     if index is not None:
         state.by_index[index] = tool
     return tool, True
+
+
+def _is_other(known: _ToolCall, given: _Fragment) -> bool:
+    """Whether a name without an id is another call's than the one it would belong to."""
+    if not known.arguments:
+        return False
+    if given.at is None or given.name != known.name:
+        return True
+    return given.opens and json_object("".join(known.arguments)) is not None

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from ...core.call import Call
 from ...core.json import Json
 from ...core.usage import Usage
-from ..pivot import count, obj
+from ..pivot import count, obj, objects, text
 from .dialect import SERVICE_TIERS, Dialect
 
 _COUNTS: Final = frozenset(
     {
         "accepted_prediction_tokens",
         "audio_tokens",
+        "cache_write_tokens",
         "cached_tokens",
+        "image_tokens",
         "reasoning_tokens",
         "rejected_prediction_tokens",
+        "text_tokens",
     }
 )
 """What OpenAI's detail objects count."""
@@ -29,14 +32,51 @@ _CACHED: Final = (
 )
 
 
+_WRITTEN: Final = "cache_creation_input_tokens"
+"""Prompt tokens written to a cache: at the top for Databricks' Claude models (recorded), among the details of
+the prompt for DashScope, beside `cache_creation` by time to live
+(https://www.alibabacloud.com/help/en/model-studio/context-cache)."""
+_TTLS: Final = {"ephemeral_5m_input_tokens": "5m", "ephemeral_1h_input_tokens": "1h"}
+_NEEDED: Final = ("prompt_tokens", "completion_tokens", "total_tokens", "input_tokens", "output_tokens")
+
+
+def usage_in(answer: Json) -> Json | None:
+    """The usage of an answer or a chunk: `usage`, or where others have it.
+
+    Groq: `x_groq.usage` on a stream's finishing chunk (recorded behind Hugging Face's router; of a whole
+    answer, that member counts cache hits alone). Moonshot: `usage` of the finishing choice
+    (https://platform.moonshot.ai/docs/api/chat).
+    """
+    usage = answer.get("usage")
+    if isinstance(usage, dict) and usage:
+        return usage
+    if "x_groq" in answer and counts(usage := obj(answer["x_groq"]).get("usage")):
+        return obj(usage)
+    for choice in objects(answer.get("choices")):
+        if "usage" in choice and counts(usage := choice["usage"]):
+            return obj(usage)
+    return None
+
+
+def counts(usage: Any) -> bool:
+    """Whether this says how many tokens there were."""
+    return isinstance(usage, dict) and any(count(usage.get(name)) is not None for name in _NEEDED)
+
+
 def note_usage(reported: Json, call: Call, dialect: Dialect) -> None:
     """Set `call.usage`. Each report replaces the one before: all of them are running totals."""
     usage = Usage.from_openai(reported)
     usage.reasoning_is_extra = dialect.reasoning_is_extra or _adds_reasoning(usage)
     if usage.cached_tokens is None:
         usage.cached_tokens = _cached(reported)
-    if usage.service_tier is None:
-        usage.service_tier = call.usage.service_tier
+    if usage.cache_write_tokens is None:
+        usage.cache_write_tokens, by_ttl = _written(reported)
+        usage.cache_write_by_ttl = by_ttl or usage.cache_write_by_ttl
+    if usage.reasoning_tokens is None and "reasoning_tokens" in reported:
+        # Perplexity's: https://docs.perplexity.ai/api-reference/chat-completions-post.
+        usage.reasoning_tokens = count(reported["reasoning_tokens"])
+    # Mistral says it here, not beside (recorded).
+    usage.service_tier = text(reported.get("service_tier")) or call.usage.service_tier
     call.usage = usage
 
 
@@ -73,10 +113,24 @@ def shown_usage(reported: Json) -> Json:
                 usage[name] = {key: value for key, value in details.items() if key not in wrong}
         elif details is not None:
             del usage[name]
-    cached = _cached(reported)
-    if cached is not None and count(obj(usage.get("prompt_tokens_details")).get("cached_tokens")) is None:
-        usage["prompt_tokens_details"] = {**obj(usage.get("prompt_tokens_details")), "cached_tokens": cached}
+    for name, found in (
+        ("cached_tokens", _cached(reported)),
+        ("cache_write_tokens", _written(reported)[0] or None),
+    ):
+        if found is not None and count(obj(usage.get("prompt_tokens_details")).get(name)) is None:
+            usage["prompt_tokens_details"] = {**obj(usage.get("prompt_tokens_details")), name: found}
     return usage
+
+
+def _written(reported: Json) -> tuple[int | None, dict[str, int]]:
+    """Prompt tokens written to a cache, in all and by time to live."""
+    details = obj(reported.get("prompt_tokens_details"))
+    found = count(details.get(_WRITTEN))
+    if found is None:
+        found = count(reported.get(_WRITTEN))
+    created = obj(details.get("cache_creation"))
+    by_ttl = {ttl: tokens for name, ttl in _TTLS.items() if (tokens := count(created.get(name)))}
+    return found, by_ttl
 
 
 def _cached(reported: Json) -> int | None:

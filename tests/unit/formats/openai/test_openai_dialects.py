@@ -420,6 +420,87 @@ class TestAnswers:
             "usage": {"prompt_tokens": 4, "completion_tokens": 0, "total_tokens": 4},
         }
 
+    def test_content_in_parts(self) -> None:
+        signed = {"type": "summary_text", "text": "Hm", "signature": "c2ln"}
+        content = [
+            {"type": "reasoning", "summary": [signed]},
+            {"type": "text", "text": "a"},
+            "b",
+            {"type": "refusal", "refusal": "no"},
+            {"type": "document_url", "document_url": "https://example.com"},
+        ]
+        message = {"content": content, "provider_specific_fields": {"x": 1}}
+        body = {"choices": [{"message": message}]}
+        answer = adapter_for(call := make_call("databricks")).response(body, call)
+        assert answer["choices"][0]["message"] == {
+            "role": "assistant",
+            "content": "ab",
+            "refusal": "no",
+            "reasoning_content": "Hm",
+            "thinking_blocks": [{"type": "thinking", "thinking": "Hm", "signature": "c2ln"}],
+            "provider_specific_fields": {"x": 1, "content_blocks": [content[-1]]},
+        }
+
+    @pytest.mark.parametrize(
+        "choice",
+        [
+            {"messages": [{"role": "assistant", "content": "a"}, {"role": "tool", "content": "42"},
+                          {"content": [{"type": "text", "text": "b"}]}]},
+            {"delta": {"content": "ab"}},
+            {"text": "ab"},
+            {"message": {"content": "ab"}, "messages": None},
+        ],
+    )  # fmt: skip
+    def test_a_message_in_another_place(self, choice: dict[str, Any]) -> None:
+        """Several messages: mistralai 3.7, ChatCompletionChoice."""
+        answer = adapter_for(call := make_call("mistral")).response({"choices": [choice]}, call)
+        assert answer["choices"][0]["message"] == {"role": "assistant", "content": "ab"}
+        assert answer["choices"][0]["finish_reason"] == "stop"
+
+    def test_one_tool_call_in_the_place_of_the_list(self) -> None:
+        """TGI's ids were numbers (v2.0, router/src/lib.rs)."""
+        one = {"id": 0, "type": "function", "function": {"name": "f", "arguments": {"a": 1}}}
+        for given, expected in ((0, "0"), ("null", None)):
+            body = {"choices": [{"message": {"tool_calls": {**one, "id": given}}, "finish_reason": "null"}]}
+            answer = adapter_for(call := make_call("huggingface")).response(body, call)
+            choice = answer["choices"][0]
+            called = choice["message"]["tool_calls"][0]
+            assert called["function"] == {"name": "f", "arguments": '{"a":1}'}
+            assert called["id"] == expected or (expected is None and called["id"].startswith("call_"))
+            assert choice["finish_reason"] == "tool_calls"
+
+    def test_an_error_instead_of_an_answer(self) -> None:
+        with pytest.raises(ApiError) as caught:
+            adapter_for(make_call("dashscope")).response({"code": "Throttling", "message": "no"}, make_call())
+        assert (caught.value.message, caught.value.code) == ("no", "Throttling")
+
+    @pytest.mark.parametrize(
+        ("reported", "written", "by_ttl"),
+        [
+            ({"cache_creation_input_tokens": 5}, 5, {}),
+            ({"prompt_tokens_details": {"cache_creation_input_tokens": 5, "cached_tokens": 0,
+                                        "cache_creation": {"ephemeral_5m_input_tokens": 5}}}, 5, {"5m": 5}),
+            ({"prompt_tokens_details": {"cache_write_tokens": 5}}, 5, {}),
+            ({"input_tokens_details": {"cache_write_tokens": 5, "cache_write_tokens_details": {
+                "ttl_30m_tokens": 2, "ttl_12h_tokens": 3, "ttl_x": 1, "other": 1}}}, 5, {"30m": 2, "12h": 3}),
+        ],
+    )  # fmt: skip
+    def test_tokens_written_to_a_cache(self, reported: dict[str, Any], written: int, by_ttl: Any) -> None:
+        """Databricks, DashScope, OpenRouter, OpenAI (openai 3.54, ResponseUsage)."""
+        usage = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10, **reported}
+        answer = adapter_for(call := make_call()).response({"choices": [], "usage": usage}, call)
+        assert (call.usage.cache_write_tokens, call.usage.cache_write_by_ttl) == (written, by_ttl)
+        if "input_tokens_details" not in reported:
+            assert answer["usage"]["prompt_tokens_details"]["cache_write_tokens"] == written
+
+    def test_reasoning_and_the_tier_at_the_top_of_usage(self) -> None:
+        """Perplexity's and Mistral's."""
+        usage = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13, "reasoning_tokens": 3}
+        adapter_for(call := make_call("mistral")).response(
+            {"choices": [], "usage": {**usage, "service_tier": "priority"}}, call
+        )
+        assert (call.usage.reasoning_tokens, call.usage.service_tier) == (3, "priority")
+
     def test_grok_counts_reasoning_beside_the_answer_anywhere(self) -> None:
         """Recorded at xAI (331 + 11 + 332 = 674); Grok is also at Azure."""
         usage = {

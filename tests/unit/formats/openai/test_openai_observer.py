@@ -153,6 +153,11 @@ class TestAnswer:
         assert OBSERVER.response(body, call) is body
         assert call.usage.source is UsageSource.NONE
 
+    def test_a_finish_reason_that_is_none_is_left_alone(self) -> None:
+        body = b'{"choices":[{"finish_reason":""},{"finish_reason":"null"}]}'
+        assert OBSERVER.response(body, call := make_call()) is body
+        assert call.finish_reasons == []
+
     def test_a_finish_reason_nobody_knows_is_mended(self) -> None:
         body = b'{"choices":[{"finish_reason":"tool_call"}]}'
         choice = json.loads(OBSERVER.response(body, make_call()))["choices"][0]
@@ -237,6 +242,36 @@ class TestStream:
         assert not observer.complete
         assert observer.failed is not None
         assert (observer.failed.message, observer.failed.code) == ("no", "x")
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            b'data: {"code":"Throttling","message":"no"}\n\n',
+            b'data: {"id":"c1","choices":[],"x_groq":{"error":"no"}}\n\n',
+        ],
+    )
+    def test_other_forms_of_errors_pass_and_are_known(self, error: bytes) -> None:
+        out, observer, _ = observe(event() + error, asked=True)
+        assert out == event() + error
+        assert observer.failed is not None
+        assert observer.failed.message == "no"
+
+    @pytest.mark.parametrize("asked", [True, False])
+    def test_usage_in_the_places_that_others_have_for_it(self, asked: bool) -> None:
+        groqs = b'data: {"id":"c1","choices":[{"delta":{},"finish_reason":"stop"}],"x_groq":{"usage":%b}}\n\n'
+        moonshots = b'data: {"id":"c1","choices":[{"delta":{},"finish_reason":"stop","usage":%b}]}\n\n'
+        for last in (groqs % USAGE, moonshots % USAGE):
+            out, _, call = observe(event() + last + DONE, asked=asked)
+            assert out == event() + last + DONE
+            assert call.usage.total == 5
+
+    def test_content_in_parts_and_one_tool_call_are_counted(self) -> None:
+        parts = b'[{"type":"thinking","thinking":[{"type":"text","text":"Hm"}]},{"type":"text","text":"a"}]'
+        one = b'{"index":0,"function":{"arguments":"{}"}}'
+        raw = b'data: {"choices":[{"delta":{"content":%b,"tool_calls":%b}}]}\n\n' % (parts, one)
+        out, _, call = observe(raw, asked=True)
+        assert out == raw
+        assert call.output_bytes == len("Hma{}")
 
     def test_an_endless_event_is_an_error(self) -> None:
         observer = OBSERVER.stream(make_call(stream=True))

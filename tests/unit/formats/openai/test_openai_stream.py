@@ -190,6 +190,68 @@ class TestReasoning:
             {"content": "Hi"},
         ]
 
+    def test_signed_reasoning_comes_back_whole(self) -> None:
+        """Databricks: the signature follows the last piece of what it is for."""
+
+        def piece(text: str, **signed: str) -> dict[str, Any]:
+            summary = [{"type": "summary_text", "text": text, **signed}]
+            return chunk({"content": [{"type": "reasoning", "summary": summary}]})
+
+        hidden = chunk({"content": [{"type": "reasoning", "summary": [{"type": "x", "data": "aGk="}]}]})
+        shown = [piece("H", signature=""), piece("m"), piece("", signature="c2ln")]
+        found = deltas(decode(sse(*shown, hidden, chunk({}, "stop"))))
+        assert [one.get("reasoning_content") for one in found] == ["H", "m", None, None, None]
+        assert [one.get("thinking_blocks") for one in found] == [
+            None,
+            None,
+            [{"type": "thinking", "thinking": "Hm", "signature": "c2ln"}],
+            [{"type": "redacted_thinking", "data": "aGk="}],
+            None,
+        ]
+        assert not any("content" in one for one in found)
+
+    def test_parts_of_other_kinds_are_kept_beside_the_known_rest(self) -> None:
+        reference = {"type": "reference", "reference_ids": [1]}
+        parts = [{"type": "text", "text": "a"}, reference, {"type": "refusal", "refusal": "no"}, {"type": 5}]
+        found = deltas(decode(sse(chunk({"content": parts}, "stop"))))[0]
+        assert (found["content"], found["refusal"]) == ("a", "no")
+        assert found["provider_specific_fields"] == {"content_blocks": [reference, {"type": 5}]}
+
+    def test_references_within_thinking_are_no_reasoning(self) -> None:
+        cited = {"type": "tool_reference", "tool": "web_search", "title": "t", "url": "https://example.com"}
+        thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}, cited, "!"]}
+        found = deltas(decode(sse(chunk({"content": [thinking]}, "stop"))))[0]
+        assert found["reasoning_content"] == "Hm!"
+        assert found["provider_specific_fields"] == {"content_blocks": [cited]}
+
+    @pytest.mark.parametrize(
+        "delta",
+        [
+            {"reasoning": "Hm", "reasoning_details": [{"type": "reasoning.text", "text": "Hm", "index": 0}]},
+            {"reasoning_details": [{"type": "reasoning.summary", "summary": "Hm"}]},
+            {"reasoning_details": [{"type": "reasoning.text", "text": "Hm", "signature": None}]},
+            {"reasoning_content": [{"type": "text", "text": "Hm"}]},
+            {"reasoning": {"content": "Hm"}},
+            {"reasoning_content": "", "reasoning": "Hm"},
+        ],
+    )
+    def test_the_places_that_others_have_for_it(self, delta: dict[str, Any]) -> None:
+        found = deltas(decode(sse(chunk(delta, "stop"))))[0]
+        assert found["reasoning_content"] == "Hm"
+        assert "reasoning" not in found
+        assert found.get("reasoning_details") == delta.get("reasoning_details")
+
+    @pytest.mark.parametrize("nothing", [{}, 5, [], [{"type": "reasoning.encrypted", "data": "x"}]])
+    def test_what_is_no_text_is_no_reasoning(self, nothing: Any) -> None:
+        found = deltas(decode(sse(chunk({"content": "a", "reasoning_details": nothing}, "stop"))))[0]
+        assert "reasoning_content" not in found
+
+    def test_what_a_tool_said_is_not_the_answer(self) -> None:
+        """Mistral's connectors run at Mistral: deltas of the role "tool" (mistralai 3.7, DeltaMessage)."""
+        tool = chunk({"role": "tool", "content": "42", "tool_call_id": "x"})
+        found = deltas(decode(sse(tool, chunk({"role": "assistant", "content": "a"}, "stop"))))
+        assert "".join(one.get("content", "") for one in found) == "a"
+
 
 class TestTools:
     def test_parallel_calls_with_one_whole_call_a_chunk(self) -> None:
@@ -270,6 +332,50 @@ class TestTools:
         items = decode(sse(*(chunk({"tool_calls": [part]}) for part in parts), chunk({}, "tool_calls")))
         assert tools(items) == [{"id": "x", "name": "get_time", "arguments": "{}"}]
 
+    def test_an_id_made_up_for_each_fragment(self) -> None:
+        """vLLM 0.8 and forks of it, with and without an index."""
+        for index in ({"index": 0}, {}):
+            parts = [
+                fragment("", **index, id="x1", type="function", name="f"),
+                fragment('{"a"', **index, id="x2", type="function"),
+                fragment(":1}", **index, id="x3", type="function"),
+            ]
+            items = decode(sse(*(chunk({"tool_calls": [part]}) for part in parts), chunk({}, "tool_calls")))
+            assert tools(items) == [{"id": "x1", "name": "f", "arguments": '{"a":1}'}]
+
+    def test_one_call_in_the_place_of_the_list(self) -> None:
+        """TGI 2.0 to 3.0 (router/src/lib.rs: ToolCallDelta)."""
+        parts = [fragment(part, index=0, id="", type="function", name="f") for part in ('{"a"', ":1}")]
+        items = decode(sse(*(chunk({"tool_calls": part}) for part in parts), chunk({}, "eos_token")))
+        assert [(one["name"], one["arguments"]) for one in tools(items)] == [("f", '{"a":1}')]
+
+    def test_whole_calls_of_one_function_without_ids(self) -> None:
+        """The index is 0 for each, the id null (the word, at Mistral)."""
+        for nothing in (None, "", "null"):
+            parts = [fragment(f'{{"a":{at}}}', index=0, id=nothing, name="f") for at in (1, 2)]
+            raws = [
+                sse(chunk({"tool_calls": parts}), chunk({}, "tool_calls")),
+                sse(*(chunk({"tool_calls": [part]}) for part in parts), chunk({}, "tool_calls")),
+            ]
+            for raw in raws:
+                found = tools(decode(raw))
+                assert [one["arguments"] for one in found] == ['{"a":1}', '{"a":2}']
+                assert len({one["id"] for one in found}) == 2
+
+    def test_an_id_that_is_a_number(self) -> None:
+        items = decode(sse(chunk({"tool_calls": [fragment("{}", index=0, id=7, name="f")]}, "tool_calls")))
+        assert tools(items) == [{"id": "7", "name": "f", "arguments": "{}"}]
+
+    def test_fragments_mixed_under_one_index_go_by_their_ids(self) -> None:
+        parts = [
+            fragment("", index=0, id="x", name="f"),
+            fragment("", index=0, id="y", name="g"),
+            fragment('{"a":1}', index=0, id="x"),
+            fragment('{"b":2}', index=0, id="y"),
+        ]
+        items = decode(sse(*(chunk({"tool_calls": [part]}) for part in parts), chunk({}, "tool_calls")))
+        assert [one["arguments"] for one in tools(items)] == ['{"a":1}', '{"b":2}']
+
     def test_arguments_as_an_object(self) -> None:
         items = decode(
             sse(chunk({"tool_calls": [fragment({"a": [1]}, index=0, id="x", name="f")]}), chunk({}, "stop"))
@@ -319,6 +425,11 @@ class TestFinish:
             ("stop_sequence", "stop"),
             ("model_length", "length"),
             ("insufficient_system_resource", "length"),
+            ("eos", "stop"),
+            ("abort", "length"),
+            ("MAX_TOKENS", "length"),
+            ("TOOL_CALLS", "tool_calls"),
+            ("SAFETY", "content_filter"),
             ("never heard of", "stop"),
         ],
     )
@@ -347,8 +458,9 @@ class TestFinish:
         assert deltas(items) == [{"role": "assistant", "content": "a"}, {"content": "b"}]
         assert call.finish_reasons == ["length"]
 
-    def test_an_empty_one_is_none(self) -> None:
-        items = decode(sse(chunk({"content": "a"}, ""), chunk({}, "stop")))
+    @pytest.mark.parametrize("none", ["", "null", 0])
+    def test_an_empty_one_is_none(self, none: Any) -> None:
+        items = decode(sse(chunk({"content": "a"}, none), chunk({}, "stop")))
         assert [item["choices"][0]["finish_reason"] for item in items] == [None, "stop"]
 
     def test_without_done_the_finish_reason_ends_it(self) -> None:
@@ -422,6 +534,22 @@ class TestUsage:
         assert sum("usage" in item for item in items) == 1
         assert call.usage.total == 5
 
+    def test_in_the_places_that_others_have_for_it(self) -> None:
+        groqs = chunk({}, "stop", x_groq={"id": "r", "usage": self.USAGE})
+        moonshots = chunk({}, "stop")
+        moonshots["choices"][0]["usage"] = self.USAGE
+        for last in (groqs, moonshots):
+            call = make_call(stream=True)
+            items = decode(sse(chunk({"content": "a"}), last, "[DONE]"), call)
+            assert items[-1]["usage"] == self.USAGE
+            assert call.usage.total == 5
+
+    def test_at_the_top_it_counts_before_other_places(self) -> None:
+        groqs = chunk({}, "stop", x_groq={"usage": {"prompt_tokens": 1, "completion_tokens": 1}})
+        last = {**chunk(), "choices": [], "usage": self.USAGE}
+        for chunks in ([groqs, last], [last, groqs]):
+            assert decode(sse(chunk({"content": "a"}), *chunks, "[DONE]"))[-1]["usage"] == self.USAGE
+
     def test_null_in_between_is_nothing(self) -> None:
         items = decode(sse(chunk({"content": "a"}, usage=None), chunk({}, "stop", usage=None), "[DONE]"))
         assert not any("usage" in item for item in items)
@@ -478,6 +606,27 @@ class TestErrors:
                 429,
                 "no",
                 "rate_limit_error",
+                None,
+            ),
+            (
+                'data: {"code":"InternalError","message":"no","request_id":"r"}',
+                502,
+                "no",
+                "server_error",
+                "InternalError",
+            ),
+            (
+                'data: {"error":{"message":"no","code":null},"status_code":429}',
+                429,
+                "no",
+                "rate_limit_error",
+                None,
+            ),
+            (
+                'data: {"id":"c1","choices":[{"index":0,"delta":{}}],"x_groq":{"error":"no"}}',
+                502,
+                "no",
+                "server_error",
                 None,
             ),
             (
