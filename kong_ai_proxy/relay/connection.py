@@ -231,14 +231,21 @@ class Connection:
 
     def close(self) -> None:
         """Idempotent. Watchers go before the descriptor, which may be reused at once."""
-        if self.closed:
-            return
+        if not self.closed:
+            self._end()
+            self._sock.close()
+
+    def detach(self) -> int:
+        """The descriptor, which stays open and is the caller's from now on."""
+        self._end()
+        return self._sock.detach()
+
+    def _end(self) -> None:
         self.closed = True
         for watcher in (self._reader, self._writer, self._watcher, self._timer):
             if watcher is not None:
                 watcher.stop()
                 watcher.close()
-        self._sock.close()
 
 
 class TlsConnection(Connection):

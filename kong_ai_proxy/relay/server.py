@@ -49,6 +49,13 @@ NO_TICKET: Final = (
 )
 
 
+class _GivenBack(BaseException):
+    """Thrown into what serves a connection, while it waits for a request."""
+
+    descriptor = -1
+    """Of the connection, open still."""
+
+
 class RelayServer:
     """See the module. Needs gevent's loop in the thread that starts it."""
 
@@ -163,11 +170,25 @@ class RelayServer:
             self._requests(down)
         except (ClientGone, gevent.GreenletExit):
             pass
+        except _GivenBack as given:
+            given.descriptor = connection.detach()
         except Exception:
             log.exception("connection failed")
         finally:
             del self._connections[greenlet]
             connection.close()
+
+    def give_back(self, most: int) -> list[tuple[int, str]]:
+        """Up to so many connections that wait for a request, not served here any longer: their descriptors,
+        the caller's now, and who is at the other end. To be called in gevent's hub."""
+        idle = [(greenlet, down) for greenlet, down in self._connections.items() if down.idle]
+        given = []
+        for greenlet, down in idle[: max(0, most)]:
+            request = _GivenBack()
+            greenlet.throw(request)
+            if request.descriptor >= 0:
+                given.append((request.descriptor, down.connection.peer_ip))
+        return given
 
     def _requests(self, down: Downstream) -> None:
         while True:

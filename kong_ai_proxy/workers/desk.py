@@ -116,8 +116,8 @@ class Desk:
     def handlers(self, visitor: Visitor) -> Mapping[str, Callable[..., Any]]:
         """By the names that `remote` calls them by."""
         methods = (
-            self.redeem, self.settle, self.pick, self.started, self.answering, self.ended, self.scored, self.doubt,
-            self.vectors, self.released,
+            self.redeem, self.settle, self.pick, self.started, self.answering, self.ended, self.scored,
+            self.doubt, self.vectors, self.released,
         )  # fmt: skip
         return {method.__name__: partial(method, visitor) for method in methods}
 

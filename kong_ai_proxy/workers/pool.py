@@ -7,14 +7,13 @@ says nothing about that.
 
 from __future__ import annotations
 
-import array
 import errno
 import os
 import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final
 
@@ -23,7 +22,6 @@ from gevent import get_hub
 from gevent.event import Event
 
 from .. import log as logs
-from ..core.errors import ApiError
 from ..core.http import ClientResponse
 from ..core.json import dumps
 from ..exchange.tickets import TicketStore
@@ -32,12 +30,12 @@ from ..metrics.exposition import Collector, Family
 from ..relay.connection import StdSocket
 from ..relay.memory import Settling
 from ..relay.pool import PoolLimits
-from ..server.events import openai_error
 from . import channel as channels
 from .channel import Channel, ChannelClosed, RemoteError
 from .child import Child
 from .desk import Desk, Visitor
-from .merge import merged
+from .door import listening, pass_on, refuse, taken
+from .merge import Kept, merged, of_workers
 from .wire import Hello, Packed, unpack_families
 
 log = logs.get_logger("workers")
@@ -48,8 +46,10 @@ PROGRAM = ("-m", "kong_ai_proxy.workers.process")
 _START_SECONDS: Final = 30.0
 _ANSWER_SECONDS: Final = 1.0
 """How long a worker may take to say how it is."""
-_LOOK_SECONDS: Final = 10.0
+_LOOK_SECONDS: Final = 2.0
 """Between two questions whether a worker is well."""
+_SILENT_SECONDS: Final = 1.0
+"""Without an answer: it gets no new connections, if another worker does answer."""
 _HUNG_SECONDS: Final = 30.0
 """Without an answer: nothing moves in that worker, and nobody else would end it, for the node is healthy."""
 _END_SECONDS: Final = 3.0
@@ -67,11 +67,6 @@ _READ: Final = 1
 _WOULD_BLOCK = (BlockingIOError, InterruptedError)
 _FEWEST_IDLE: Final = 8
 
-_NOBODY: Final = openai_error(
-    ApiError(503, "no relay worker is running; see the plugin server's log", code="no_worker")
-).encode()
-"""In OpenAI's form: nobody has looked whose request it is."""
-
 
 class _Worker:
     """One place among the workers, and the process that fills it at the moment."""
@@ -80,6 +75,8 @@ class _Worker:
         self.number = number
         self.ready = False
         """It takes connections."""
+        self.silent = False
+        """It has been asked whether it is well, and says nothing."""
         self.connections = 0
         self.last = 0
         """Which of all connections was its last one."""
@@ -88,6 +85,8 @@ class _Worker:
         self.channel: Channel | None = None
         self.door: socket.socket | None = None
         """Where connections are handed over."""
+        self.kept = Kept()
+        """Its numbers."""
         self.keeper: Any = None
         """The greenlet that starts the process, again and again."""
 
@@ -142,7 +141,7 @@ class WorkerPool:
     def start(self) -> None:
         """Listens, and waits until all workers are there. Raises OSError where the address is taken, or a
         worker ends at its start."""
-        self._listener = _listening(self._listen, self._backlog)
+        self._listener = listening(self._listen, self._backlog)
         try:
             for worker in self._workers:
                 worker.keeper = gevent.spawn(self._keep, worker)
@@ -165,7 +164,7 @@ class WorkerPool:
         if self._listener is not None:
             self._listener.close()
         while self._held:
-            _refuse(self._held.popleft()[1])
+            refuse(self._held.popleft()[1])
         for worker in self._workers:
             if worker.channel is not None:
                 worker.channel.tell("drain", grace_s)
@@ -225,6 +224,8 @@ class WorkerPool:
             their_door.close()
         plain_door = worker.door = StdSocket(fileno=door.detach())
         plain_door.setblocking(False)
+        returns = get_hub().loop.io(plain_door.fileno(), _READ)
+        returns.start(self._come_back, plain_door, returns)
         self._talk(worker, StdSocket(fileno=ours.detach()), child)
         try:
             return child.wait()
@@ -233,8 +234,10 @@ class WorkerPool:
             worker.ready = False
             worker.channel.close("the process ended")
             worker.door = None
+            returns.close()
             plain_door.close()
             worker.connections = 0
+            worker.kept.ended()
 
     def _talk(self, worker: _Worker, sock: socket.socket, child: Child) -> None:
         """Opens the channel to a process that has just been started."""
@@ -251,17 +254,22 @@ class WorkerPool:
                 child.kill()
 
         def ready() -> None:
-            worker.ready = True
+            worker.ready, worker.silent = True, False
             gevent.spawn(self._mind, worker, channel, child)
             self._changed.set()
             self._hand_over_held()
+            self._even_out()
 
         def left() -> None:
             worker.connections -= 1
 
+        def stayed() -> None:
+            worker.connections += 1
+
         handlers: dict[str, Callable[..., Any]] = {
             "ready": ready,
             "left": left,
+            "stayed": stayed,
             "log": logs.write_line,
             "manage": self._manage,
             # The desk's names are entered when the visitor is known.
@@ -278,6 +286,8 @@ class WorkerPool:
     def _mind(self, worker: _Worker, channel: Channel, child: Child) -> None:
         """Ends a process that runs, and does nothing."""
         while not self._ending.wait(_LOOK_SECONDS):
+            doubt = get_hub().loop.timer(_SILENT_SECONDS)
+            doubt.start(_falls_silent, worker)
             try:
                 with gevent.Timeout(_HUNG_SECONDS):
                     channel.ask("well")
@@ -287,6 +297,10 @@ class WorkerPool:
                 return
             except (ChannelClosed, RemoteError):
                 return
+            finally:
+                doubt.close()
+            worker.silent = False
+            self._even_out()
 
     # Connections.
 
@@ -314,22 +328,44 @@ class WorkerPool:
         """To the worker with the fewest connections that takes it."""
         for worker in sorted((each for each in self._workers if each.ready), key=_load):
             assert worker.door is not None
-            try:
-                rights = array.array("i", [fd])
-                worker.door.sendmsg([peer.encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
-            except OSError:
+            if not pass_on(worker.door, fd, peer):
                 continue  # it takes nothing just now, or is about to be found dead
             worker.connections += 1
             self._handed += 1
             worker.last = self._handed
-            os.close(fd)
             return True
         return False
+
+    def _even_out(self) -> None:
+        """Has those that hold more than their share give back what is idle: Kong keeps its connections, so a
+        worker that came later would have few of them for long."""
+        ready = [worker for worker in self._workers if worker.ready and not worker.silent]
+        share = -(-sum(worker.connections for worker in ready) // max(1, len(ready)))
+        for worker in ready:
+            if worker.connections > share and worker.channel is not None:
+                worker.channel.tell("give_back", worker.connections - share)
+
+    def _come_back(self, door: socket.socket, watcher: Any) -> None:
+        """Takes what a worker gave back. Nothing was read of what has come on it meanwhile."""
+        while True:
+            try:
+                peer, fd = taken(door)
+            except _WOULD_BLOCK:
+                return
+            except EOFError:
+                watcher.stop()  # the process has ended
+                return
+            if fd is None:
+                log.error("connection_lost", reason="no descriptor is free")
+            elif self._stopping:
+                refuse(fd)
+            elif not self._hand_over(fd, peer):
+                self._hold(fd, peer)
 
     def _hold(self, fd: int, peer: str) -> None:
         """There will be a worker again in a moment."""
         if len(self._held) >= _HELD_MOST:
-            _refuse(fd)
+            refuse(fd)
             return
         self._held.append((time.monotonic(), fd, peer))
         if self._sweeper is None:
@@ -344,7 +380,7 @@ class WorkerPool:
             gevent.sleep(0.1)
             self._hand_over_held()
             while self._held and time.monotonic() - self._held[0][0] > _HOLD_SECONDS:
-                _refuse(self._held.popleft()[1])
+                refuse(self._held.popleft()[1])
         self._sweeper = None
 
     # Management.
@@ -366,8 +402,8 @@ class WorkerPool:
     def _all_metrics(self) -> ClientResponse:
         collected = self._collected()
         own = list(manage.collected(self.collectors))
-        everything = [own, *(families for families in collected if families is not None)]
-        return manage.page([*merged(everything), *of_workers(collected)])
+        kept = (worker.kept.families(said) for worker, said in zip(self._workers, collected, strict=True))
+        return manage.page([*merged([own, *kept]), *of_workers(collected)])
 
     def _collected(self) -> list[list[Family] | None]:
         """What each worker says of itself; None of one that says nothing."""
@@ -381,7 +417,9 @@ class WorkerPool:
             return None
         with gevent.Timeout(_ANSWER_SECONDS, False):
             try:
-                return unpack_families(worker.channel.ask("collect"))
+                said = unpack_families(worker.channel.ask("collect"))
+                worker.kept.said(said)
+                return said
             except (ChannelClosed, RemoteError):
                 return None
         log.warning("worker_does_not_answer", worker=worker.number)
@@ -399,57 +437,14 @@ class WorkerPool:
         yield from (restarts, connections)
 
 
-def of_workers(collected: Sequence[Sequence[Family] | None]) -> list[Family]:
-    """What is told of each worker, from what it says of itself; None where it says nothing."""
-    up = Family("kong_ai_proxy_worker_up", "gauge", "1: the relay worker answers.")
-    cpu = Family(
-        "kong_ai_proxy_worker_cpu_seconds_total", "counter", "CPU time of the process that runs now."
-    )
-    for number, families in enumerate(collected, 1):
-        labels = {"worker": str(number)}
-        up.add(int(families is not None), labels)
-        for family in families or ():
-            if family.name == "process_cpu_seconds_total":
-                cpu.add(sum(family.samples.values()), labels)
-    return [up, cpu]
-
-
-def _load(worker: _Worker) -> tuple[int, int]:
+def _load(worker: _Worker) -> tuple[bool, int, int]:
     """Of workers with as many connections, the one whose turn is longest ago."""
-    return worker.connections, worker.last
+    return worker.silent, worker.connections, worker.last
 
 
-def _listening(address: tuple[str, int], backlog: int) -> socket.socket:
-    """Raises OSError."""
-    host, port = address
-    found = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM)
-    family, kind, protocol, _, where = found[0]
-    listener = StdSocket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setblocking(False)
-        listener.bind(where)
-        listener.listen(backlog)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
-def _refuse(fd: int) -> None:
-    """Answers whatever was asked with 503."""
-    sock = StdSocket(fileno=fd)
-    with suppress(OSError):
-        sock.setblocking(False)
-        with suppress(*_WOULD_BLOCK):
-            sock.recv(64 * 1024)  # unread bytes would take the answer away
-        head = (
-            "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
-            f"content-length: {len(_NOBODY)}\r\nconnection: close\r\n\r\n"
-        )
-        sock.send(head.encode() + _NOBODY)
-        sock.shutdown(socket.SHUT_WR)
-    sock.close()
+def _falls_silent(worker: _Worker) -> None:
+    worker.silent = True
+    log.warning("worker_silent", worker=worker.number)
 
 
 def _status(code: int) -> str:

@@ -5,9 +5,7 @@ It ends when the plugin server says so, and at once when that is gone.
 
 from __future__ import annotations
 
-import array
 import os
-import socket
 from collections.abc import Callable
 from typing import Any, Final, TextIO, cast
 
@@ -27,13 +25,13 @@ from ..relay.upstream import UpstreamClient
 from ..server.serve import prepare
 from ..telemetry import from_environment
 from .channel import Channel
+from .door import pass_on, taken
 from .remote import Instances, RemoteTickets
 from .wire import Hello, Packed, pack_families
 
 log = get_logger("workers")
 
 _READ: Final = 1
-_FD: Final = array.array("i").itemsize
 _FLUSH_SECONDS: Final = 1.0
 
 
@@ -51,6 +49,7 @@ class Worker:
             "drain": self._drain,
             "collect": self._collect,
             "well": lambda: True,
+            "give_back": self._give_back,
             "configure": self._configure,
         }
         self._channel = Channel(StdSocket(fileno=control), handlers, on_closed=_end)
@@ -112,22 +111,25 @@ class Worker:
         """Takes the connections that were handed over."""
         while True:
             try:
-                peer, notes, _, _ = self._door.recvmsg(256, socket.CMSG_SPACE(_FD), socket.MSG_CMSG_CLOEXEC)
+                peer, fd = taken(self._door)
             except (BlockingIOError, InterruptedError):
                 return
-            except OSError:
-                peer, notes = b"", []
-            if not peer and not notes:
+            except EOFError:
                 self._watcher.stop()  # the plugin server is gone: the channel tells, too
                 return
-            fds = array.array("i")
-            for _, _, data in notes:
-                fds.frombytes(data[: len(data) - len(data) % _FD])
-            if fds:
-                gevent.spawn(self._carry, fds[0], peer.decode("ascii", "replace"))
+            if fd is not None:
+                gevent.spawn(self._carry, fd, peer)
             else:
                 log.error("connection_lost", reason="no descriptor is free")
                 self._channel.tell("left")
+
+    def _give_back(self, most: int) -> None:
+        """Another worker has fewer connections: some of those that wait for a request go there."""
+        relay = self._relay
+        for fd, peer in relay.give_back(most) if relay is not None else ():
+            if not pass_on(self._door, fd, peer):
+                self._channel.tell("stayed")
+                gevent.spawn(self._carry, fd, peer)
 
     def _carry(self, fd: int, peer: str) -> None:
         assert self._relay is not None

@@ -20,16 +20,24 @@ from kong_ai_proxy.workers.worker import Worker
 
 class Setup:
     def __init__(self) -> None:
-        self.left = 0
+        self.left = self.stayed = 0
         control, theirs = channels.pair()
         self.door, their_door = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.channel = Channel(control, {"left": self.count}, on_closed=lambda reason: None)
+        handlers = {"left": self.count, "stayed": self.count_back}
+        self.channel = Channel(control, handlers, on_closed=lambda reason: None)
         self.worker = Worker(theirs.detach(), their_door.detach())
         self.served: list[Any] = []
+        self.idle: list[int] = []
         self.worker._relay = self  # type: ignore[assignment]
 
     def count(self) -> None:
         self.left += 1
+
+    def count_back(self) -> None:
+        self.stayed += 1
+
+    def give_back(self, most: int) -> list[tuple[int, str]]:
+        return [(self.idle.pop(), "192.0.2.7") for _ in range(min(most, len(self.idle)))]
 
     def serve(self, sock: Any, address: Any) -> None:
         self.served.append((sock.recv(10), address))
@@ -87,3 +95,28 @@ def test_metrics_before_there_is_a_relay(setup: Setup) -> None:
     setup.worker._relay = None
     names = [family[0] for family in setup.worker._collect()]
     assert "process_cpu_seconds_total" in names
+    setup.worker._give_back(3)
+
+
+def test_idle_connections_go_back_the_way_they_came(setup: Setup) -> None:
+    one, other = socket.socketpair()
+    setup.idle.append(other.detach())
+    setup.channel.tell("give_back", 2)
+    eventually(lambda: not setup.idle)
+    peer, fds, _, _ = socket.recv_fds(setup.door, 100, 1)
+    with one, socket.socket(fileno=fds[0]) as moved:
+        assert peer == b"192.0.2.7"
+        one.sendall(b"hello")
+        assert moved.recv(10) == b"hello"
+    assert setup.stayed == 0
+
+
+def test_what_cannot_go_back_is_carried_on(setup: Setup) -> None:
+    one, other = socket.socketpair()
+    setup.idle.append(other.detach())
+    setup.door.close()
+    with one:
+        one.sendall(b"hello")
+        setup.worker._give_back(1)
+        eventually(lambda: setup.left == 1)
+    assert (setup.stayed, setup.served) == (1, [(b"hello", ("192.0.2.7",))])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import errno
+import gc
 import io
 import json
 import os
@@ -43,6 +44,8 @@ class Fake:
         self.answers = True
         self.looked_at = 0
         self.grace: list[float] = []
+        self.asked_back: list[int] = []
+        self.counted = 2.0
         self._ended = Event()
         control, door = (os.dup(fd) for fd in inherited)
         handlers: dict[str, Any] = {
@@ -50,6 +53,7 @@ class Fake:
             "drain": self.drain,
             "collect": self.collect,
             "well": self.well,
+            "give_back": self.asked_back.append,
         }
         self.channel = Channel(StdSocket(fileno=control), handlers, on_closed=lambda reason: None)
         self.door = StdSocket(fileno=door)
@@ -62,7 +66,10 @@ class Fake:
         if not self.answers:
             raise RuntimeError
         cpu = Family("process_cpu_seconds_total", "counter", "h").add(2.0)
-        return wire.pack_families([cpu])
+        counted = Family("counted_total", "counter", "h").add(self.counted, {"of": "them"})
+        timed = Family("timed", "histogram", "h").add(self.counted, {"__suffix__": "_count"})
+        gauge = Family("held", "gauge", "h").add(1)
+        return wire.pack_families([cpu, counted, timed, gauge])
 
     def well(self) -> bool:
         self.looked_at += 1
@@ -338,6 +345,128 @@ def test_health_and_metrics(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -
     status, _, body = asked("/health")
     assert (status, json.loads(body)["status"]) == (503, "stopping")
     Fake.made[0].channel._reader.start(Fake.made[0].channel._readable)
+
+
+def value(name: str) -> float | None:
+    """What the page of metrics says, asked of the second worker."""
+    _, _, body = Fake.made[1].channel.ask("manage", "/metrics")
+    found = [line for line in body.decode().splitlines() if line.startswith(name)]
+    return float(found[0].rpartition(" ")[2]) if found else None
+
+
+def test_counters_do_not_fall(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, _ = Fake.made
+    assert (value("counted_total"), value("timed_count"), value("held")) == (4, 4, 2)
+    one.counted = 5.0
+    assert value("counted_total") == 7
+    monkeypatch.setattr(pools, "_ANSWER_SECONDS", 0.02)
+    one.channel._reader.stop()  # it hangs
+    assert (value("counted_total"), value("held")) == (7, 1)
+    one.channel._reader.start(one.channel._readable)
+    for ends in range(2):
+        Fake.made[0 if not ends else 2].end(-9)
+        assert value("counted_total") == 7 + 2 * ends
+        eventually(lambda ends=ends: len(Fake.made) == 3 + ends and len(pool.pids) == 2)  # type: ignore[misc]
+        assert (value("counted_total"), value("timed_count"), value("held")) == (9 + 2 * ends,) * 2 + (2,)
+
+
+def test_after_a_restart_idle_connections_move(pool: WorkerPool, lines: Any) -> None:
+    one, other = Fake.made
+    socks = [connect(pool) for _ in range(6)]
+    eventually(lambda: pool._handed == 6)
+    other.end(-9)
+    eventually(lambda: len(Fake.made) == 3 and len(pool.pids) == 2)
+    fresh = Fake.made[2]
+    assert (one.asked_back, fresh.asked_back) == ([1], []), "each its share"
+    one.take()
+    assert len(one.connections) == 3
+    moved = one.connections.pop(0)
+    socket.send_fds(one.door, [b"127.0.0.1"], [moved.fileno()])
+    moved.close()
+    one.channel.tell("left")
+    eventually(lambda: pool._handed == 7)
+    assert [worker.connections for worker in pool._workers] == [2, 1]
+    fresh.take()
+    socks[0].sendall(b"hello")
+    fresh.connections[0].setblocking(True)
+    assert fresh.connections[0].recv(5) == b"hello"
+    # One that came without its descriptor; one that the worker could not give back after all.
+    one.door.send(b"127.0.0.1")
+    one.channel.tell("left")
+    one.channel.tell("stayed")
+    eventually(lambda: lines("connection_lost"))
+    assert [worker.connections for worker in pool._workers] == [2, 1]
+    for sock in socks:
+        sock.close()
+
+
+def test_what_comes_back_at_the_end_is_refused(pool: WorkerPool) -> None:
+    one, other = socket.socketpair()
+    pool._stopping = True
+    socket.send_fds(Fake.made[0].door, [b"127.0.0.1"], [other.fileno()])
+    other.close()
+    assert one.recv(1000).startswith(b"HTTP/1.1 503 ")
+    one.close()
+
+
+def test_what_comes_back_waits_where_nobody_takes_it(pool: WorkerPool) -> None:
+    one, other = socket.socketpair()
+    for worker in pool._workers:
+        worker.ready = False
+    socket.send_fds(Fake.made[0].door, [b"127.0.0.1"], [other.fileno()])
+    other.close()
+    eventually(lambda: len(pool._held) == 1)
+    one.close()
+
+
+def test_one_that_is_silent_gets_nothing_new(lines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(pools, "_SILENT_SECONDS", 0.05)
+    pool = started()
+    try:
+        one, other = Fake.made
+        one.channel._reader.stop()
+        eventually(lambda: pool._workers[0].silent)
+        assert [line["worker"] for line in lines("worker_silent")] == [1]
+        socks = [connect(pool) for _ in range(3)]
+        eventually(lambda: pool._handed == 3)
+        assert [worker.connections for worker in pool._workers] == [0, 3]
+        assert not other.asked_back
+        one.channel._reader.start(one.channel._readable)
+        eventually(lambda: not pool._workers[0].silent)
+        eventually(lambda: other.asked_back[:1] == [1])
+        for worker in pool._workers:
+            worker.silent = True
+        socks.append(connect(pool))
+        eventually(lambda: pool._handed == 4)
+        for sock in socks:
+            sock.close()
+    finally:
+        pool.stop(0)
+
+
+def test_many_restarts_leave_nothing(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "_LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(pools, "_LOOK_SECONDS", 0.01)
+
+    def restart() -> None:
+        before = len(Fake.made)
+        Fake.made[-1].end(-9)
+        eventually(lambda: len(Fake.made) > before and len(pool.pids) == 2)
+
+    restart()
+    descriptors, visitors = len(os.listdir("/proc/self/fd")), len(pool._desk._visitors)
+    greenlets = running_greenlets()
+    for _ in range(20):
+        restart()
+    eventually(lambda: len(os.listdir("/proc/self/fd")) == descriptors)
+    assert len(pool._desk._visitors) == visitors == 2
+    gevent.sleep(0.05)  # greenlets that end a process which has ended
+    assert running_greenlets() <= greenlets
+
+
+def running_greenlets() -> int:
+    return sum(type(each) is gevent.Greenlet and not each.dead for each in gc.get_objects())
 
 
 def test_a_worker_cannot_ask_for_what_is_not_there(pool: WorkerPool) -> None:
