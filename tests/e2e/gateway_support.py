@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 
 from http_support import MARK
 
+from kong_ai_proxy.cli import WORKERS_VARIABLE
 from kong_ai_proxy.devgateway.embedded import (
     EmbeddedGateway,
     LogFile,
@@ -20,6 +22,9 @@ from kong_ai_proxy.devgateway.embedded import (
 from kong_ai_proxy.mockllm import MockLLM
 
 Json = dict[str, Any]
+
+WORKERS = os.environ.get(WORKERS_VARIABLE, "1")
+"""Relay workers that the plugin servers of these tests have, but for tests that say how many."""
 
 
 class Records(LogFile):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_support import DevGateway, Json, Records, document, target
+from gateway_support import WORKERS, DevGateway, Json, Records, document, target
 from http_support import MARK, RawClient, call
 from real_kong import Kong
 
@@ -95,7 +95,7 @@ class Installation:
         self.relay = f"127.0.0.1:{free_port()}"
         self.mock, self.collector, self.echo = MockLLM(), Collector(), Echo()
         serve = f"{sys.executable} -m kong_ai_proxy.cli serve --relay {self.relay}"
-        serve += f" --kong-prefix {self.prefix}"
+        serve += f" --kong-prefix {self.prefix} --workers {WORKERS}"  # Kong gives it no environment
         self.kong = Kong(self.prefix, self.prefix, workers=2, start_server=serve)
         self.url = self.kong.url
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import gevent
 import pytest
+from gateway_support import WORKERS
 from gevent import socket
 
 from kong_ai_proxy.devgateway.rpc import ExternalPlugin, LuaError, RpcClient, RpcError
@@ -38,7 +39,7 @@ class Process:
         self.log = prefix / f"log-{time.monotonic_ns()}"
         serve = [
             sys.executable, "-m", "kong_ai_proxy.cli", "serve", "--kong-prefix", str(prefix),
-            "--relay", "127.0.0.1:0", "--grace", "3", *arguments,
+            "--relay", "127.0.0.1:0", "--grace", "3", "--workers", WORKERS, *arguments,
         ]  # fmt: skip
         with open(self.log, "wb") as out:
             # As Kong does it: hardly any environment.
