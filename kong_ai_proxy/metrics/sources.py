@@ -85,6 +85,10 @@ def of_targets(
         "kong_ai_proxy_target_left_alone_seconds", "gauge", "For how long it asked to be left alone."
     )
     running = Family("kong_ai_proxy_target_attempts_running", "gauge", "Attempts under way.")
+    accuracy = Family(
+        "kong_ai_proxy_target_accuracy", "gauge", "Moving average of its answers' scores, 1 to 100 (best)."
+    )
+    scores = Family("kong_ai_proxy_target_scores", "gauge", "How many of its answers have been scored.")
     now = clock()
     for plugin in plugins():
         instance = getattr(plugin, "instance", None)
@@ -102,7 +106,10 @@ def of_targets(
             failures.add(state.fails, labels)
             left_alone.add(max(0.0, state.cooled_until - now), labels)
             running.add(state.in_flight, labels)
-    yield from (available, unhealthy, failures, left_alone, running)
+            if state.accuracy.scores:
+                accuracy.add(state.accuracy.mean, labels)
+                scores.add(state.accuracy.scores, labels)
+    yield from (available, unhealthy, failures, left_alone, running, accuracy, scores)
 
 
 def of_plugin_server(rpc: RpcServer, tickets: TicketStore) -> Iterator[Family]:

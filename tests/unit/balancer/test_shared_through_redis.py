@@ -131,6 +131,51 @@ def test_retry_after_is_everybodys(server: RedisServer) -> None:
     assert other.up
 
 
+def test_scores_of_all_nodes_make_one_average(server: RedisServer) -> None:
+    one, other = two(server, "scores", max_fails=0)
+    for score in (60, 60, 60):
+        one.balancer.scored(0, score)
+    for score in (90, 90, 90):
+        other.balancer.scored(0, score)
+    exchange(one, other, one)
+    for node in (one, other):
+        accuracy = node.balancer.states[0].accuracy
+        assert accuracy.scores == 6 and accuracy.mean == pytest.approx(75, abs=0.01)
+        assert node.balancer.states[1].accuracy.scores == 0
+    later = Node(server.port, "scores", max_fails=0)
+    exchange(later)
+    assert later.balancer.states[0].accuracy.known, "a node that starts later knows them as well"
+    one.balancer.scored(0, 10)
+    assert one.balancer.states[0].accuracy.mean == pytest.approx(75 - 65 / 7)
+    exchange(one, other)
+    assert other.balancer.states[0].accuracy.mean == pytest.approx(75 - 65 / 7, abs=0.01)
+
+
+def test_scores_are_kept_while_redis_is_away_and_none_is_lost_meanwhile(server: RedisServer) -> None:
+    one, other = two(server, "scores-away", max_fails=0)
+    send = one.sharing._send
+    one.sharing._send = lambda messages: ConnectionError("away")  # type: ignore[method-assign,assignment]
+    for score in range(150):
+        one.balancer.scored(0, 50 + score % 2)
+    with pytest.raises(ConnectionError):
+        exchange(one)
+    one.balancer.scored(0, 50)
+
+    def slowly(messages: Any) -> Any:
+        answers = send(messages)
+        one.balancer.scored(0, 100)
+        return answers
+
+    one.sharing._send = slowly  # type: ignore[method-assign]
+    exchange(one)
+    one.sharing._send = send  # type: ignore[method-assign]
+    assert one.balancer.states[0].accuracy.mean == pytest.approx(55.45, abs=0.3)
+    exchange(one, other)
+    accuracy = other.balancer.states[0].accuracy
+    assert accuracy.scores == 101, "older ones than a hundred make no difference"
+    assert accuracy.mean == pytest.approx(55.45, abs=0.3)
+
+
 def test_what_happens_during_an_exchange_is_not_lost(server: RedisServer) -> None:
     one, other = two(server, "meanwhile", max_fails=9)
     one.fail(2)

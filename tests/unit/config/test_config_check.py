@@ -270,8 +270,61 @@ balancer: {tokens_count_strategy: llm-accuracy}
 """
     found = findings(plugin(judged, "kong-ai-proxy-advanced"))
     assert [(each.path, each.severity) for each in found] == [("balancer.tokens_count_strategy", "warning")]
+    assert "no effect with balancer.algorithm round-robin" in found[0].message
+    judged = judged.replace("{tok", "{algorithm: lowest-usage, tok")
+    found = findings(plugin(judged, "kong-ai-proxy-advanced"))
+    assert [each.path for each in found] == ["balancer.tokens_count_strategy"]
+    assert "kong_ai_proxy.judge" in found[0].message
     (found_empty,) = findings(plugin("targets: []", "kong-ai-proxy-advanced"))
     assert (found_empty.path, found_empty.severity) == ("targets", "error")
+
+
+JUDGED = """
+targets: [{route_type: llm/v1/chat, model: {provider: openai}}]
+balancer: {algorithm: lowest-usage, tokens_count_strategy: llm-accuracy}
+kong_ai_proxy: {judge: %s}
+"""
+CHAT = "route_type: llm/v1/chat"
+LLM = f"{CHAT}, model: {{provider: openai, name: j}}"
+
+
+@pytest.mark.parametrize(
+    ("judge", "fields"),
+    [
+        (f"{{llm: {{{LLM}}}}}", []),
+        (f"{{llm: {{{LLM}, weight: 3, description: d}}, message_countback: 3, sampling_rate: 0.5}}", []),
+        (f"{{llm: {{{LLM}}}, sampling_rate: 0}}", ["sampling_rate"]),
+        (f"{{llm: {{{LLM}}}, https_verify: false}}", ["https_verify"]),
+        (f"{{llm: {{{LLM}, logging: {{log_payloads: true}}}}}}", ["llm.logging.log_payloads"]),
+        (f"{{llm: {{{LLM[:-1]}, options: {{upstream_path: /x}}}}}}}}", ["llm.model.options.upstream_path"]),
+        (f"{{llm: {{{CHAT}, model: {{provider: azure, options: {{upstream_url: 'https://a.b'}}}}}}}}", []),
+        ("{}", ["llm!"]),
+        (f"{{llm: {{{CHAT}, model: {{provider: openai}}}}}}", ["llm.model.name!"]),
+        ("{llm: {route_type: llm/v1/embeddings, model: {provider: openai, name: j}}}", ["llm.route_type!"]),
+        (f"{{llm: {{{CHAT}, model: {{provider: vllm, name: j}}}}}}", ["llm.model.options.upstream_url!"]),
+        (f"{{llm: {{{CHAT}, model: {{provider: openai, name: $(headers.x)}}}}}}", ["llm.model.name!"]),
+        (
+            f"{{llm: {{{LLM[:-1]}, options: {{gemini: {{project_id: $(headers.x), location_id: l, "
+            "api_endpoint: e}}}}}",
+            ["llm.model.options.gemini.project_id!"],
+        ),
+        (f"{{llm: {{{LLM}}}, sampling_rate: 1.5}}", ["sampling_rate!"]),
+        (f"{{llm: {{{LLM}}}, message_countback: 0}}", ["message_countback!"]),
+        (f"{{llm: {{{LLM}}}, http_proxy_host: p}}", ["http_proxy_host!"]),
+        (f"{{llm: {{{LLM}, auth: {{header_name: x-api-key, header_value: k}}}}}}", ["llm.auth.header_value"]),
+    ],
+)
+def test_what_is_said_of_a_judge(judge: str, fields: list[str]) -> None:
+    """Errors are marked; all name the field."""
+    found = findings(plugin(JUDGED % judge, "kong-ai-proxy-advanced"))
+    told = [each.path + "!" * (each.severity == "error") for each in found]
+    assert told == [f"kong_ai_proxy.judge.{field}" for field in fields]
+
+
+def test_one_target_has_no_judge() -> None:
+    config = f"{CHAT}\nmodel: {{provider: openai}}\nkong_ai_proxy: {{judge: {{llm: {{{LLM}}}}}}}"
+    (found,) = findings(plugin(config))
+    assert (found.path, found.severity) == ("kong_ai_proxy.judge", "error")
 
 
 @pytest.mark.parametrize(

@@ -216,7 +216,7 @@ TALK: Json = {
         {"role": "user", "content": "Hello"},
         {"role": "assistant", "content": "Hi!"},
         {"role": "user", "content": [{"type": "text", "text": "What is this?"},
-                                     {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]},
+                                     {"type": "image_url", "image_url": {"url": "data:image/png;,A"}}]},
         {"role": "assistant", "content": None,
          "tool_calls": [{"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}]},
         {"role": "tool", "tool_call_id": "c", "content": "a cat"},

@@ -14,7 +14,7 @@ from gevent.event import Event
 from relay_support import eventually
 
 from kong_ai_proxy import log
-from kong_ai_proxy.balancer.base import Asked, Outcome
+from kong_ai_proxy.balancer.base import Asked, Outcome, Scored
 from kong_ai_proxy.core.errors import ApiError
 from kong_ai_proxy.core.usage import Usage, UsageSource
 from kong_ai_proxy.exchange.instance import Instance
@@ -330,6 +330,34 @@ def test_usage_counts_wherever_it_was_seen(node: Node) -> None:
     one.ended(target, Outcome(ok=True, status=200, latency_ms=10.0, usage=used))
     gevent.sleep(0.01)
     assert other.pick([0, 1], [], asked) == 1 - target
+
+
+def test_scores_count_wherever_answers_were_judged(node: Node) -> None:
+    auth = {"header_name": "Authorization", "header_value": "{vault://env/judge}"}
+    auth["$refs"] = {"header_value": "{vault://env/judge}"}  # type: ignore[assignment]
+    instance = advanced(
+        target_config(name="a"),
+        target_config(name="b"),
+        balancer={"algorithm": "lowest-usage", "tokens_count_strategy": "llm-accuracy"},
+        kong_ai_proxy={"judge": {"llm": target_config(name="j", auth=auth)}},
+    )
+    node.desk.opened(instance)
+    held = [node.redeemed(instance, worker) for worker in (0, 1)]
+    for known, score in zip(held, (30, 40), strict=True):
+        assert isinstance(known.balancer, Scored)
+        known.balancer.scored(1, score)
+    eventually(lambda: states(instance)[1].accuracy.scores == 2)
+    assert states(instance)[1].accuracy.mean == 35
+    assert known.judge is not None
+    known.rotation.doubt(known.judge.llm)
+    eventually(lambda: instance.rotation.due() == ["{vault://env/judge}"])
+    node.desk.closed(instance)
+    known.balancer.scored(1, 50)  # a request that was let through before
+    eventually(lambda: states(instance)[1].accuracy.scores == 3)
+    node.desk.scored(node.workers[0].visitor, 4711, 0, 50)  # nobody knows it any longer
+    node.desk.opened(single := proxy())
+    node.desk.scored(node.workers[0].visitor, max(node.desk._known), 0, 50)
+    assert not isinstance(single.balancer, Scored)
 
 
 def test_a_rotated_secret_reaches_all_workers(node: Node) -> None:
