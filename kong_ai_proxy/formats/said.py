@@ -89,7 +89,9 @@ class BlockEncoder(ABC):
             self._start(chunk)
         if isinstance(chunk.get("usage"), dict):
             self._usage = chunk["usage"]
-        for choice in objects(chunk.get("choices"))[:1]:
+        for choice in objects(chunk.get("choices")):
+            if choice.get("index"):
+                continue  # there is room for one answer
             self._delta(obj(choice.get("delta")))
             if choice.get("finish_reason") is not None:
                 self._finish = choice["finish_reason"]

@@ -123,8 +123,9 @@ def _chat_choice(choice: Json, position: int, call: Call) -> Json:
     message = _message(_said_in(out), call)
     out["index"] = _index(choice, position)
     out["message"] = message
-    inferred = "tool_calls" if message.get("tool_calls") else "stop"
-    out["finish_reason"] = finish_reason(choice.get("finish_reason"), out) or inferred
+    called = bool(message.get("tool_calls"))
+    reason = finish_reason(choice.get("finish_reason"), out) or ("tool_calls" if called else "stop")
+    out["finish_reason"] = "tool_calls" if called and reason == "function_call" else reason
     _mend_logprobs(out)
     return out
 
@@ -188,6 +189,9 @@ def _message(message: Any, call: Call) -> Json:
     if reasoning:
         out["reasoning_content"] = reasoning
     calls = [_tool_call(item, call) for item in objects(call_list(out.pop("tool_calls", None)))]
+    if "function_call" in out and call.client_format != "openai":
+        # The form before tools, which no other format knows.
+        calls.append(_tool_call({"function": out.pop("function_call")}, call))
     if calls:
         out["tool_calls"] = calls
     for name in ("content", "reasoning_content", "refusal"):

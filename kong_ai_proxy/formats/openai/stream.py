@@ -237,6 +237,8 @@ class OpenAIStream:
         if "usage" in item and self._usage is None:
             self._usage = usage_in({"choices": [item]})
         item["finish_reason"] = found = finish_reason(reason, item)
+        if found == "function_call" and state.calls:
+            item["finish_reason"] = found = "tool_calls"
         self._call.finish_reasons.append(found)
         return True
 
@@ -267,6 +269,9 @@ class OpenAIStream:
             state.begun = True
             delta["role"] = "assistant"
         self._said(delta, state)
+        if "function_call" in delta and self._call.client_format != "openai":
+            # The form before tools, which no other format knows.
+            delta.setdefault("tool_calls", []).append({"index": 0, "function": delta.pop("function_call")})
         if "tool_calls" in delta:
             self._tool_calls(delta, state)
         if self._finish(item, state) and state.calls:

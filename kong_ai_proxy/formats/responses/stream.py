@@ -58,7 +58,9 @@ class ResponsesEncoder:
         tier = chunk.get("service_tier")
         if isinstance(tier, str):
             response["service_tier"] = tier
-        for choice in objects(chunk.get("choices"))[:1]:
+        for choice in objects(chunk.get("choices")):
+            if choice.get("index"):
+                continue  # there is room for one answer
             self._delta(obj(choice.get("delta")), choice)
             if choice.get("finish_reason") is not None:
                 self._finish = text(choice["finish_reason"])

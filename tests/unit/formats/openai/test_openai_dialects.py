@@ -469,6 +469,19 @@ class TestAnswers:
             assert called["id"] == expected or (expected is None and called["id"].startswith("call_"))
             assert choice["finish_reason"] == "tool_calls"
 
+    def test_a_call_in_the_form_before_tools_is_one_for_clients_of_other_formats(self) -> None:
+        message = {"content": None, "function_call": {"name": "f", "arguments": "{}"}}
+        body = {"choices": [{"message": message, "finish_reason": "function_call"}]}
+        answer = adapter_for(call := make_call(client_format="gemini")).response(body, call)
+        choice = answer["choices"][0]
+        assert choice["message"]["tool_calls"][0]["function"] == {"name": "f", "arguments": "{}"}
+        assert (choice["finish_reason"], "function_call" in choice["message"]) == ("tool_calls", False)
+        kept = adapter_for(call := make_call()).response(body, call)["choices"][0]
+        assert (kept["message"]["function_call"], kept["finish_reason"]) == (
+            message["function_call"],
+            "function_call",
+        )
+
     def test_an_error_instead_of_an_answer(self) -> None:
         with pytest.raises(ApiError) as caught:
             adapter_for(make_call("dashscope")).response({"code": "Throttling", "message": "no"}, make_call())

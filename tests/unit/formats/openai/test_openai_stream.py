@@ -362,6 +362,17 @@ class TestTools:
                 assert [one["arguments"] for one in found] == ['{"a":1}', '{"a":2}']
                 assert len({one["id"] for one in found}) == 2
 
+    def test_a_call_in_the_form_before_tools_is_one_for_clients_of_other_formats(self) -> None:
+        parts = [{"name": "f", "arguments": ""}, {"arguments": '{"a"'}, {"arguments": ":1}"}]
+        raw = sse(*(chunk({"function_call": part}) for part in parts), chunk({}, "function_call"), "[DONE]")
+        call = make_call(stream=True, client_format="anthropic")
+        items = decode(raw, call)
+        assert [(one["name"], one["arguments"]) for one in tools(items)] == [("f", '{"a":1}')]
+        assert call.finish_reasons == ["tool_calls"]
+        kept = decode(raw, call := make_call(stream=True))
+        assert [delta["function_call"] for delta in deltas(kept)[:3]] == parts
+        assert call.finish_reasons == ["function_call"]
+
     def test_an_id_that_is_a_number(self) -> None:
         items = decode(sse(chunk({"tool_calls": [fragment("{}", index=0, id=7, name="f")]}, "tool_calls")))
         assert tools(items) == [{"id": "7", "name": "f", "arguments": "{}"}]

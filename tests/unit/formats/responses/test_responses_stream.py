@@ -102,6 +102,14 @@ def test_reasoning_text_and_calls_that_interleave() -> None:
     assert final["tools"][0]["name"] == "a"
 
 
+def test_one_choice_is_told() -> None:
+    second = {"index": 1, "delta": {"content": "B"}, "finish_reason": "length"}
+    first = {"index": 0, "delta": {"content": "A"}, "finish_reason": "stop"}
+    events = streamed({"choices": [second]}, {"choices": [first, second]})
+    assert events[-1]["type"] == "response.completed"
+    assert output_text(events[-1]["response"]) == "A"
+
+
 def test_call_without_arguments_and_name_that_comes_late() -> None:
     events = streamed(tool(0, id="c", arguments=""), tool(0, name="f"), chunk(finish="tool_calls"))
     final = check_events(events)
