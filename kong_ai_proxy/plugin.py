@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from .accounting.encoding import CUT
 from .balancer.semantic import Semantic
-from .config.models import Target
+from .config.models import AclMatch, Target
 from .core.errors import ApiError
 from .core.json import Json, JSONDecodeError, dumps_text, loads
 from .exchange.exchange import error_in
@@ -122,6 +122,7 @@ class _Plugin:
         self._wants_consumer = bool(_acl_types(self.instance) & {"consumer", "consumer_group"})
         self._wants_groups = "consumer_group" in _acl_types(self.instance)
         self._wants_path = "path" in _acl_types(self.instance)
+        self._wants_headers = _acl_headers(self.instance)
         self._logs_payloads = any(target.logging.log_payloads for target in self.instance.targets)
         routes = {target.route_type for target in self.instance.targets}
         self._never_buffered = self.instance.response_streaming == "always" or routes <= _UNBUFFERED_ROUTES
@@ -164,6 +165,9 @@ class _Plugin:
         if self._wants_path:
             path = kong.request.get_path()
             ticket.path = path if isinstance(path, str) else None
+        if self._wants_headers:
+            found = {name: kong.request.get_header(name) for name in self._wants_headers}
+            ticket.headers = {name: value for name, value in found.items() if isinstance(value, str)}
         given = announced.get("ticket") if announced is not None else None
         if not isinstance(given, str) or not _TOKEN.fullmatch(given):
             given = None
@@ -345,11 +349,20 @@ def _ms(value: object) -> int:
     return value if isinstance(value, int) and value > 0 else _KONG_TIMEOUT
 
 
-def _acl_types(instance: Instance) -> set[str]:
-    """What kinds of things the instance's access rules match."""
+def _acl_matches(instance: Instance) -> list[AclMatch]:
     acls = instance.acls
     rules = [*(acls.allow or ()), *(acls.deny or ())] if acls is not None else []
-    return {match.type for rule in rules for match in rule.match}
+    return [match for rule in rules for match in rule.match]
+
+
+def _acl_types(instance: Instance) -> set[str]:
+    """What kinds of things the instance's access rules match."""
+    return {match.type for match in _acl_matches(instance)}
+
+
+def _acl_headers(instance: Instance) -> list[str]:
+    """The headers that they match."""
+    return sorted({(m.key or "").lower() for m in _acl_matches(instance) if m.type == "header" and m.key})
 
 
 def _bounded(record: Json) -> Json:

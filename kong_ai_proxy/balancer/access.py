@@ -37,21 +37,30 @@ def permits(acls: Acls, subject: Subject, provider: str, models: Iterable[str]) 
     """Whether this subject may use a target: its provider, and every name that its model goes by."""
     names = frozenset(name for name in models if name)
 
-    def applies(rule: AclRule) -> bool:
-        return all(_matches(match, subject, provider, names) for match in rule.match)
+    def applies(rule: AclRule, known: frozenset[str], fold: bool) -> bool:
+        return all(_matches(match, subject, provider, known, fold) for match in rule.match)
 
-    if any(applies(rule) for rule in acls.deny or ()):
+    if any(applies(rule, _spellings(names), True) for rule in acls.deny or ()):
         return False
-    return not acls.allow or any(applies(rule) for rule in acls.allow)
+    return not acls.allow or any(applies(rule, names, False) for rule in acls.allow)
 
 
-def _matches(match: AclMatch, subject: Subject, provider: str, models: frozenset[str]) -> bool:
+def _spellings(names: frozenset[str]) -> frozenset[str]:
+    """All that a model may be asked for by where clients name it freely, in small letters: some providers do
+    not tell capitals from others (Azure's deployments, Ollama), or take a name with what it belongs to before
+    it ("models/…", "publishers/google/models/…")."""
+    folded = {name.casefold().strip() for name in names}
+    return frozenset(folded | {name.rpartition("/")[2] for name in folded})
+
+
+def _matches(match: AclMatch, subject: Subject, provider: str, models: frozenset[str], fold: bool) -> bool:
+    """`fold`: `models` is in small letters."""
     values = match.values
     kind = match.type
     if kind == "provider":
         return provider in values
     if kind == "model":
-        return not models.isdisjoint(values)
+        return not models.isdisjoint([value.casefold() for value in values] if fold else values)
     if kind == "consumer":
         return any(name in values for name in _consumer_names(subject.consumer, match.key))
     if kind == "consumer_group":

@@ -15,7 +15,11 @@ def restrict(plan: Plan, ticket: Ticket) -> None:
     acls = plan.instance.acls
     if acls is None:
         return
-    headers = plan.request.headers
+    headers = dict(plan.request.headers)
+    for name, value in ticket.headers.items():
+        # Plugins after ours may have changed it; the client may have had it taken away.
+        now = headers.get(name)
+        headers[name] = value if now in (None, value) else f"{now}, {value}"
     subject = Subject(
         consumer=ticket.consumer,
         consumer_groups=ticket.consumer_groups,

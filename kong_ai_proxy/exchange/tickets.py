@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from ..core.json import Json
@@ -23,6 +24,8 @@ _MANY = 16384
 """Open tickets; some 8 MB."""
 _SHORT_TTL = 60.0
 """Seconds, where there are many."""
+_MOST = 65536
+"""Open tickets, whatever their age: who has Kong take the header off again leaves one with each request."""
 
 TICKET_HEADER = "x-kong-ai-ticket"
 """On the request from Kong to the relay, and on a buffered answer back (for the `response` phase)."""
@@ -41,9 +44,12 @@ class Ticket:
     consumer: Json | None = None
     consumer_groups: list[str] = field(default_factory=list)
     unclaimed: bool = False
-    """The client sent no header that says who it is: what comes under these names is of Kong's authentication."""
+    """The client sent no header that says who it is: what comes under these names is Kong's own."""
     path: str | None = None
     """The path as the client called it; only where an access rule wants it."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Those that an access rule matches, as they were in `access`. Afterwards Kong takes away whatever the
+    client names in its `Connection` header (kong/runloop/handler.lua at 3.9.3), also what its plugins set."""
     filed: float = field(default_factory=time.monotonic)
     record: Json | None = None
     """The finished `ai.proxy` log record, once the exchange ended."""
@@ -91,6 +97,8 @@ class TicketStore:
         horizon = self._clock() - (self._ttl if len(self._open) < _MANY else min(self._ttl, _SHORT_TTL))
         # Both dicts are in filing order: stop at the first that is young enough.
         for token in _older(self._open, horizon, lambda ticket: ticket.filed):
+            del self._open[token]
+        for token in list(islice(self._open, max(0, len(self._open) - _MOST))):
             del self._open[token]
         for token in _older(self._ended, horizon, lambda ended: ended[0]):
             del self._ended[token]

@@ -43,11 +43,12 @@ def pack_ticket(ticket: Ticket) -> Packed:
         ticket.consumer_groups,
         ticket.path,
         ticket.unclaimed,
+        dict(ticket.headers),
     ]
 
 
 def unpack_ticket(packed: Packed, instance: Instance) -> Ticket:
-    filter_installed, buffered, captures, consumer, consumer_groups, path, unclaimed = packed
+    filter_installed, buffered, captures, consumer, consumer_groups, path, unclaimed, headers = packed
     return Ticket(
         instance=instance,
         filter_installed=filter_installed,
@@ -57,6 +58,7 @@ def unpack_ticket(packed: Packed, instance: Instance) -> Ticket:
         consumer_groups=consumer_groups,
         path=path,
         unclaimed=unclaimed,
+        headers=headers,
     )
 
 

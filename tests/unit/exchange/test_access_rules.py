@@ -37,8 +37,9 @@ def candidates(acls: dict[str, Any], **fields: Any) -> list[int] | int:
     headers = {"x-real-ip": "192.0.2.7", "x-forwarded-path": "/claimed", "x-team": "red"}
     request = client_request(body, headers={**headers, **fields.pop("headers", {})})
     ticket = Ticket(
-        instance, filter_installed=True, buffered=False, path=fields.pop("path", "/ai/chat"), **fields
-    )
+        instance, filter_installed=True, buffered=False, path=fields.pop("path", "/ai/chat"),
+        headers=fields.pop("told", {}), **fields,
+    )  # fmt: skip
     try:
         return Exchange.open(ticket, request).plan.candidates
     except ApiError as error:
@@ -121,6 +122,33 @@ def test_an_ipv4_client_on_an_ipv6_socket() -> None:
     acls = {"deny": [rule(("ip", None, ["192.0.2.0/24"]))]}
     assert candidates(acls, headers={"x-real-ip": "::ffff:192.0.2.7"}) == 403
     assert candidates(acls, headers={"x-real-ip": "::ffff:198.51.100.7"}) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "named", ["gpt-4o", "GPT-4o", " Gpt-4O ", "models/gpt-4o", "publishers/openai/models/GPT-4O"]
+)
+def test_a_model_that_is_denied_by_whatever_spelling(named: str) -> None:
+    acls = {"deny": [rule(("model", None, ["gpt-4O"]))]}
+    free = target_config("openai", None)
+    instance = advanced({**free, "model": {**free["model"], "name": None}}, acls=acls)
+    ticket = Ticket(instance, filter_installed=True, buffered=False)
+    with pytest.raises(ApiError) as refused:
+        Exchange.open(ticket, client_request({"messages": MESSAGES, "model": named}))
+    assert refused.value.status == 403
+    # What is allowed is what is written.
+    assert candidates({"allow": [rule(("model", None, ["SMART"]))]}) == 403
+
+
+def test_a_header_that_the_client_had_taken_away() -> None:
+    """By its name in the `Connection` header: Kong takes it off after `access`."""
+    anonymous = rule(("header", "X-Anonymous-Consumer", ["true"]))
+    told = {"x-anonymous-consumer": "true"}
+    assert candidates({"deny": [anonymous]}, told=told) == 403
+    assert candidates({"allow": [anonymous]}, told=told) == [0, 1]
+    # What a later plugin has set counts as well.
+    assert candidates({"deny": [rule(("header", "x-team", ["red"]))]}, told={"x-team": "blue"}) == 403
+    assert candidates({"deny": [rule(("header", "x-team", ["blue"]))]}, told={"x-team": "blue"}) == 403
+    assert candidates({"deny": [rule(("header", "x-team", ["green"]))]}, told={"x-team": "blue"}) == [0, 1]
 
 
 def test_several_values_of_one_header() -> None:

@@ -419,6 +419,17 @@ def test_the_path_is_asked_for_where_a_rule_wants_it(kong):
     assert kong.ticket(access).path is None
 
 
+def test_headers_are_asked_for_where_a_rule_wants_them(kong):
+    """For Kong takes away, after `access`, what the client's `Connection` header names."""
+    keys = ("X-One", "x-two", "x-one")
+    rules = [{"match": [{"type": "header", "key": key, "values": ["1"]}]} for key in keys]
+    instance = kong.start("kong-ai-proxy-advanced", **advanced(acls={"deny": rules}))
+    access = kong.run(instance, "access", announced=ANNOUNCED, get_header="1")
+    assert [args for method, args in access if method == "kong.request.get_header"] == [["x-one"], ["x-two"]]
+    assert kong.ticket(access).headers == {"x-one": "1", "x-two": "1"}
+    assert kong.ticket(kong.run(instance, "access", announced=ANNOUNCED)).headers == {}
+
+
 def test_the_missing_filter_is_said_once(kong):
     instance = kong.start(**CHAT)
     for _ in range(3):
