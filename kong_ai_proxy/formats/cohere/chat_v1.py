@@ -232,6 +232,7 @@ class _Stream(NDJSONStream):
     def __init__(self, call: Call) -> None:
         super().__init__(call)
         self._calls = 0
+        self._said = ""
 
     def take(self, body: Json, made: list[StreamItem]) -> None:
         kind = body.get("event_type")
@@ -239,17 +240,28 @@ class _Stream(NDJSONStream):
             self.chunks.identify(id=text(body.get("generation_id")))
             made.append(self.chunks.delta(0, {"content": ""}))
         elif kind == "text-generation":
-            said = text(body.get("text"))
-            if said:
-                self.call.output_bytes += utf8_size(said)
-                made.append(self.chunks.delta(0, {"content": said}))
+            self._say(text(body.get("text")), made)
+        elif kind == "tool-calls-chunk":
+            # Of these, what the model says before it calls; the calls come whole later, reliably.
+            self._say(text(obj(body.get("tool_call_delta")).get("text")) or text(body.get("text")), made)
         elif kind == "tool-calls-generation":
-            # What tool-calls-chunk events brought in pieces comes whole here, reliably.
+            self._unsaid(body.get("text"), made)
             self._add_calls(body.get("tool_calls"), made)
         elif kind == "stream-end":
             self._end(body, made)
         elif kind == "stream-error" or (kind is None and "message" in body):
             self.fail(stream_error(text(body.get("message"))), made)
+
+    def _say(self, said: str, made: list[StreamItem]) -> None:
+        if said:
+            self._said += said
+            self.call.output_bytes += utf8_size(said)
+            made.append(self.chunks.delta(0, {"content": said}))
+
+    def _unsaid(self, whole: Any, made: list[StreamItem]) -> None:
+        """What of a text that is told whole did not come in pieces."""
+        if isinstance(whole, str) and whole.startswith(self._said):
+            self._say(whole[len(self._said) :], made)
 
     def _add_calls(self, calls: Any, made: list[StreamItem]) -> None:
         found = _calls(calls, self.call)
@@ -261,6 +273,7 @@ class _Stream(NDJSONStream):
     def _end(self, body: Json, made: list[StreamItem]) -> None:
         whole = obj(body.get("response"))
         self.call.usage = read_usage(whole.get("meta"))
+        self._unsaid(whole.get("text"), made)
         if not self._calls:
             self._add_calls(whole.get("tool_calls"), made)
         reason = finish_reason(body.get("finish_reason") or whole.get("finish_reason"), self._calls)

@@ -237,7 +237,8 @@ def _assistant(message: Json, call: Call) -> Json:
     plan = text(message.get("tool_plan")) or text(
         obj(message.get("provider_specific_fields")).get("tool_plan")
     )
-    if reasoning and not plan:
+    reasoning = reasoning.removesuffix(plan)
+    if reasoning and not (plan and not call.model.startswith(_THINKING_MODELS)):
         if call.model.startswith(_THINKING_MODELS):
             content = [{"type": "thinking", "thinking": reasoning}]
             made["content"] = [*content, {"type": "text", "text": said}] if said else content
@@ -284,7 +285,7 @@ def _answer(body: Json, call: Call) -> Json:
     made: Json = {"role": "assistant", "content": said if said or not calls else None, "refusal": None}
     plan = text(message.get("tool_plan"))
     if thoughts or plan:
-        made["reasoning_content"] = thoughts or plan
+        made["reasoning_content"] = thoughts + plan
     made.update(_extras(items(message.get("citations")), plan, body.get("logprobs")))
     if calls:
         made["tool_calls"] = calls
@@ -329,7 +330,7 @@ class _Stream(SSEStream):
         handler = _EVENTS.get(kind) if isinstance(kind, str) else None
         if handler is not None:
             handler(self, body, made)
-        elif kind is None and text(body.get("message")):
+        elif text(body.get("message")):
             self.fail(stream_error(text(body.get("message"))), made)
 
     def _begin(self, body: Json, made: list[StreamItem]) -> None:
@@ -339,8 +340,10 @@ class _Stream(SSEStream):
     def _text(self, body: Json, made: list[StreamItem]) -> None:
         delta = obj(body.get("delta"))
         content = obj(obj(delta.get("message")).get("content"))
-        if isinstance(delta.get("logprobs"), dict):
-            self._logprobs.append(delta["logprobs"])
+        for logprobs in (body.get("logprobs"), delta.get("logprobs")):
+            # Beside the delta in the SDK's types, within it in the reference's example.
+            if isinstance(logprobs, dict):
+                self._logprobs.append(logprobs)
         for name, key in (("thinking", "reasoning_content"), ("text", "content")):
             said = text(content.get(name))
             if said:
@@ -371,8 +374,9 @@ class _Stream(SSEStream):
     def _arguments(self, body: Json, made: list[StreamItem]) -> None:
         one = _first(obj(obj(body.get("delta")).get("message")).get("tool_calls"))
         arguments = text(obj(one.get("function")).get("arguments"))
-        index = self._calls.get(integer(body.get("index")))
-        if arguments and index is not None:
+        at = integer(body.get("index"))
+        index = self._calls.get(at, len(self._calls) - 1 if at is None else -1)
+        if arguments and index >= 0:
             self.call.output_bytes += utf8_size(arguments)
             self._argue(index, arguments, made)
 

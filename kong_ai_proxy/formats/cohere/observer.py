@@ -12,7 +12,7 @@ from ...core.call import Call
 from ...core.usage import UsageSource
 from ..passing import PassingObserver, Reader
 from ..pivot import obj, objects, text, utf8_size
-from .common import finish_reason, read_usage
+from .common import finish_reason, read_usage, stream_error
 
 
 class CohereReader(Reader):
@@ -32,7 +32,9 @@ class CohereReader(Reader):
         call.response_id = text(body.get("id")) or text(body.get("response_id")) or call.response_id
         message = obj(body.get("message"))
         calls = objects(message.get("tool_calls")) or objects(body.get("tool_calls"))
-        said = [text(part.get("text")) for part in objects(message.get("content"))]
+        parts = objects(message.get("content"))
+        said = [text(part.get("text")) + text(part.get("thinking")) for part in parts]
+        said += [text(message.get("tool_plan"))]
         said += [text(body.get("text")), *(text(one.get("text")) for one in objects(body.get("generations")))]
         call.output_bytes += sum(map(utf8_size, said))
         if text(body.get("finish_reason")):
@@ -46,8 +48,11 @@ class CohereReader(Reader):
         message = obj(delta.get("message"))
         if kind == "message-start":
             call.response_id = text(body.get("id")) or call.response_id
-        elif kind == "content-delta":
-            call.output_bytes += utf8_size(text(obj(message.get("content")).get("text")))
+        elif kind in ("content-start", "content-delta"):
+            content = obj(message.get("content"))
+            call.output_bytes += utf8_size(text(content.get("text")) + text(content.get("thinking")))
+        elif kind == "tool-plan-delta":
+            call.output_bytes += utf8_size(text(message.get("tool_plan")))
         elif kind == "text-generation":
             call.output_bytes += utf8_size(text(body.get("text")))
         elif kind in ("tool-call-start", "tool-calls-generation"):
@@ -57,10 +62,17 @@ class CohereReader(Reader):
             call.output_bytes += utf8_size(text(function.get("arguments")))
         elif kind == "message-end":
             self._end(delta.get("finish_reason"), delta.get("usage"))
+            self._failure(delta.get("error"))
         elif kind == "stream-end":
             answer = obj(body.get("response"))
             call.response_id = text(answer.get("response_id")) or call.response_id
             self._end(body.get("finish_reason"), answer.get("meta"))
+        elif kind == "stream-error" or text(body.get("message")):
+            self._failure(text(body.get("err")) or text(body.get("message")) or "error")
+
+    def _failure(self, said: Any) -> None:
+        if text(said):
+            self.failed = stream_error(said)
 
     def _end(self, reason: Any, usage: Any) -> None:
         self._complete = True

@@ -12,6 +12,7 @@ from kong_ai_proxy.core.call import Call
 from kong_ai_proxy.core.errors import ApiError
 from kong_ai_proxy.formats.cohere import CHAT_V1, CHAT_V2, EMBED_V2, GENERATE
 from kong_ai_proxy.formats.cohere.common import FINISH_REASONS, read_usage
+from kong_ai_proxy.formats.cohere.observer import CohereReader
 
 HELLO = [{"role": "user", "content": "Hello"}]
 
@@ -205,6 +206,7 @@ def test_parallel_calls_get_dense_indexes() -> None:
     [
         ({"type": "message-end", "delta": {"finish_reason": "ERROR", "error": "It broke."}}, "It broke."),
         ({"message": "too many tokens", "type": None}, "too many tokens"),
+        ({"message": "no more", "type": "error"}, "no more"),
     ],
 )
 def test_error_in_a_stream(event: dict[str, Any], message: str) -> None:
@@ -212,6 +214,81 @@ def test_error_in_a_stream(event: dict[str, Any], message: str) -> None:
     items = read_stream(CHAT_V2, call, [sse(event, END)])
     assert isinstance(items[-1], ApiError)
     assert (len(items), items[-1].message) == (1, message)
+
+
+def test_whole_and_streamed_answers_say_the_same() -> None:
+    """Thinking, a plan, log probabilities, a fragment without index (cohere 7.3: V2ChatStreamResponse)."""
+    pieces = {"text": "a", "token_ids": [1], "logprobs": [-0.5]}
+    citation = {"start": 0, "end": 1, "text": "a", "sources": [], "type": "PLAN"}
+    called = {"id": "x", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
+    usage = {"billed_units": {"input_tokens": 3, "output_tokens": 2}}
+
+    def content(kind: str, **said: str) -> dict[str, Any]:
+        return {"type": f"content-{kind}", "index": 0, "delta": {"message": {"content": said}}}
+
+    plan = {"type": "tool-plan-delta", "delta": {"message": {"tool_plan": "Plan."}}}
+    cited = {"type": "citation-start", "index": 0, "delta": {"message": {"citations": citation}}}
+    data = sse(
+        {"type": "message-start", "id": "m"},
+        content("start", type="thinking", thinking="Hm"),
+        content("delta", thinking="m. "),
+        {"type": "content-end", "index": 0},
+        {"type": "never-heard-of", "index": 0, "delta": {"message": {"content": {"text": "?"}}}},
+        plan,
+        {**content("delta", text="a"), "logprobs": pieces},
+        call_event("start", 0, id="x", function={"name": "f", "arguments": ""}),
+        {**call_event("delta", 0, function={"arguments": '{"a":1}'}), "index": None},
+        call_event("end", 0),
+        cited,
+        {"type": "citation-end", "index": 0},
+        {"type": "debug", "prompt": "p"},
+        {"type": "message-end", "delta": {"finish_reason": "TOOL_CALL", "usage": usage}},
+    )
+    parts = [{"type": "thinking", "thinking": "Hmm. "}, {"type": "text", "text": "a"}, {"type": "new"}]
+    message = {
+        "role": "assistant",
+        "content": parts,
+        "tool_plan": "Plan.",
+        "tool_calls": [called],
+        "citations": [citation],
+    }
+    body = {"id": "m", "finish_reason": "TOOL_CALL", "message": message, "usage": usage, "logprobs": [pieces]}
+    whole = flat(CHAT_V2.response(body, make_call("cohere", "command-a-reasoning")))
+    call = make_call("cohere", "command-a-reasoning", stream=True)
+    assert assemble(read_stream(CHAT_V2, call, [data])) == whole
+    choice = whole["choices"][0]
+    assert (choice["reasoning_content"], choice["content"]) == ("Hmm. Plan.", "a")
+    assert choice["extra"]["provider_specific_fields"] == {
+        "citations": [citation],
+        "tool_plan": "Plan.",
+        "logprobs": [pieces],
+    }
+
+
+def test_thinking_and_plan_go_back_each_in_its_place() -> None:
+    message = {
+        **LOOP[2],
+        "reasoning_content": "Hmm. Plan.",
+        "provider_specific_fields": {"tool_plan": "Plan."},
+    }
+    request, _ = send({"messages": [message]}, model="command-a-reasoning-08-2025")
+    assert request["messages"][0]["content"] == [{"type": "thinking", "thinking": "Hmm. "}]
+    assert request["messages"][0]["tool_plan"] == "Plan."
+
+
+def test_clients_of_coheres_own_form_hear_of_errors_too() -> None:
+    """An error that passed through is the target's failure."""
+    for event in (
+        {"type": "message-end", "delta": {"finish_reason": "ERROR", "error": "no"}},
+        {"event_type": "stream-error", "err": "no", "finish_reason": "ERROR", "is_finished": True},
+        {"message": "no"},
+    ):
+        reader = CohereReader(make_call("cohere", "m", stream=True))
+        reader.event({"type": "content-start", "delta": {"message": {"content": {"thinking": "Hm"}}}})
+        reader.event({"type": "tool-plan-delta", "delta": {"message": {"tool_plan": "P"}}})
+        reader.event(event)
+        assert reader.failed is not None
+        assert (reader.failed.message, reader.call.output_bytes) == ("no", 3)
 
 
 def test_done_without_an_end_is_truncation() -> None:
@@ -287,6 +364,31 @@ def test_v1_tools_in_an_answer() -> None:
     choice = assemble(read_stream(CHAT_V1, make_call("cohere", "m", stream=True), [data]))["choices"][0]
     assert [one["arguments"] for one in choice["tool_calls"]] == ['{"city":"Bern"}', "{}"]
     assert choice["finish_reason"] == "tool_calls"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        [{"event_type": "tool-calls-chunk", "tool_call_delta": {"text": one}} for one in ("I ", "look.")],
+        [{"event_type": "tool-calls-chunk", "tool_call_delta": {"index": 0}, "text": "I "}],
+        [{"event_type": "text-generation", "text": "I look."}],
+        [],
+    ],
+)  # fmt: skip
+def test_v1_what_is_said_before_a_call(told: list[dict[str, Any]]) -> None:
+    """cohere 7.3: ToolCallDelta.text, ChatToolCallsGenerationEvent.text."""
+    calls = [{"name": "w", "parameters": {}}]
+    body = {"text": "I look.", "finish_reason": "COMPLETE", "tool_calls": calls}
+    lines = [
+        *told,
+        {"event_type": "tool-calls-generation", "text": "I look.", "tool_calls": calls},
+        {"event_type": "search-results", "documents": []},
+        {"event_type": "stream-end", "finish_reason": "COMPLETE", "response": body},
+    ]
+    data = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    choice = assemble(read_stream(CHAT_V1, make_call("cohere", "m", stream=True), [data]))["choices"][0]
+    whole = flat(CHAT_V1.response(body, make_call("cohere", "m")))["choices"][0]
+    assert choice["content"] == whole["content"] == "I look."
 
 
 def test_v1_error_in_a_stream() -> None:
