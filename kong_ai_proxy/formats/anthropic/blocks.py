@@ -23,6 +23,11 @@ FINISH_REASONS = {
 _SAID_BY_OPENAI = frozenset({"end_turn", "stop_sequence", "max_tokens", "tool_use", None})
 """Stop reasons that OpenAI's finish reason says well enough. The others are told beside it."""
 
+_OWN = (
+    "stop_sequence", "stop_details", "container", "context_management", "diagnostics", "input_transformations",
+)  # fmt: skip
+"""Members of a message, and of the events that say them, for which OpenAI has no place."""
+
 _SERVICE_TIERS = {"standard": "default", "priority": "priority"}
 
 
@@ -34,12 +39,12 @@ def finish_reason(stop_reason: Any, has_tool_calls: bool) -> str:
 
 
 def stop_fields(source: Json) -> Json:
-    """Of what a message or message_delta says about its end, that for which OpenAI has no place."""
+    """Of what a message, or an event about it, says of itself, that for which OpenAI has no place."""
     fields: Json = {}
     reason = source.get("stop_reason")
     if isinstance(reason, str) and reason not in _SAID_BY_OPENAI:
         fields["stop_reason"] = reason
-    for name in ("stop_sequence", "stop_details", "container", "context_management"):
+    for name in _OWN:
         if source.get(name) is not None:
             fields[name] = source[name]
     return fields
@@ -90,6 +95,14 @@ def tool_extras(block: Json) -> Json:
     if obj(extras.get("caller")).get("type") == "direct":
         del extras["caller"]
     return {"extra_content": {"anthropic": extras}} if extras else {}
+
+
+def serving_model(block: Json) -> str:
+    """The model that goes on after a `fallback` block; "" for any other block.
+
+    Source: anthropic's SDK, lib/streaming (the last one names the message's model).
+    """
+    return text(obj(block.get("to")).get("model")) if block.get("type") == "fallback" else ""
 
 
 def openai_tier(tier: str | None) -> str | None:

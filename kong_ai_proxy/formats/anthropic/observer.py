@@ -11,10 +11,10 @@ from ...core.call import Call
 from ...core.errors import ApiError
 from ...core.json import Json, dumps, loads_lenient
 from ...core.usage import UsageSource
-from ...wire.sse import AlignedBuffer, FrameTooLarge, encode, frames
+from ...wire.sse import AlignedBuffer, FrameTooLarge, encode, frames, parse_frame
 from ..base import StreamObserver
-from ..pivot import obj, objects, text, utf8_size
-from .blocks import finish_reason
+from ..pivot import json_object, obj, objects, text, utf8_size
+from .blocks import finish_reason, serving_model
 from .errors import read_stream_error, write_error
 from .flavor import ANTHROPIC, Flavor, takes_sampling
 from .models import traits
@@ -23,6 +23,8 @@ from .usage import StreamUsage, read_usage
 
 _OPTIONS: Final = ("temperature", "max_tokens", "top_p", "top_k")
 _SAMPLING: Final = frozenset({"temperature", "top_p", "top_k"})
+STOP: Final = {"type": "message_stop"}
+"""The event that ends a stream."""
 
 
 class MessagesObserver:
@@ -103,18 +105,22 @@ class MessagesReader:
         self._usage = StreamUsage()
         self._has_tools = False
         self.stopped = False
+        self.over = False
+        """The answer is whole: its stop reason was told."""
         self.failed: ApiError | None = None
 
-    def note(self, event: Json) -> None:
+    def note(self, event: Json, name: str | None = None) -> None:
+        """One event; `name` is how its frame calls it."""
         call = self._call
-        kind = event.get("type")
+        kind = event.get("type") or name
         if kind == "content_block_delta":
             delta = obj(event.get("delta"))
             words = delta.get("text") or delta.get("thinking") or delta.get("partial_json")
             call.output_bytes += utf8_size(text(words))
         elif kind == "content_block_start":
-            if obj(event.get("content_block")).get("type") == "tool_use":
-                self._has_tools = True
+            block = obj(event.get("content_block"))
+            self._has_tools = self._has_tools or block.get("type") == "tool_use"
+            call.response_model = serving_model(block) or call.response_model
         elif kind == "message_start":
             message = obj(event.get("message"))
             call.response_model = text(message.get("model")) or call.response_model
@@ -126,12 +132,20 @@ class MessagesReader:
             call.usage = self._usage.usage(complete=False)
             reason = obj(event.get("delta")).get("stop_reason")
             if reason is not None:
+                self.over = True
                 call.finish_reasons = [finish_reason(reason, self._has_tools)]
         elif kind == "message_stop":
-            self.stopped = True
+            self.stopped = self.over = True
             call.usage = self._usage.usage(complete=True)
-        elif kind == "error":
+        elif kind == "error" or (kind is None and "error" in event):
             self.failed = read_stream_error(event)
+
+    def missing_stop(self) -> bytes:
+        """The event that a provider left out which closed its stream after the stop reason."""
+        if self.stopped or not self.over or self.failed is not None:
+            return b""
+        self.note(STOP)
+        return encode(dumps(STOP), STOP["type"])
 
     def end(self) -> None:
         """The stream is over, complete or not."""
@@ -168,11 +182,11 @@ class MessagesStreamObserver:
     def finish(self) -> bytes:
         out = b""
         if self.failed is None and (rest := self._buffer.finish()).strip():
-            # An event that no empty line closed: whole only if it ends the message.
-            rest = rest.rstrip(b"\r\n") + b"\n\n"
-            out = self._pass(rest)
-            if not self._reader.stopped:
-                out = b""
+            # An event that no empty line closed: whole only if its data is JSON.
+            event = parse_frame(rest)
+            if event is not None and json_object(event.data.decode("utf-8", "replace")) is not None:
+                out = self._pass(rest.rstrip(b"\r\n") + b"\n\n")
+        out += self._reader.missing_stop()
         self._reader.end()
         return out
 
@@ -185,6 +199,6 @@ class MessagesStreamObserver:
             except ValueError:
                 continue
             if isinstance(parsed, dict):
-                self._reader.note(parsed)
+                self._reader.note(parsed, event.event)
         self.failed = self._reader.failed
         return block

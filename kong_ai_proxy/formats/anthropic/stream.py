@@ -1,7 +1,8 @@
 """A Messages stream as OpenAI chunks.
 
-Events: https://platform.claude.com/docs/en/build-with-claude/streaming. Unknown events and deltas are
-ignored, as that page asks. A stream that ends without `message_stop` is truncated.
+Events: https://platform.claude.com/docs/en/build-with-claude/streaming. Unknown events are ignored, as that
+page asks; unknown blocks are put together from whatever deltas they have. A stream that ends before its stop
+reason is truncated.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from .blocks import (
     finish_reason,
     openai_tier,
     refusal,
+    serving_model,
     split_citations,
     stop_fields,
     tool_extras,
@@ -59,6 +61,8 @@ class MessagesDecoder:
         for event in events:
             if self._events.ended:
                 break
+            if not event.data or event.data == b"[DONE]":
+                continue  # `event: ping` may have no data; the other is what gateways in between add
             try:
                 parsed = self._json.loads(event.data)
             except ValueError:
@@ -80,7 +84,10 @@ class MessagesEvents:
         self._tools = 0
         self._text_length = 0
         self._started = False
-        self._finished = False
+        self._stop_reason: Any = None
+        self._refusal: str | None = None
+        self._own: Json = {}
+        """What was said that OpenAI's form has no place for; told at the end."""
         self._stopped = False
         self._failed = False
         self._base: Json = {}
@@ -106,7 +113,7 @@ class MessagesEvents:
             return self._message_delta(event)
         if kind == "message_stop":
             return self._stop()
-        if kind == "error":
+        if kind == "error" or (kind is None and "error" in event):
             return [self.fail(read_stream_error(event))]
         return []
 
@@ -120,7 +127,7 @@ class MessagesEvents:
         """The provider closed the stream."""
         if self.ended:
             return []
-        return [self.fail(truncated())]
+        return [self.fail(truncated())] if self._stop_reason is None else self._stop()
 
     def _start(self, event: Json) -> list[StreamItem]:
         message = obj(event.get("message"))
@@ -129,6 +136,7 @@ class MessagesEvents:
             call.response_model = model
         call.response_id = text(message.get("id")) or call.new_id()
         self._usage.start(message.get("usage"))
+        self._own.update(stop_fields(message))
         call.usage = self._usage.usage(complete=False)
         return [] if self._started else self._open()
 
@@ -149,8 +157,10 @@ class MessagesEvents:
         if not isinstance(given, dict):
             return []
         items = [] if self._started else self._open()
-        block = _Block(given, self._text_length)
-        self._blocks[_index(event)] = block
+        index = _index(event)
+        if (unclosed := self._blocks.pop(index, None)) is not None:
+            items += self._block_stop(unclosed)
+        block = self._blocks[index] = _Block(given, self._text_length)
         kind = block.kind
         if kind == "text":
             if words := text(given.get("text")):
@@ -175,6 +185,8 @@ class MessagesEvents:
                     }
                 )
             )
+        elif model := serving_model(given):
+            self._call.response_model = self._base["model"] = model
         return items
 
     def _delta(self, event: Json) -> list[StreamItem]:
@@ -182,27 +194,35 @@ class MessagesEvents:
         if not isinstance(delta, dict):
             return []
         kind = delta.get("type")
-        if kind == "text_delta":
+        block = self._blocks.get(_index(event))
+        if kind == "text_delta" and (block is None or block.kind == "text"):
             words = text(delta.get("text"))
             if not words:
                 return []
             return [self._text(words)] if self._started else [*self._open(), self._text(words)]
-        block = self._blocks.get(_index(event))
         if block is None:
-            return []
+            if kind != "thinking_delta":
+                return []
+            # Its start is missing.
+            block = self._blocks[_index(event)] = _Block({"type": "thinking"}, self._text_length)
         if kind == "input_json_delta":
             return self._input(block, text(delta.get("partial_json")))
-        if kind == "thinking_delta":
-            if words := text(delta.get("thinking")):
-                block.parts.append(words)
-                return [self._reasoning(words)]
-        elif kind == "signature_delta":
-            block.signature = text(delta.get("signature")) or block.signature
-        elif kind == "citations_delta":
+        if kind == "citations_delta" and block.kind == "text":
             block.citations.append(delta.get("citation"))
-        elif kind == "compaction_delta":
-            block.parts.append(text(delta.get("content")))
+        elif block.kind == "thinking":
+            return self._thinking(block, delta)
+        elif block.kind not in ("text", "tool_use"):
+            _grow(block, delta)
         return []
+
+    def _thinking(self, block: _Block, delta: Json) -> list[StreamItem]:
+        if signature := text(delta.get("signature")):
+            block.signature = signature
+        words = text(delta.get("thinking"))
+        if not words:
+            return []
+        block.parts.append(words)
+        return [self._reasoning(words)] if self._started else [*self._open(), self._reasoning(words)]
 
     def _input(self, block: _Block, partial: str) -> list[StreamItem]:
         if not partial:
@@ -236,8 +256,6 @@ class MessagesEvents:
         whole = dict(block.given)
         if block.has_input:
             whole["input"] = _json_or_text("".join(block.parts))
-        elif block.parts:
-            whole["content"] = "".join(block.parts)
         return [self._chunk({"provider_specific_fields": {"content_blocks": [whole]}})]
 
     def _citations(self, block: _Block) -> list[StreamItem]:
@@ -252,34 +270,33 @@ class MessagesEvents:
         return [self._chunk(delta)] if delta else []
 
     def _message_delta(self, event: Json) -> list[StreamItem]:
+        """Usage, and the end. There may be several, each with what has come to be known: the last one holds."""
         self._usage.delta(event.get("usage"))
+        call = self._call
+        call.usage = self._usage.usage(complete=False)
         delta = obj(event.get("delta"))
-        self._call.usage = self._usage.usage(complete=False)
-        if delta.get("stop_reason") is None or self._finished:
-            return []
-        items = [] if self._started else self._open()
-        self._finished = True
-        reason = finish_reason(delta["stop_reason"], self._tools > 0)
-        self._call.finish_reasons = [reason]
-        last: Json = {}
-        if words := refusal(delta):
-            last["refusal"] = words
-        own = stop_fields(delta)
-        if event.get("context_management") is not None:
-            own["context_management"] = event["context_management"]
-        if own:
-            last["provider_specific_fields"] = own
-        items.append(self._chunk(last, reason))
-        return items
+        self._own.update(stop_fields(event))
+        self._own.update(stop_fields(delta))
+        if delta.get("stop_reason") is not None:
+            self._stop_reason = delta["stop_reason"]
+            self._refusal = refusal(delta) or self._refusal
+            call.finish_reasons = [finish_reason(self._stop_reason, self._tools > 0)]
+        return []
 
     def _stop(self) -> list[StreamItem]:
         call = self._call
         items = [] if self._started else self._open()
         self._stopped = True
-        if not self._finished:
-            reason = finish_reason(None, self._tools > 0)
-            call.finish_reasons = [reason]
-            items.append(self._chunk({}, reason))
+        for index in sorted(self._blocks):
+            items += self._block_stop(self._blocks[index])
+        reason = finish_reason(self._stop_reason, self._tools > 0)
+        call.finish_reasons = [reason]
+        last: Json = {}
+        if self._refusal:
+            last["refusal"] = self._refusal
+        if self._own:
+            last["provider_specific_fields"] = self._own
+        items.append(self._chunk(last, reason))
         call.usage = self._usage.usage(complete=True)
         if call.usage.source is not UsageSource.NONE:
             chunk: Json = {**self._base, "choices": [], "usage": call.usage.to_openai()}
@@ -323,6 +340,20 @@ class _Block:
 
 def _index(event: Json) -> int:
     return integer(event.get("index")) or 0
+
+
+def _grow(block: _Block, delta: Json) -> None:
+    """Add a delta to a block that goes on as it is: `compaction`, or one that is not known here."""
+    given = dict(block.given)
+    for name, value in delta.items():
+        if name == "type" or value is None:
+            continue
+        if name == "citation":
+            name, value = "citations", [value]
+        known = given.get(name)
+        joins = isinstance(known, (str, list)) and type(known) is type(value)
+        given[name] = known + value if joins else value
+    block.given = given
 
 
 def _json_or_text(given: str) -> Any:

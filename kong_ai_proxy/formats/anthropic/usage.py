@@ -35,13 +35,9 @@ def read_usage(usage: object) -> Usage:
     fresh = sum(_count(part, "input_tokens") or 0 for part in counted)
     read = _total(counted, "cache_read_input_tokens")
     written = _total(counted, "cache_creation_input_tokens")
-    by_ttl: dict[str, int] = {}
-    for part in counted:
-        split = part.get("cache_creation")
-        if isinstance(split, dict):
-            for name, ttl in _TTLS.items():
-                if count := _count(split, name):
-                    by_ttl[ttl] = by_ttl.get(ttl, 0) + count
+    by_ttl = _by_ttl(counted)
+    if not by_ttl and written and written == _count(usage, "cache_creation_input_tokens"):
+        by_ttl = _by_ttl([usage])  # iterations need not say it
     details = usage.get("output_tokens_details")
     tier = usage.get("service_tier")
     speed = usage.get("speed")
@@ -113,6 +109,18 @@ def _count(part: Json, name: str) -> int | None:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 2**63:
         return int(value)
     return None
+
+
+def _by_ttl(parts: list[Json]) -> dict[str, int]:
+    """Tokens written to the cache by time to live."""
+    by_ttl: dict[str, int] = {}
+    for part in parts:
+        split = part.get("cache_creation")
+        if isinstance(split, dict):
+            for name, ttl in _TTLS.items():
+                if count := _count(split, name):
+                    by_ttl[ttl] = by_ttl.get(ttl, 0) + count
+    return by_ttl
 
 
 def _total(parts: list[Json], name: str) -> int | None:

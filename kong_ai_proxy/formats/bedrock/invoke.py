@@ -110,8 +110,9 @@ class InvokeMessagesStreamObserver:
         return b"".join(out)
 
     def finish(self) -> bytes:
+        rest = self._reader.missing_stop() if self.failed is None else b""
         self._reader.end()
-        return b""
+        return rest
 
 
 class _EventFrames:
@@ -130,6 +131,8 @@ class _EventFrames:
         for frame in frames:
             if frame.kind != "event":
                 return events, read_frame_error(frame)
+            if frame.name not in ("chunk", ""):
+                continue  # e.g. `initial-response`, of which AWS's streams may have one
             raw = _inner(frame)
             event = self._parsed(raw)
             if not isinstance(event, dict):

@@ -393,8 +393,8 @@ def test_the_observer_lets_bytes_through_and_reads_them() -> None:
 def test_the_observer_gives_no_half_event_out() -> None:
     made = call()
     observer = MessagesObserver().stream(made)
-    data = sse(START, ends("end_turn"))
-    assert observer.feed(data + b'data: {"type":"message_st') == data
+    data = sse(START)
+    assert observer.feed(data + b'data: {"type":"message_del') == data
     assert observer.finish() == b""
     assert not observer.complete
     assert made.usage.source is UsageSource.PARTIAL
