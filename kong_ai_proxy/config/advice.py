@@ -11,7 +11,7 @@ from .errors import Problem, format_path
 from .models import AdvancedConfig, Options, ProxyConfig, Record, Redis
 from .rules import redis_blocks
 from .spec import Spec, fields_of
-from .templates import template_texts, without_templates
+from .templates import clients_choose_host, template_texts, without_templates
 
 _TTL: Final = re.compile(r"\d+(\.\d+)?[hm]")
 _ABOVE: Final = re.compile(r"\d+(\.\d+)?[km]?", re.IGNORECASE)
@@ -32,6 +32,8 @@ def config_advice(config: ProxyConfig | AdvancedConfig) -> Iterator[Problem]:
         for field, text in template_texts(target.model):
             if "$(" in without_templates(text):
                 yield f"{prefix}{field}", "looks like a template but is none; it would be used as it stands"
+            if clients_choose_host(field, text):
+                yield f"{prefix}{field}", "clients choose the host here, and the credential goes to it"
     if isinstance(config, AdvancedConfig):
         for path, redis in redis_blocks(config):
             yield from ((f"{path}.{field}", text) for field, text in _redis(redis))

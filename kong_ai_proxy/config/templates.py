@@ -22,7 +22,9 @@ from .spec import fields_of
 Source = Literal["headers", "uri_captures", "query_params"]
 
 _TEMPLATE: Final = re.compile(r"\$\((headers|uri_captures|query_params)\.([^)]+)\)")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+"""And bytes that are no UTF-8, as they come over the RPC: nothing could be sent with them."""
+_CHOOSE_HOST: Final = ("gemini.api_endpoint", "upstream_url", "bedrock.aws_sts_endpoint_url")
 _HOST_LABELS: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _AUTHORITY: Final = re.compile(r"[a-z]+://[^/?#]*")
 _PATH_SAFE: Final = "/:@!$'()*,;=-._~"
@@ -147,6 +149,16 @@ def template_texts(model: Model) -> Iterator[tuple[str, str]]:
         yield "model.name", model.name
     for path, text in _texts(model.options):
         yield ".".join(("model.options", *path)), text
+
+
+def clients_choose_host(field: str, text: str) -> bool:
+    """Whether an option (`template_texts`) leaves it to requests which domain is called: nothing with a dot in
+    it follows the last template of the host's name."""
+    if field.removeprefix("model.options.") not in _CHOOSE_HOST:
+        return False
+    authority = re.split(r"[/?#]", text.partition("://")[2] or text, maxsplit=1)[0]
+    *_, last = re.split(_TEMPLATE, authority)
+    return last != authority and "." not in last.partition(":")[0].strip(".")
 
 
 def without_templates(text: str) -> str:

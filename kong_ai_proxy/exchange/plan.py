@@ -195,6 +195,7 @@ def _native_body(request: ClientRequest, native: NativeCall) -> Json:
         raise BadRequest(BAD_JSON) from None
     if not isinstance(body, dict):
         raise BadRequest("request body must be a JSON object")
+    _check_spelling(body)
     return body
 
 
@@ -223,6 +224,7 @@ def _read_body(request: ClientRequest, operation: str) -> tuple[Json, bool]:
         raise BadRequest("request body must be a JSON object")
     extra = body.get("extra_body", _ABSENT)
     if extra is _ABSENT:
+        _check_spelling(body)
         return body, True
     if extra is not None and not isinstance(extra, dict):
         raise BadRequest("extra_body must be a JSON object", param="extra_body")
@@ -230,10 +232,21 @@ def _read_body(request: ClientRequest, operation: str) -> tuple[Json, bool]:
     merged = {name: value for name, value in body.items() if name != "extra_body"}
     merged.update(extra or {})
     merged.pop("extra_body", None)
+    _check_spelling(merged)
     return merged, False
 
 
+def _check_spelling(body: Json) -> None:
+    """Servers written in Go take "Model" for "model", the last of both (https://pkg.go.dev/encoding/json,
+    Unmarshal): it would be another model than the one that was checked. Raises BadRequest."""
+    for name in body:
+        if name not in _EXACTLY and name.lower() in _EXACTLY:
+            raise BadRequest(f"unknown member {name}: it is written {name.lower()}", param=name)
+
+
 _ABSENT: Final[Any] = object()
+_EXACTLY: Final = frozenset({"model", "stream", "stream_options"})
+"""What is decided here, so that nobody shall read it differently."""
 
 
 def _is_json(content_type: str) -> bool:

@@ -197,6 +197,16 @@ def test_what_only_looks_like_a_template() -> None:
     assert findings(plugin(config.replace("$(header.", "$(headers."))) == []
 
 
+def test_a_host_that_clients_choose() -> None:
+    config = GOOD.replace(
+        "provider: openai}", 'provider: openai, options: {upstream_url: "https://$(headers.h)/v1"}}'
+    )
+    (found,) = findings(plugin(config))
+    assert (found.severity, found.path) == ("warning", "model.options.upstream_url")
+    assert "credential" in found.message
+    assert findings(plugin(config.replace("$(headers.h)", "$(headers.h).example.com"))) == []
+
+
 def test_the_service_around_it() -> None:
     text = plugin(GOOD).replace("  retries: 0\n  read_timeout: 900000\n", "  read_timeout: 60000\n")
     assert told(text) == [("warning", 3, "retries"), ("warning", 5, "read_timeout")]

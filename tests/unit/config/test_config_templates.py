@@ -8,7 +8,7 @@ import pytest
 
 from kong_ai_proxy.config.models import Target
 from kong_ai_proxy.config.parse import parse
-from kong_ai_proxy.config.templates import resolve, templates_of, uses
+from kong_ai_proxy.config.templates import clients_choose_host, resolve, templates_of, uses
 from kong_ai_proxy.core.errors import ApiError
 
 
@@ -138,6 +138,35 @@ def test_a_url_takes_values_where_they_belong() -> None:
 def test_a_deployment_is_one_segment(value: str) -> None:
     with pytest.raises(ApiError):
         option("azure_deployment_id", "$(headers.x)", {"x": value})
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "choose"),
+    [
+        ("upstream_url", "$(headers.x)", True),
+        ("upstream_url", "https://$(headers.x)", True),
+        ("upstream_url", "https://$(headers.x):8443/v1", True),
+        ("upstream_url", "https://api.example.com$(headers.x)/v1", True),
+        ("upstream_url", "https://$(headers.x).internal:80/v1", True),
+        ("upstream_url", "https://$(headers.x)./v1", True),
+        ("upstream_url", "https://$(headers.x).example.com/$(headers.y)", False),
+        ("upstream_url", "https://api.example.com/$(uri_captures.x)?v=$(headers.x)", False),
+        ("upstream_url", "https://api.example.com", False),
+        ("gemini.api_endpoint", "$(headers.x)", True),
+        ("gemini.api_endpoint", "$(headers.x)-aiplatform.googleapis.com", False),
+        ("bedrock.aws_sts_endpoint_url", "https://$(query_params.x)/", True),
+        ("upstream_path", "/$(headers.x)", False),
+    ],
+)
+def test_who_chooses_the_host(field: str, text: str, choose: bool) -> None:
+    assert clients_choose_host(f"model.options.{field}", text) is choose
+
+
+def test_bytes_that_are_no_text_are_refused() -> None:
+    for field in ("$(uri_captures.x)", "v-$(uri_captures.x)"):
+        with pytest.raises(ApiError) as refused:
+            resolve(target(field), {}, {"x": "a\udcff"}, "")
+        assert refused.value.status == 400
 
 
 def test_a_model_name_may_hold_a_slash_but_no_control_character() -> None:

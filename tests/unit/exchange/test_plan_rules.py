@@ -54,6 +54,19 @@ def test_body_must_be_an_object(body: bytes) -> None:
     assert (error.status, error.message) == (400, "request body must be a JSON object")
 
 
+@pytest.mark.parametrize("name", ["Model", "MODEL", "moDel", "Stream", "STREAM_OPTIONS"])
+@pytest.mark.parametrize("extra", [False, True])
+def test_what_is_decided_here_is_spelled_in_one_way(name: str, extra: bool) -> None:
+    """Servers in Go (Ollama) take "Model" for "model": the last of both is served, the first was checked."""
+    more = {name: "dear"}
+    body = {**CHAT, "model": "gpt-4o", **({"extra_body": more} if extra else more)}
+    error = refused(proxy(name="gpt-4o"), client_request(body))
+    assert (error.status, error.param) == (400, name)
+    native = ClientRequest("POST", "/v1/messages/count_tokens", "", {"content-type": "application/json"},
+                           b'{"model":"m","%b":"dear","messages":[]}' % name.encode())  # fmt: skip
+    assert refused(proxy("anthropic", "m", llm_format="anthropic"), native).param == name
+
+
 @pytest.mark.parametrize("messages", [None, [], "hi", {}, 1])
 def test_chat_needs_messages(messages: Any) -> None:
     body = {} if messages is None else {"messages": messages}
