@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import yaml
@@ -105,7 +105,74 @@ class Source:
             column = holder.value[0][0].start_mark.column
             self._insert(holder, name, "\n" + _indented(lines, column).rstrip("\n"))
 
+    def dedented(self, node: yaml.Node) -> str:
+        """A node's text, a block's lines moved to the left by where it began. Empty where an alias of
+        something elsewhere is its end."""
+        start, end = self._start(node), self._end(node)
+        if isinstance(node, yaml.CollectionNode) and node.flow_style:
+            return self._text[start:end]
+        text = self._text[start : self._line_end(end)] if end > start else ""
+        if not text:
+            return ""
+        column = start - self._text.rfind("\n", 0, start) - 1
+        lines = text.splitlines(keepends=True)
+        return "".join([lines[0], *(_moved_left(line, column) for line in lines[1:])])
+
+    def add_block(self, path: Path, names: Sequence[str], text: str) -> bool:
+        """A member at the end of the map at a path, below as many maps as there are names. `text`: the member
+        as YAML, in the first column. False where that cannot be: a member of the first name is there already,
+        or the map is written in one line and the text in several."""
+        mapping = self.node(path)
+        if not isinstance(mapping, yaml.MappingNode) or _own(mapping, names[0]) is not None:
+            return False
+        flow = text.lstrip().startswith("{")
+        if mapping.flow_style or not mapping.value:
+            if not flow or not mapping.value:
+                return False
+            inner = text.strip()
+            for name in reversed(names[1:]):
+                inner = f"{{{name}: {inner}}}"
+            end = self._end(mapping.value[-1][1])
+            self._add(end, end, f", {names[0]}: {inner}")
+            return True
+        column = mapping.value[0][0].start_mark.column
+        end = self._line_end(self._end(mapping))
+        head = "".join(f"\n{' ' * (column + 2 * depth)}{name}:" for depth, name in enumerate(names))
+        if flow:
+            body = " " + text.strip()
+        else:
+            body = "\n" + _indented(text.rstrip("\n") + "\n", column + 2 * len(names)).rstrip("\n")
+        self._add(end, end, head + body)
+        return True
+
+    def remove_item(self, path: Path) -> None:
+        """An item of a list; the list itself where nothing else is, or will be, in it."""
+        holder = self.node(path[:-1])
+        index = path[-1]
+        if not isinstance(holder, yaml.SequenceNode) or not isinstance(index, int):
+            return
+        items = holder.value
+        item = items[index]
+        start = self._start(holder)
+        filled = (start, start) in self._edits or (start + 1, start + 1) in self._edits
+        if len(items) == 1 and not filled:
+            self.remove(path[:-1])
+        elif holder.flow_style and index + 1 < len(items):
+            self._edits[self._start(item), self._start(items[index + 1])] = ""
+        elif holder.flow_style:
+            self._edits[self._end(items[index - 1]) if index else self._start(item), self._end(item)] = ""
+        else:
+            dash = self._dash(item)
+            if index + 1 < len(items):
+                self._edits[dash, self._dash(items[index + 1])] = ""
+            else:
+                begin = self._text.rfind("\n", 0, dash) + 1 if index else dash
+                self._edits[begin, min(self._line_end(self._end(item)) + 1, len(self._text))] = ""
+
     # How.
+
+    def _dash(self, item: yaml.Node) -> int:
+        return self._text.rfind("-", 0, int(item.start_mark.index))
 
     def _add(self, start: int, end: int, text: str) -> None:
         self._edits[start, end] = self._edits.get((start, end), "") + text
@@ -200,6 +267,10 @@ def _merged(mapping: yaml.MappingNode, name: str) -> Iterator[yaml.Node]:
 def _scalar(value: Any) -> str:
     """JSON is YAML, and needs no quotes to be weighed."""
     return json.dumps(value, ensure_ascii=False)
+
+
+def _moved_left(line: str, column: int) -> str:
+    return line[min(column, len(line) - len(line.lstrip(" "))) :]
 
 
 def _indented(lines: str, column: int, *, first: bool = True) -> str:

@@ -10,16 +10,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from ..config.entries import Document, Entry, Path, is_placeholder, parse_path, read, value_at
 from ..config.errors import ConfigError, format_path
-from ..config.models import Record
+from ..config.models import Judge, Record
 from ..config.parse import PLUGINS, parse
 from ..config.spec import Spec, fields_of
 from ..server import usage_filter
 from .edits import Source
+from .judge import JUDGE, Judges
 from .report import Report
 
 RENAMED: Final = {name.removeprefix("kong-"): name for name in PLUGINS}
@@ -82,12 +84,16 @@ class _Migration:
         for entry in ours:
             self._rename(entry)
             self._configuration(entry, secrets)
-        for entry in entries:
+        carried = Judges(self.document, self.source, self.report, partial(self._hide, secrets)).carry(entries)
+        left = [entry for entry in entries if not any(entry is judge for judge in carried)]
+        for entry in left:
             self._ordering(entry)
-        self._neighbours(entries)
+        self._neighbours(left)
         self._services(ours, entries)
         if self.usage:
             self._filter(ours, entries)
+        for judge in carried:
+            self.source.remove_item(judge.path)
         names = ",".join(dict.fromkeys(RENAMED[entry.name] for entry in ours))
         self.report.todo(
             f"Kong must know the plugins: plugins = bundled,{names} and pluginserver_* in kong.conf"
@@ -126,6 +132,16 @@ class _Migration:
                     path=format_path(path),
                 )
 
+    def _hide(self, secrets: Secrets, text: Source, config: Any, entry: Entry) -> None:
+        """Secrets of a judge, in a text of its configuration."""
+        if self.keep_secrets:
+            return
+        for path, value, base in _secrets(config, Judge):
+            node = text.node(path)
+            if node is not None:
+                line = self._line((*entry.path, "config", *path))
+                text.replace(node, secrets.reference(value, base, format_path(path), line))
+
     def _places(self, entry: Entry) -> Iterator[Path]:
         """Where a plugin's configuration stands: with itself, and in decK's shared parts."""
         yield (*entry.path, "config")
@@ -145,6 +161,8 @@ class _Migration:
     def _neighbours(self, entries: Iterable[Entry]) -> None:
         """Kong's other AI plugins."""
         for entry in entries:
+            if entry.name == JUDGE:
+                continue  # see `judge`
             if entry.name.startswith("ai-") and entry.name not in RENAMED and entry.enabled:
                 self.report.todo(
                     f"{entry.name} is made to work with Kong's own ai-proxy and may see nothing of "
