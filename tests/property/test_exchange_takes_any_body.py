@@ -11,7 +11,7 @@ import pytest
 from auth_support import logged
 from exchange_support import advanced, client_request, open_exchange, openai_answer, proxy, sse, target_config
 from fuzz_support import examples
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, given, note
 from hypothesis import strategies as st
 
 from kong_ai_proxy.accounting.encoding import encode
@@ -92,6 +92,9 @@ BODIES = st.one_of(
     ),
 )
 QUICK = examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SHARED = examples(150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+"""Making an example takes fifty times as long as trying it, so each is tried at every instance."""
+ANSWERING = ("named", "anthropic", "azure", "gemini", "cohere")
 
 
 @pytest.fixture(autouse=True)
@@ -118,11 +121,12 @@ def carried(instance: Any, request: ClientRequest) -> Exchange | None:
     return exchange
 
 
-@pytest.mark.parametrize("name", INSTANCES)
 @given(body=BODIES)
-@QUICK
-def test_any_json_body(name: str, body: dict[str, Any]) -> None:
-    carried(INSTANCES[name], client_request(body))
+@SHARED
+def test_any_json_body(body: dict[str, Any]) -> None:
+    for name, instance in INSTANCES.items():
+        note(name)
+        carried(instance, client_request(body))
 
 
 @given(body=st.one_of(st.binary(max_size=40), VALUES.map(lambda value: json.dumps(value).encode())))
@@ -171,10 +175,15 @@ ANSWERS = st.one_of(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["named", "anthropic", "azure", "gemini", "cohere"])
 @given(answer=ANSWERS, status=st.sampled_from([200, 201, 302, 400, 429, 500]))
-@QUICK
-def test_any_answer(name: str, answer: Any, status: int) -> None:
+@SHARED
+def test_any_answer(answer: Any, status: int) -> None:
+    for name in ANSWERING:
+        note(name)
+        _answered(name, answer, status)
+
+
+def _answered(name: str, answer: Any, status: int) -> None:
     exchange = carried(INSTANCES[name], client_request())
     assert exchange is not None
     attempt = exchange.attempts[0]
@@ -192,14 +201,19 @@ def test_any_answer(name: str, answer: Any, status: int) -> None:
     assert len(encode(record)) <= 3072
 
 
-@pytest.mark.parametrize("name", ["named", "anthropic", "azure", "gemini", "cohere"])
 @given(
     events=st.lists(ANSWERS, max_size=5),
     content_type=st.sampled_from(["text/event-stream", "application/json", ""]),
     cut=st.integers(0, 200),
 )
-@QUICK
-def test_any_stream(name: str, events: list[Any], content_type: str, cut: int) -> None:
+@SHARED
+def test_any_stream(events: list[Any], content_type: str, cut: int) -> None:
+    for name in ANSWERING:
+        note(name)
+        _streamed(name, events, content_type, cut)
+
+
+def _streamed(name: str, events: list[Any], content_type: str, cut: int) -> None:
     body = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
     exchange = carried(INSTANCES[name], client_request(body))
     assert exchange is not None
