@@ -13,10 +13,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from advanced_gateway import World, running_world
 from advanced_routes import routes
-from gateway_support import Gateway, Json, kinds, make
+from gateway_support import WORKERS, Gateway, Json, kinds, make
 from http_support import MARK
 
 from kong_ai_proxy.mockllm import MockLLM
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "in_process(reason): looks into this process; says nothing of relay workers, why."
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    marker = item.get_closest_marker("in_process")
+    if marker is not None and int(WORKERS) > 1:
+        pytest.skip(f"in one process: {marker.args[0]}")
 
 
 @pytest.fixture(scope="session", params=kinds())

@@ -1,5 +1,6 @@
 """Kong's documented balancing examples against the targets they describe: every request goes through the
-relay to a simulated provider per target."""
+relay to a simulated provider per target. The relay is this process, or two workers beside it, which one
+request after the other goes to in turn."""
 
 from __future__ import annotations
 
@@ -23,6 +24,41 @@ from kong_ai_proxy.balancer.states import STATES
 from kong_ai_proxy.exchange.instance import ADVANCED, Instance
 from kong_ai_proxy.exchange.tickets import Ticket, TicketStore
 from kong_ai_proxy.relay.server import RelayServer
+from kong_ai_proxy.workers.pool import WorkerPool
+
+POOL: list[tuple[WorkerPool, TicketStore]] = []
+"""What carries the running test's requests, if it is not this process."""
+
+
+@pytest.fixture(scope="module")
+def two_workers() -> Iterator[tuple[WorkerPool, TicketStore]]:
+    tickets = TicketStore()
+    pool = WorkerPool(("127.0.0.1", 0), tickets, workers=2)
+    pool.start()
+    try:
+        yield pool, tickets
+    finally:
+        pool.stop(0)
+
+
+@pytest.fixture
+def with_workers(two_workers: tuple[WorkerPool, TicketStore]) -> Iterator[None]:
+    POOL.append(two_workers)
+    yield
+    POOL.clear()
+
+
+@pytest.fixture
+def alone() -> None:
+    """This process carries the requests."""
+
+
+@pytest.fixture(params=["alone", "with_workers"])
+def either(request: pytest.FixtureRequest) -> None:
+    request.getfixturevalue(request.param)
+
+
+either_way = pytest.mark.usefixtures("either")
 
 
 class Target:
@@ -59,7 +95,9 @@ class Target:
 class Setup:
     """An example's instance behind a relay."""
 
-    def __init__(self, instance: Instance, targets: list[Target], relay: RelayServer, tickets: TicketStore):
+    def __init__(
+        self, instance: Instance, targets: list[Target], relay: RelayServer | WorkerPool, tickets: TicketStore
+    ) -> None:
         self.instance, self.targets, self.relay, self._tickets = instance, targets, relay, tickets
 
     def ticket(self) -> str:
@@ -86,7 +124,10 @@ class Setup:
 
 
 @contextmanager
-def example(slug: str, *, extensions: Any = None, plugin_id: str = "", **balancer: Any) -> Iterator[Setup]:
+def example(
+    slug: str, *, extensions: Any = None, plugin_id: str = "", costs: tuple[int, ...] = (), **balancer: Any
+) -> Iterator[Setup]:
+    """`costs`: of a token, for each target."""
     found = next((each for each in examples() if each.id == f"{ADVANCED}/{slug}"), None)
     if found is None:
         pytest.skip("Kong's examples are not here")
@@ -95,6 +136,8 @@ def example(slug: str, *, extensions: Any = None, plugin_id: str = "", **balance
         config["balancer"] = {**config.get("balancer", {}), **balancer}
     if extensions:
         config["kong_ai_proxy"] = extensions
+    for cost, described in zip(costs, config["targets"], strict=False):
+        described["model"].setdefault("options", {}).update(input_cost=cost, output_cost=cost)
     if plugin_id:
         config["__plugin_id"] = plugin_id
     with ExitStack() as stack:
@@ -111,23 +154,32 @@ def example(slug: str, *, extensions: Any = None, plugin_id: str = "", **balance
 def node(config: Any, targets: list[Target]) -> Iterator[Setup]:
     """A relay with an instance of its own, which knows nothing of others'."""
     STATES.forget()
+    instance = Instance.from_config(ADVANCED, config)
+    if POOL:
+        pool, tickets = POOL[0]
+        pool.opened(instance)
+        yield Setup(instance, targets, pool, tickets)
+        pool.closed(instance)
+        return
     tickets = TicketStore()
     relay = RelayServer(
         ("127.0.0.1", 0), tickets, authenticate=lambda request, call: None, log_usage=lambda record: None
     )
     relay.start()
     try:
-        yield Setup(Instance.from_config(ADVANCED, config), targets, relay, tickets)
+        yield Setup(instance, targets, relay, tickets)
     finally:
         relay.stop(0)
 
 
+@either_way
 def test_round_robin() -> None:
     with example("round-robin") as setup:
         assert setup.many(100) == {0: 70, 1: 25, 2: 5}
         assert setup.targets[0].models[0] == "gpt-4"
 
 
+@either_way
 def test_priority() -> None:
     with example("priority", max_fails=1, failover_criteria=["http_503", "non_idempotent"]) as setup:
         assert setup.many(20) == {0: 10, 1: 10, 2: 0}
@@ -139,6 +191,7 @@ def test_priority() -> None:
         assert setup.many(20)[2] == 20, "the next group, when all of the first are away"
 
 
+@either_way
 def test_least_connections() -> None:
     with example("least-connections") as setup:
         for target in setup.targets:
@@ -148,12 +201,14 @@ def test_least_connections() -> None:
         assert max(target.most for target in setup.targets) <= 5
 
 
+@either_way
 def test_least_connections_fails_over_on_429() -> None:
     with example("least-connections") as setup:
         setup.targets[0].status = "429 Too Many Requests"
         assert setup.many(10)[1] == 10
 
 
+@either_way
 def test_consistent_hashing() -> None:
     with example("consistent-hashing") as setup:
         places = {}
@@ -165,6 +220,7 @@ def test_consistent_hashing() -> None:
         assert len(set(places.values())) == len(setup.targets)
 
 
+@either_way
 def test_lowest_latency() -> None:
     with example("lowest-latency") as setup:
         setup.targets[0].seconds, setup.targets[1].seconds = 0.1, 0.002
@@ -173,16 +229,29 @@ def test_lowest_latency() -> None:
         assert counted[1] / counted.total() > 0.85
 
 
+@either_way
 def test_lowest_usage() -> None:
     with example("lowest-usage") as setup:
         setup.targets[0].tokens, setup.targets[1].tokens = 300, 100
-        counted = setup.many(120)
+        counted = setup.many(80, at_once=2)
         used = [counted[index] * setup.targets[index].tokens for index in (0, 1)]
         assert used[0] / used[1] == pytest.approx(1, abs=0.15)
 
 
+@either_way
+@pytest.mark.parametrize(("counted", "shares"), [("total-tokens", (1, 3)), ("cost", (2, 1))])
+def test_lowest_usage_by_what_is_counted(counted: str, shares: tuple[int, int]) -> None:
+    """The first answers with three times the tokens, and costs a sixth for each."""
+    with example("lowest-usage", tokens_count_strategy=counted, costs=(1, 6)) as setup:
+        for target, tokens in zip(setup.targets, (295, 95), strict=True):
+            target.tokens = tokens
+        got = setup.many(80, at_once=4)
+    assert got[0] / got[1] == pytest.approx(shares[0] / shares[1], rel=0.2)
+
+
+@either_way
 def test_circuit_breaker() -> None:
-    with example("circuit-breaker", fail_timeout=300) as setup:
+    with example("circuit-breaker", fail_timeout=700) as setup:
         first, second = setup.targets
         first.status = "500 Internal Server Error"
         statuses = [setup.post().status for _ in range(20)]
@@ -196,11 +265,12 @@ def test_circuit_breaker() -> None:
         assert json.loads(reply.body)["error"]["message"] == "all targets are unhealthy"
         assert (len(first.models), len(second.models)) == (3, 20)
         first.status = second.status = "200 OK"
-        gevent.sleep(0.35)
+        gevent.sleep(0.75)
         assert [setup.post().status for _ in range(6)] == [200] * 6
         assert (len(first.models), len(second.models)) == (6, 23)
 
 
+@either_way
 def test_a_target_without_budget() -> None:
     with example("round-robin", extensions={"budget_failover": True}) as setup:
         first = setup.targets[0]
@@ -218,6 +288,7 @@ def test_a_target_without_budget() -> None:
         assert sum(len(target.models) for target in setup.targets) == 3
 
 
+@either_way
 def test_model_aliases() -> None:
     with example("model-alias-routing") as setup:
         for alias, target in (("powerful", "gpt-4o"), ("fast", "gpt-4o-mini")):

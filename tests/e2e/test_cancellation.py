@@ -16,6 +16,8 @@ from kong_ai_proxy.relay import telling
 
 Handler = Callable[[Peer, bytes, bytes], None]
 
+pytestmark = pytest.mark.in_process("measures within the relay's own loop")
+
 BAR = 0.5
 """Seconds. The promise is one; it takes a millisecond, but not on a machine that is busy otherwise."""
 

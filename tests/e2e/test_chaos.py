@@ -7,27 +7,34 @@ the log records say, and what the balancer was told.
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import struct
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import gevent
+import pytest
 from exchange_support import advanced, target_config
+from gateway_support import WORKERS
 from gevent import socket
 from gevent.pool import Pool
 from relay_support import Client, Peer, Provider, eventually, provider_of
 
+from kong_ai_proxy import log
 from kong_ai_proxy.balancer.base import Asked, Outcome
 from kong_ai_proxy.balancer.guard import Guarded
 from kong_ai_proxy.exchange.instance import Instance
 from kong_ai_proxy.exchange.tickets import Ticket, TicketStore
 from kong_ai_proxy.relay.server import RelayServer
+from kong_ai_proxy.workers import pool as pools
+from kong_ai_proxy.workers.pool import WorkerPool
 
 CLIENTS = 64
 SECONDS = 6.0
@@ -280,8 +287,9 @@ class Got:
 class Chaos:
     instance: Instance
     tickets: TicketStore
-    relay: RelayServer
-    logged: list[Any]
+    relay: RelayServer | WorkerPool
+    logged: Callable[[], list[Any]]
+    """Records that did not go back with their answers."""
     got: dict[str, Got] = field(default_factory=dict)
 
     def ticket(self) -> str:
@@ -343,19 +351,43 @@ def chaos(journal: Journal, algorithm: str) -> Iterator[tuple[Chaos, Watched, li
         assert isinstance(instance.balancer, Guarded)
         watched = Watched(instance.balancer)
         instance.balancer = watched
-        tickets, logged = TicketStore(), []  # type: ignore[var-annotated]
-        relay = RelayServer(
-            ("127.0.0.1", 0),
-            tickets,
-            authenticate=lambda request, call: None,
-            encode=lambda record, limit: json.dumps(record),
-            log_usage=logged.append,
-        )
-        relay.start()
-        try:
+        tickets = TicketStore()
+        carried = by_workers if int(WORKERS) > 1 else by_this_process
+        with carried(tickets, instance) as (relay, logged):
             yield Chaos(instance, tickets, relay, logged), watched, providers
-        finally:
-            relay.stop(0)
+
+
+@contextmanager
+def by_this_process(tickets: TicketStore, instance: Instance) -> Iterator[Any]:
+    logged: list[Any] = []
+    relay = RelayServer(
+        ("127.0.0.1", 0),
+        tickets,
+        authenticate=lambda request, call: None,
+        encode=lambda record, limit: json.dumps(record),
+        log_usage=logged.append,
+    )
+    relay.start()
+    try:
+        yield relay, lambda: logged
+    finally:
+        relay.stop(0)
+
+
+@contextmanager
+def by_workers(tickets: TicketStore, instance: Instance) -> Iterator[Any]:
+    said = io.StringIO()
+    log.configure("info", said)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pools, "PROGRAM", (str(Path(__file__).parent / "plain_worker.py"),))
+        pool = WorkerPool(("127.0.0.1", 0), tickets, workers=int(WORKERS))
+        pool.opened(instance)
+        pool.start()
+    try:
+        yield pool, lambda: [line for line in said.getvalue().splitlines() if '"event": "usage"' in line]
+    finally:
+        pool.stop(0)
+        log.configure("info", None)
 
 
 def run(algorithm: str) -> tuple[Counter[str], Watched]:
@@ -375,7 +407,7 @@ def run(algorithm: str) -> tuple[Counter[str], Watched]:
         assert kinds["answered"] > 0.8 * len(world.got), kinds
         assert not watched.wrong, watched.wrong[:5]
         agree(journal, watched)
-        assert not world.logged, "every record went back with its answer"
+        assert not world.logged(), "every record went back with its answer"
         assert len(world.tickets) == 0
         return kinds, watched
 
@@ -464,6 +496,12 @@ def test_round_robin_through_chaos() -> None:
     assert watched.opened, "the breaker had nothing to do"
 
 
+def connections(relay: RelayServer | WorkerPool) -> int:
+    if isinstance(relay, RelayServer):
+        return relay.connections
+    return sum(worker.connections for worker in relay._workers)
+
+
 def test_clients_that_leave_leave_nothing_behind() -> None:
     journal = Journal()
     with chaos(journal, "least-connections") as (world, watched, _):
@@ -471,7 +509,7 @@ def test_clients_that_leave_leave_nothing_behind() -> None:
         for number in range(CLIENTS):
             clients.spawn(world.leave, number)
         clients.join(timeout=20, raise_error=True)
-        eventually(lambda: world.relay.connections == 0, seconds=10)
+        eventually(lambda: connections(world.relay) == 0, seconds=10)
         assert sum(watched.started_at.values()) == len(watched.outcomes)
         assert [(state.in_flight, state.probes) for state in watched.inner.states] == [(0, 0)] * 4
         assert not watched.wrong, watched.wrong[:5]

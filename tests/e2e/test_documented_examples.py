@@ -36,7 +36,10 @@ from kong_ai_proxy.exchange.tickets import Ticket
 from kong_ai_proxy.mockllm.server import MockLLM
 from kong_ai_proxy.relay.upstream import UpstreamClient
 
-pytestmark = pytest.mark.skipif(not examples(), reason="no documented examples here")
+pytestmark = [
+    pytest.mark.skipif(not examples(), reason="no documented examples here"),
+    pytest.mark.in_process("looks at the relay's connections as they are made"),
+]
 
 MOCKED_UNDER = {"mistral.ai": "/mistral", "databricks.com": "/databricks"}
 """Where the mock plays providers that send a stream's usage without being asked for it."""

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import gevent
+import pytest
 from exchange_support import advanced, target_config
 from relay_support import Client, Peer, Provider, Reply, eventually, provider_of
 
@@ -16,6 +17,8 @@ from kong_ai_proxy.balancer.guard import Guarded
 from kong_ai_proxy.exchange.instance import Instance
 from kong_ai_proxy.exchange.tickets import Ticket, TicketStore
 from kong_ai_proxy.relay.server import RelayServer
+
+pytestmark = pytest.mark.in_process("teaches the relay's own estimates; for workers see test_relay_workers")
 
 SLOW = 1.0
 

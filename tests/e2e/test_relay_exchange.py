@@ -17,6 +17,8 @@ from kong_ai_proxy import log
 from kong_ai_proxy.exchange.instance import ADVANCED, PROXY, Instance
 from kong_ai_proxy.exchange.tickets import Ticket
 
+pytestmark = pytest.mark.in_process("scripts the relay's own parts; for workers see test_relay_workers")
+
 CHAT = b'{"messages":[{"role":"user","content":"Say hello"}]}'
 STREAM = b'{"stream":true,"stream_options":{"include_usage":true},' + CHAT[1:]
 

@@ -20,6 +20,8 @@ from kong_ai_proxy.devgateway.rpc import ExternalPlugin, LuaError, RpcClient, Rp
 
 __all__ = ["served"]
 
+pytestmark = pytest.mark.in_process("is about the plugin server's sockets, which workers do not have")
+
 EXIT = "kong.response.exit"
 
 
