@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from typing import Any
 
+from ...core.call import Call
 from ...core.json import Json
 from ..pivot import obj, text
 
@@ -30,16 +33,49 @@ def finish_reason(stop_reason: Any, has_tool_calls: bool) -> str:
     return FINISH_REASONS.get(stop_reason, "stop")
 
 
-def stop_fields(stop_reason: Any, more: Any, trace: Any) -> Json:
-    """Of what is said about an answer's end, that for which OpenAI has no place."""
+def stop_fields(end: Json, metadata: Json) -> Json:
+    """Of what is said about an answer's end (whole answers: the same object), that for which OpenAI has no
+    place."""
     fields: Json = {}
+    stop_reason = end.get("stopReason")
     if isinstance(stop_reason, str) and stop_reason not in _SAID_BY_OPENAI:
         fields["stop_reason"] = stop_reason
-    if more:
-        fields["additionalModelResponseFields"] = more
-    if trace:
-        fields["trace"] = trace
+    own = {
+        "additionalModelResponseFields": end.get("additionalModelResponseFields"),
+        "trace": obj(metadata.get("trace")).get("guardrail"),
+        "performanceConfig": metadata.get("performanceConfig"),
+    }
+    fields.update({name: value for name, value in own.items() if value})
     return fields
+
+
+def joined_base64(pieces: list[str]) -> str:
+    """Bytes that came in pieces, each in base64 for itself, in base64 as a whole."""
+    if len(pieces) == 1:
+        return pieces[0]
+    try:
+        return base64.b64encode(b"".join(map(base64.b64decode, pieces))).decode()
+    except (binascii.Error, ValueError):
+        return "".join(pieces)
+
+
+def image_extension(block: Json, index: int) -> Json | None:
+    """An `image` block as it stands in `message.images` (see `formats.gemini.media`); None where there are no
+    bytes in it: it lies in S3, or could not be made."""
+    image = obj(block.get("image"))
+    form, data = text(image.get("format")), text(obj(image.get("source")).get("bytes"))
+    if not form or not data:
+        return None
+    url = f"data:image/{form};base64,{data}"
+    return {"type": "image_url", "image_url": {"url": url}, "index": index}
+
+
+def audio_extension(block: Json, call: Call) -> Json | None:
+    """An `audio` block as OpenAI's `message.audio`; None where there are no bytes in it."""
+    data = text(obj(obj(block.get("audio")).get("source")).get("bytes"))
+    if not data:
+        return None
+    return {"id": call.new_id("audio_"), "data": data, "transcript": "", "expires_at": call.created}
 
 
 def annotation(citation: Json, start: int, end: int) -> Json | None:

@@ -11,7 +11,7 @@ from typing import Any
 from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json
-from ..pivot import arguments_object, items, modern_messages, obj, objects, text
+from ..pivot import arguments_object, items, modern_messages, obj, objects, plain_text, text
 from .media import Documents, audio_block, media_block
 
 _SYSTEM_ROLES = frozenset({"system", "developer"})
@@ -57,6 +57,10 @@ class Conversation:
         if not isinstance(messages, list) or not messages:
             raise BadRequest("messages must be a non-empty array", param="messages")
         for index, message in enumerate(modern_messages(messages)):
+            if (said := plain_text(message)) is not None:
+                if said.strip():
+                    self._turn(message["role"], [{"text": said}])
+                continue
             where = f"messages[{index}]"
             role = message.get("role")
             for field in sorted(message.keys() - (_KNOWN_ASSISTANT if role == "assistant" else _KNOWN)):

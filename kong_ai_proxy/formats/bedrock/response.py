@@ -13,7 +13,7 @@ from ...core.json import Json
 from ..anthropic.json_mode import JSON_TOOL
 from ..pivot import completion, not_an_answer, obj, objects, text, tool_call, utf8_size
 from ..said import Message
-from .blocks import annotation, finish_reason, stop_fields
+from .blocks import annotation, audio_extension, finish_reason, image_extension, stop_fields
 from .messages import redacted_block
 from .usage import read_usage
 
@@ -22,21 +22,26 @@ def read_answer(body: Any, call: Call) -> Json:
     """The chat completion. Raises ApiError (502) if `body` is no Converse answer."""
     if not isinstance(body, dict) or not ("output" in body or "stopReason" in body):
         raise not_an_answer(call.provider)
-    said = _Message()
+    said = _Message(call)
     for block in objects(obj(obj(body.get("output")).get("message")).get("content")):
         said.add(block)
     call.usage = read_usage(body.get("usage"), body.get("serviceTier"))
     call.output_bytes += utf8_size(said.counted())
     reason = finish_reason(body.get("stopReason"), bool(said.tool_calls))
-    guardrail = obj(body.get("trace")).get("guardrail")
-    own = stop_fields(body.get("stopReason"), body.get("additionalModelResponseFields"), guardrail)
+    message = said.openai(stop_fields(body, body))
+    message.update(said.media)
     router = obj(obj(body.get("trace")).get("promptRouter"))
-    choice = {"index": 0, "message": said.openai(own), "logprobs": None, "finish_reason": reason}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
     return completion(call, [choice], model=text(router.get("invokedModelId")))
 
 
 class _Message(Message):
     """The assistant's message, block by block."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__()
+        self.media: Json = {}
+        self._call = call
 
     def add(self, block: Json) -> None:
         if "text" in block:
@@ -44,9 +49,13 @@ class _Message(Message):
         elif "toolUse" in block:
             self._tool_use(obj(block["toolUse"]), block)
         elif "reasoningContent" in block:
-            self._reasoning(obj(block["reasoningContent"]))
+            self._reasoning(obj(block["reasoningContent"]), block)
         elif "citationsContent" in block:
             self._cited(obj(block["citationsContent"]))
+        elif image := image_extension(block, len(self.media.get("images", ()))):
+            self.media.setdefault("images", []).append(image)
+        elif "audio" not in self.media and (audio := audio_extension(block, self._call)):
+            self.media["audio"] = audio
         else:
             self.others.append(block)
 
@@ -66,9 +75,12 @@ class _Message(Message):
         else:
             self.tool_calls.append(call)
 
-    def _reasoning(self, reasoning: Json) -> None:
+    def _reasoning(self, reasoning: Json, block: Json) -> None:
         if isinstance(reasoning.get("redactedContent"), str):
             self.thinking.append(redacted_block(reasoning["redactedContent"]))
+            return
+        if "reasoningText" not in reasoning:
+            self.others.append(block)
             return
         said = obj(reasoning.get("reasoningText"))
         words = text(said.get("text"))

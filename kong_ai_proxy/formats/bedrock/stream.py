@@ -6,6 +6,7 @@ stream that ends without `messageStop` is truncated; usage follows that event in
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ...core.call import Call
@@ -15,8 +16,8 @@ from ...core.usage import UsageSource
 from ...wire.eventstream import BadFrame, EventStreamDecoder, Frame
 from ..anthropic.json_mode import JSON_TOOL
 from ..base import StreamItem
-from ..pivot import Chunks, decoded, integer, obj, text, truncated, utf8_size
-from .blocks import annotation, finish_reason, stop_fields
+from ..pivot import Chunks, decoded, integer, obj, objects, text, truncated, utf8_size
+from .blocks import annotation, finish_reason, image_extension, joined_base64, stop_fields
 from .errors import read_frame_error
 from .messages import redacted_block
 from .response import thinking_block
@@ -34,7 +35,11 @@ class ConverseDecoder:
         self._tools = 0
         self._length = 0
         self._stopped = False
-        self._ending: tuple[str, Json] | None = None
+        self._images = 0
+        self._ending: Json | None = None
+        """`messageStop`, until it is told."""
+        self._known: Json = {}
+        """What the metadata said."""
         self._failed = False
         self._events = JSONEvents()
 
@@ -58,7 +63,9 @@ class ConverseDecoder:
     def finish(self) -> list[StreamItem]:
         if self._failed:
             return []
-        return self._end({}) if self._stopped else [self._fail(truncated())]
+        if not self._stopped:
+            return [self._fail(truncated())]
+        return self._end()
 
     def _fail(self, error: ApiError) -> ApiError:
         self._failed = True
@@ -69,25 +76,14 @@ class ConverseDecoder:
     def _frame(self, frame: Frame) -> list[StreamItem]:
         if frame.kind != "event":
             return [self._fail(read_frame_error(frame))]
+        take = _EVENTS.get(frame.name)
+        if take is None:
+            return []
         event = self._parsed(frame)
         if not isinstance(event, dict):
             what = "the provider's stream holds an event that is not JSON"
             return [self._fail(ApiError(502, what, code="upstream_invalid_stream"))]
-        name = frame.name
-        if name == "contentBlockDelta":
-            return self._delta(_index(event), obj(event.get("delta")))
-        if name == "contentBlockStart":
-            return self._start(_index(event), obj(event.get("start")))
-        if name == "contentBlockStop":
-            block = self._blocks.pop(_index(event), None)
-            return [] if block is None else self._stop_block(block)
-        if name == "messageStart":
-            return [self._chunks.delta(0, {"content": ""})]
-        if name == "messageStop":
-            return self._stop(event)
-        if name == "metadata":
-            return self._metadata(event)
-        return []
+        return take(self, event)
 
     def _parsed(self, frame: Frame) -> Any:
         try:
@@ -95,8 +91,17 @@ class ConverseDecoder:
         except ValueError:
             return None
 
-    def _start(self, index: int, start: Json) -> list[StreamItem]:
+    def _begin(self, event: Json) -> list[StreamItem]:
+        return [self._chunks.delta(0, {"content": ""})]
+
+    def _start(self, event: Json) -> list[StreamItem]:
+        index, start = _index(event), obj(event.get("start"))
+        unclosed = self._blocks.get(index)
+        before = [] if unclosed is None else self._stop_block(unclosed)
         block = self._blocks[index] = _Block(self._length)
+        return before + self._start_block(block, start)
+
+    def _start_block(self, block: _Block, start: Json) -> list[StreamItem]:
         if "toolUse" not in start:
             block.other = start or None
             return []
@@ -117,7 +122,8 @@ class ConverseDecoder:
         }
         return [self._chunks.delta(0, {"tool_calls": [call]})]
 
-    def _delta(self, index: int, delta: Json) -> list[StreamItem]:
+    def _delta(self, event: Json) -> list[StreamItem]:
+        index, delta = _index(event), obj(event.get("delta"))
         # Text and reasoning blocks have no start event.
         block = self._blocks.get(index)
         if block is None:
@@ -130,9 +136,15 @@ class ConverseDecoder:
             return self._reasoning(block, obj(delta["reasoningContent"]))
         if "citation" in delta:
             block.citations.append(obj(delta["citation"]))
-        elif delta and block.other is not None:
-            block.parts.append(delta)
+        elif delta:
+            # An image, a result of a tool that runs at AWS, or what is not known here.
+            block.other = {} if block.other is None else block.other
+            block.deltas.append(delta)
         return []
+
+    def _stop_one(self, event: Json) -> list[StreamItem]:
+        block = self._blocks.pop(_index(event), None)
+        return [] if block is None else self._stop_block(block)
 
     def _input(self, block: _Block, given: Any) -> list[StreamItem]:
         partial = given if isinstance(given, str) else dumps_text(given) if given else ""
@@ -150,7 +162,7 @@ class ConverseDecoder:
 
     def _reasoning(self, block: _Block, delta: Json) -> list[StreamItem]:
         if isinstance(delta.get("redactedContent"), str):
-            block.redacted += delta["redactedContent"]
+            block.redacted.append(delta["redactedContent"])
         if words := text(delta.get("signature")):
             block.signature += words
         words = text(delta.get("text"))
@@ -167,11 +179,16 @@ class ConverseDecoder:
             return [] if block.has_input else self._input(block, "{}")
         delta: Json = {}
         if block.redacted:
-            delta["thinking_blocks"] = [redacted_block(block.redacted)]
+            delta["thinking_blocks"] = [redacted_block(joined_base64(block.redacted))]
         elif block.thinks:
             delta["thinking_blocks"] = [thinking_block("".join(block.parts), block.signature)]
-        elif block.other is not None:
-            delta["provider_specific_fields"] = {"content_blocks": [_whole(block)]}
+        if block.other is not None:
+            whole = _whole(block)
+            if image := image_extension(whole, self._images):
+                self._images += 1
+                delta["images"] = [image]
+            else:
+                delta["provider_specific_fields"] = {"content_blocks": [whole]}
         if block.citations:
             found = [(annotation(c, block.text_start, self._length), c) for c in block.citations]
             if annotations := [a for a, _ in found if a is not None]:
@@ -191,50 +208,66 @@ class ConverseDecoder:
         if self._stopped:
             return []
         self._stopped = True
-        reason = finish_reason(event.get("stopReason"), self._tools > 0)
+        items: list[StreamItem] = []
+        for index in sorted(self._blocks):
+            items += self._stop_block(self._blocks[index])
+        self._blocks.clear()
         call = self._call
-        call.finish_reasons = [reason]
+        call.finish_reasons = [finish_reason(event.get("stopReason"), self._tools > 0)]
         if call.response_model is None:
             call.response_model = call.model or None
-        self._ending = (reason, event)
-        return []
+        self._ending = event
+        return items + self._end() if self._known else items
 
-    def _end(self, trace: Json) -> list[StreamItem]:
-        """The last chunk with a choice: it waits for `metadata`, where the guardrail says what it did."""
+    def _end(self) -> list[StreamItem]:
+        """The last chunk with a choice, and usage. They wait for `metadata`, where the guardrail says what it
+        did."""
         if self._ending is None:
             return []
-        reason, event = self._ending
+        own = stop_fields(self._ending, self._known)
         self._ending = None
-        own = stop_fields(
-            event.get("stopReason"), event.get("additionalModelResponseFields"), trace.get("guardrail")
-        )
-        return [self._chunks.delta(0, {"provider_specific_fields": own} if own else {}, reason)]
+        last = {"provider_specific_fields": own} if own else {}
+        items: list[StreamItem] = [self._chunks.delta(0, last, self._call.finish_reasons[0])]
+        if self._call.usage.source is not UsageSource.NONE:
+            items.append(self._chunks.usage(self._call.usage))
+        return items
 
     def _metadata(self, event: Json) -> list[StreamItem]:
-        trace = obj(event.get("trace"))
-        if routed := text(obj(trace.get("promptRouter")).get("invokedModelId")):
+        self._known = event
+        if routed := text(obj(obj(event.get("trace")).get("promptRouter")).get("invokedModelId")):
             self._call.response_model = routed
-        items = self._end(trace)
         usage = read_usage(event.get("usage"), event.get("serviceTier"))
         if usage.source is not UsageSource.NONE:
             self._call.usage = usage
-            items.append(self._chunks.usage(usage))
-        return items
+        return self._end() if self._stopped else []
+
+
+_EVENTS: dict[str, Callable[[ConverseDecoder, Json], list[StreamItem]]] = {
+    "contentBlockDelta": ConverseDecoder._delta,
+    "contentBlockStart": ConverseDecoder._start,
+    "contentBlockStop": ConverseDecoder._stop_one,
+    "messageStart": ConverseDecoder._begin,
+    "messageStop": ConverseDecoder._stop,
+    "metadata": ConverseDecoder._metadata,
+}
+"""All that are known; the others (a stream may begin with `initial-response`) are ignored."""
 
 
 class _Block:
     """One content block on its way."""
 
     __slots__ = (
-        "citations", "has_input", "is_tool", "other", "parts", "redacted", "signature", "text_start",
-        "thinks", "tool",
+        "citations", "deltas", "has_input", "is_tool", "other", "parts", "redacted", "signature",
+        "text_start", "thinks", "tool",
     )  # fmt: skip
 
     def __init__(self, text_start: int) -> None:
         self.text_start = text_start
-        self.parts: list[Any] = []
+        self.parts: list[str] = []
+        self.deltas: list[Json] = []
+        """Of a block that has no place in OpenAI's form."""
         self.signature = ""
-        self.redacted = ""
+        self.redacted: list[str] = []
         self.thinks = False
         self.citations: list[Json] = []
         self.is_tool = False
@@ -246,14 +279,37 @@ class _Block:
 
 
 def _whole(block: _Block) -> Json:
+    """A block without a place in OpenAI's form, as a whole answer has it."""
     whole = dict(block.other or {})
     if block.has_input and "toolUse" in whole:
-        joined = "".join(part for part in block.parts if isinstance(part, str))
+        joined = "".join(block.parts)
         parsed = decoded(joined.encode())
         whole["toolUse"] = {**obj(whole["toolUse"]), "input": joined if parsed is None else parsed}
-    elif block.parts:
-        whole["deltas"] = block.parts
+        return whole
+    pieces: list[str] = []
+    for delta in block.deltas:
+        for name, value in delta.items():
+            if name == "toolResult":
+                whole[name] = {**obj(whole.get(name)), "content": _results(whole, value)}
+            elif name == "image" and (data := text(obj(obj(value).get("source")).get("bytes"))):
+                pieces.append(data)
+            else:
+                both = isinstance(value, dict) and isinstance(whole.get(name), dict)
+                whole[name] = {**whole[name], **value} if both else value
+    if pieces:
+        whole["image"] = {**obj(whole.get("image")), "source": {"bytes": joined_base64(pieces)}}
     return whole
+
+
+def _results(whole: Json, more: Any) -> list[Json]:
+    """A tool's result so far with what a delta adds: pieces of text go together."""
+    results = objects(obj(whole.get("toolResult")).get("content"))
+    for one in objects(more):
+        if results and "text" in one and "text" in results[-1]:
+            results[-1] = {"text": text(results[-1]["text"]) + text(one["text"])}
+        else:
+            results.append(one)
+    return results
 
 
 def _index(event: Json) -> int:
