@@ -13,6 +13,7 @@ Json: TypeAlias = dict[str, Any]
 
 JSONDecodeError = orjson.JSONDecodeError
 _TOO_DEEP = "JSON nested too deeply"
+_BOM = b"\xef\xbb\xbf"
 
 
 def loads(data: bytes | str) -> Any:
@@ -31,7 +32,8 @@ def dumps_text(value: Any) -> str:
 
 
 def loads_lenient(data: bytes) -> Any:
-    """Parse JSON as providers write it: also NaN and infinities (null), and half surrogate pairs (U+FFFD).
+    """Parse JSON as providers write it: also NaN and infinities (null), half surrogate pairs (U+FFFD), and a
+    byte order mark.
 
     A stream's event may hold half of an emoji, escaped or as bytes, where a server cuts by tokens; Python's
     own encoder writes NaN and Infinity. Raises ValueError for what is no JSON even so.
@@ -163,6 +165,7 @@ def _without_halves(value: Any) -> Any:
 
 def _loads_any(data: bytes) -> Any:
     try:
-        return json.loads(data.decode("utf-8", "surrogateescape"), parse_constant=lambda _: None)
+        said = data.removeprefix(_BOM).decode("utf-8", "surrogateescape")
+        return json.loads(said, parse_constant=lambda _: None)
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None

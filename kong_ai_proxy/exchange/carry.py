@@ -17,6 +17,7 @@ from ..formats.base import Adapter, ClientFormat, Observer
 from ..formats.defaults import with_defaults
 from ..log import get_logger
 from ..providers import provider
+from .chunks import whole_of
 from .headers import answer_headers, provider_headers, with_client_query
 from .redact import redact
 from .streams import PassedStream, SniffedStream, Stream, TranslatedStream
@@ -29,6 +30,8 @@ MODEL_HEADER: Final = "x-kong-llm-model"
 NOT_TRANSLATED: Final = "request_not_translated"
 DROPPED_HEADER: Final = "x-kong-ai-dropped"
 _HEADER_MAX: Final = 1024
+_VAGUE: Final = frozenset({"", "text/plain", "text/json"})
+"""Content types that do not tell a stream from a whole answer."""
 _NONE: Final[frozenset[int]] = frozenset()
 
 
@@ -123,7 +126,7 @@ class Carrier:
         try:
             if not 200 <= status < 300:
                 return self._refused(status, headers, body)
-            if self._observer is not None:
+            if self._observer is not None and not _is_events(body):
                 answer = self._observer.response(body, self.call)
                 if self.call.response_id is None and _is_error_object(body):
                     # Azure says with a 200 that its content filter refused the prompt.
@@ -184,6 +187,8 @@ class Carrier:
         except ValueError:
             parsed = None
         if type(parsed) not in kinds:
+            if (collected := self._collected(body, adapter)) is not None:
+                return collected
             raise ApiError(502, f"{self.call.provider} answered with something that is not a JSON object")
         return adapter.response(parsed, self.call)
 
@@ -196,6 +201,18 @@ class Carrier:
     def adapter(self) -> Adapter:
         """Who reads the provider's answers."""
         return self._adapter_for()
+
+    def _collected(self, body: bytes, adapter: Adapter) -> Json | None:
+        """The answer of a provider that streams without being asked to, as some gateways do."""
+        if self.call.operation not in ("chat", "completions"):
+            return None
+        decoder = adapter.stream(self.call)
+        items = [*decoder.feed(body), *decoder.finish()]
+        chunks = [item for item in items if not isinstance(item, ApiError)]
+        for item in items:
+            if isinstance(item, ApiError) and (chunks or _is_events(body)):
+                raise item
+        return whole_of(chunks) if chunks else None
 
     def _adapter_for(self) -> Adapter:
         if self._adapter is None:
@@ -216,7 +233,8 @@ class Carrier:
             running = PassedStream(self._observer.stream(self.call), encoder, self.call)
         else:
             running = TranslatedStream(self._adapter_for().stream(self.call), encoder, self.call)
-        if given.partition(";")[0].strip().lower() == JSON_TYPE:
+        named = given.partition(";")[0].strip().lower()
+        if named == JSON_TYPE or (named in _VAGUE and self._adapter_for().format == "openai"):
             # Some providers call their stream that, some ignore `stream: true`: the first byte tells.
             whole = b"{[" if _may_be_list(self._adapter_for()) else b"{"
             running = SniffedStream(running, encoder, self.call, self._answer, whole)
@@ -259,6 +277,11 @@ class Carrier:
 def _may_be_list(adapter: Adapter) -> bool:
     """Whether this format's whole answers may be JSON lists: Hugging Face's classic APIs."""
     return getattr(adapter, "lists", False) is True
+
+
+def _is_events(body: bytes) -> bool:
+    """Whether it is no JSON, but the beginning of server-sent events."""
+    return body[:16].lstrip(b"\xef\xbb\xbf\r\n").startswith((b"data:", b"event:", b"id:", b": "))
 
 
 def _is_error_object(body: bytes) -> bool:

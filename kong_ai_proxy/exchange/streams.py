@@ -19,6 +19,8 @@ log = get_logger("exchange")
 
 CAPTURED_MAX: Final = 256 * 1024
 """Bytes of a stream that a log record may hold, where payloads are logged."""
+_BLANK: Final = b" \t\r\n\xef\xbb\xbf"
+"""What may come before a body: white space, a byte order mark."""
 _WHOLE_MAX: Final = 16 * 1024 * 1024
 """Bytes of a whole answer that came where a stream was asked for."""
 
@@ -195,7 +197,7 @@ class SniffedStream(Stream):
 
     def _take(self, data: bytes) -> bytes:
         if self._is_stream is None:
-            start = data.lstrip()[:1] if not self._whole else b""
+            start = data.lstrip(_BLANK)[:1] if not self._whole else b""
             if not start:
                 self._whole.append(data)
                 return b""

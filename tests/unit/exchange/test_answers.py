@@ -297,6 +297,16 @@ def test_plain_json_becomes_a_stream_for_the_client_who_asked_for_one(size: int,
     assert stream.content_type == "text/event-stream"
 
 
+@pytest.mark.parametrize("content_type", ["", "text/plain; charset=utf-8"])
+def test_plain_json_of_a_vague_type_becomes_a_stream_too(content_type: str) -> None:
+    _, stream = started(proxy(), content_type=content_type)
+    raw = b"\xef\xbb\xbf" + json.dumps(openai_answer("Hello")).encode()
+    first, _, end = events(stream.feed(raw) + stream.finish())
+    assert (first["choices"][0]["delta"]["content"], end) == ("Hello", "[DONE]")
+    _, stream = started(proxy(), content_type=content_type)
+    assert stream.feed(sse(HELLO[0])) == sse(HELLO[0]), "not held back"
+
+
 def test_plain_json_with_tools_becomes_a_stream() -> None:
     calls = [
         {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}},
@@ -352,6 +362,71 @@ def test_plain_json_error_with_status_200() -> None:
     )
     assert events(out)[-1]["error"]
     assert stream.failed is not None
+
+
+@pytest.mark.parametrize("provider", ["openai", "mistral", "vllm"])
+def test_a_stream_nobody_asked_for_becomes_a_whole_answer(provider: str) -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+    called = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a"'}}
+    made = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
+    second = {"index": 1, "delta": {"content": "two"}}
+    raw = b"\xef\xbb\xbf: hello\n\n" + sse(
+        chunk({"role": "assistant", "content": "Hel", "reasoning_content": "H"}),
+        chunk({"content": "lo", "reasoning_content": "m"}, logprobs=None),
+        chunk({"tool_calls": [called]}),
+        chunk({"tool_calls": [{"index": 0, "function": {"arguments": ":1}"}}]}, "tool_calls"),
+        chunk(choices=[{**second, "finish_reason": "stop", "logprobs": {"content": []}}]),
+        chunk(choices=[], usage=usage),
+        "[DONE]",
+    )
+    options = {"upstream_url": "https://x.example/v1/chat/completions"}
+    done = answered(proxy(provider, "m", options=options), raw)
+    assert done.json == {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1700000000,
+        "model": "gpt-4o-2024",
+        "choices": [
+            {
+                "index": 0,
+                "message": {
+                    "role": "assistant",
+                    "content": "Hello",
+                    "reasoning_content": "Hm",
+                    "tool_calls": [made],
+                },
+                "logprobs": None,
+                "finish_reason": "tool_calls",
+            },
+            {
+                "index": 1,
+                "message": {"role": "assistant", "content": "two"},
+                "logprobs": {"content": []},
+                "finish_reason": "stop",
+            },
+        ],
+        "usage": usage,
+    }
+    assert done.attempt.call.usage.total == 7
+
+
+def test_lines_nobody_asked_for_become_a_whole_answer() -> None:
+    lines = [
+        {"model": "m", "message": {"role": "assistant", "content": "Hel"}, "done": False},
+        {"model": "m", "message": {"content": "lo"}, "done": True, "done_reason": "length"},
+    ]
+    raw = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    done = answered(proxy("ollama", "m", options={"upstream_url": "http://x.example:11434"}), raw)
+    assert done.json["choices"][0]["message"]["content"] == "Hello"
+    assert done.json["choices"][0]["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize("end", [b"", b'data: {"error":{"message":"no","code":429}}\n\n'])
+def test_a_stream_nobody_asked_for_may_break(end: bytes) -> None:
+    for raw in (sse(*HELLO[:2]) + end, end or b"data: [DONE\n\n"):
+        done = answered(proxy(), raw)
+        assert done.response.status == (429 if end else 502)
+        assert "choices" not in done.json
 
 
 def test_always_streaming_gives_a_stream_to_who_did_not_ask() -> None:

@@ -20,6 +20,7 @@ from kong_ai_proxy.core.json import JSONEvents, dumps, loads_lenient, says_twice
         (b'{"a":"\\\\ud83e"}', {"a": "\\ud83e"}),
         (b'{"a":NaN,"b":-Infinity,"c":[Infinity]}', {"a": None, "b": None, "c": [None]}),
         (b'{"a":"\xf0\x9f"}', {"a": "\ufffd"}),
+        (b'\xef\xbb\xbf{"a":1}', {"a": 1}),
     ],
 )
 def test_what_can_be_made_of_it(data: bytes, value: Any) -> None:
