@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from importlib import import_module
-from typing import Literal
+from typing import Final, Literal
 
 from ..config.models import Target
 from ..core.call import Call
@@ -18,6 +19,10 @@ _LIBRARIES = {
     "google": ("google.oauth2.credentials", "google.oauth2.service_account"),
 }
 """What is imported only where it is needed, and takes a tenth of a second."""
+_FETCHED: Final = frozenset({"aws", "azure", "google"})
+"""Kinds whose credentials are not in the configuration, or not those alone."""
+_SIGNED_BY: Final = re.compile(r"\bCredential=([^/,\s]+)/")
+_SESSION_TOKEN: Final = "x-amz-security-token"
 
 
 def authenticate(request: UpstreamRequest, call: Call) -> None:
@@ -30,10 +35,23 @@ def authenticate(request: UpstreamRequest, call: Call) -> None:
     if request.service == "s3":
         # S3 knows nothing of Bedrock's API keys, configured or the client's.
         _method("aws")(request, call)
+        call.secrets = _secrets_of(request)
         return
     if target.auth.allow_override and overridden(request, call):
         return
-    _method(kind_of(target))(request, call)
+    kind = kind_of(target)
+    _method(kind)(request, call)
+    if kind in _FETCHED:
+        call.secrets = _secrets_of(request)
+
+
+def _secrets_of(request: UpstreamRequest) -> list[str]:
+    """What was fetched for it: a bearer token; AWS's access key and session token, which some of its services
+    quote where a signature does not match."""
+    given = request.headers.get("authorization", "")
+    signed = _SIGNED_BY.search(given)
+    found = [signed[1] if signed else given.rpartition(" ")[2], request.headers.get(_SESSION_TOKEN, "")]
+    return [secret for secret in found if secret]
 
 
 def kind_of(target: Target) -> Kind:

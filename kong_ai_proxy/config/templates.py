@@ -152,8 +152,8 @@ def template_texts(model: Model) -> Iterator[tuple[str, str]]:
 
 
 def clients_choose_host(field: str, text: str) -> bool:
-    """Whether an option (`template_texts`) leaves it to requests which domain is called: nothing with a dot in
-    it follows the last template of the host's name."""
+    """Whether an option (`template_texts`) leaves it to requests which domain is called: nothing with a dot
+    in it follows the last template of the host's name."""
     if field.removeprefix("model.options.") not in _CHOOSE_HOST:
         return False
     authority = re.split(r"[/?#]", text.partition("://")[2] or text, maxsplit=1)[0]

@@ -52,6 +52,10 @@ class Call:
     """The provider's answer's headers, set before an adapter reads the answer: some (Bedrock's embeddings)
     have their token counts there."""
 
+    secrets: list[str] = field(default_factory=list)
+    """Credentials that this attempt's request carries and no configuration holds (access tokens, an assumed
+    role's): should the provider repeat one, it is taken out."""
+
     # Found out on the way; read by accounting.
     dropped: list[str] = field(default_factory=list)
     """Request fields this provider cannot take, as dotted paths."""

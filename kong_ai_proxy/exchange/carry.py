@@ -167,7 +167,7 @@ class Carrier:
             raise ApiError(
                 502, f"{self.call.provider} answered with a redirect ({status})", code="upstream_redirect"
             )
-        body = redact(body, self.call.target.auth)
+        body = self.received = redact(body, self.call)
         if self._observer is not None and (_is_error_object(body) or self._is_awss(body)):
             return ClientResponse(
                 status, self._headers(headers, headers.get("content-type", JSON_TYPE)), body

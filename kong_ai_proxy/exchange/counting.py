@@ -47,7 +47,7 @@ class CountCarrier(Carrier):
         self.received = body
         try:
             if not 200 <= status < 300:
-                body = redact(body, self.call.target.auth)
+                body = self.received = redact(body, self.call)
                 adapter = self._provider.adapter(self._chat_call())
                 return self.error(adapter.error(status, headers, body, self.call), headers)
             return self._answered(counted(loads_lenient(body)), headers)

@@ -59,9 +59,8 @@ class NativeCarrier(Carrier):
             if 300 <= status < 400:
                 return self._refused(status, headers, body)
             if status >= 400:
-                return ClientResponse(
-                    status, self._headers(headers, content_type), redact(body, call.target.auth)
-                )
+                self.received = redact(body, call)
+                return ClientResponse(status, self._headers(headers, content_type), self.received)
             if _is_json(content_type):
                 self._reader().response(body, call)
             else:

@@ -206,8 +206,7 @@ class SessionCarrier:
 
     def response(self, status: int, headers: Headers, body: bytes) -> ClientResponse:
         """A refusal of the provider's, with its status: its own error object, or one made of it."""
-        self.received = body
-        body = redact(body, self.call.target.auth)
+        body = self.received = redact(body, self.call)
         if status >= 400 and _is_error_object(body):
             answer = ClientResponse(status, self._headers(headers), body)
             answer.headers["content-type"] = JSON_TYPE

@@ -1,11 +1,13 @@
-"""Configured credentials, taken out of what a provider says about them."""
+"""Credentials, taken out of what a provider says about them."""
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Final
+from urllib.parse import quote
 
-from ..config.models import Auth
+from ..core.call import Call
 
 _REDACTED: Final = b"[redacted]"
 _SHORTEST: Final = 8
@@ -24,16 +26,24 @@ _SECRET_FIELDS: Final = (
 )
 
 
-def redact(body: bytes, auth: Auth) -> bytes:
-    """The body without any credential of this target, should the provider repeat one in an error."""
-    for name in _SECRET_FIELDS:
-        value = getattr(auth, name)
-        if not value:
-            continue
-        secret = value.rpartition(" ")[2].encode()
-        if len(secret) >= _SHORTEST and secret in body:
-            body = body.replace(secret, _REDACTED)
+def redact(body: bytes, call: Call) -> bytes:
+    """The body without any credential of this attempt, should the provider repeat one in an error: those of
+    the target's configuration, and what was fetched for the request."""
+    configured = [getattr(call.target.auth, name) or "" for name in _SECRET_FIELDS]
+    for value in (*configured, *call.secrets):
+        secret = value.rpartition(" ")[2]
+        if len(secret) >= _SHORTEST:
+            for form in _forms(secret):
+                if form in body:
+                    body = body.replace(form, _REDACTED)
     return body
+
+
+def _forms(secret: str) -> set[bytes]:
+    """As it is, as JSON may have it, and as a URL does."""
+    plain = secret.encode("utf-8", "surrogatepass")
+    forms = {plain, json.dumps(secret)[1:-1].encode(), quote(plain, safe="").encode(), quote(plain).encode()}
+    return forms | {form.replace(b"/", b"\\/") for form in forms}
 
 
 def without_base64(body: bytes) -> bytes:

@@ -162,7 +162,7 @@ class RestCarrier(Carrier):
             raise ApiError(
                 502, f"{self.call.provider} answered with a redirect ({status})", code="upstream_redirect"
             )
-        body = redact(body, self.call.target.auth)
+        body = self.received = redact(body, self.call)
         if _is_error_object(body) or self._rest.operation == "preserve":
             return ClientResponse(status, self._passed_headers(headers), body)
         raise read_error(status, headers, body, self.call)

@@ -107,7 +107,7 @@ class StepsCarrier(Carrier):
             self.movable = False
         try:
             if not ok:
-                body = redact(body, self.call.target.auth)
+                body = redact(body, self.call)
             following = self._sent_on(steps, Reply(status, headers, body))
             if following is not None:
                 return Further(self._made(following), following.after)
@@ -260,7 +260,9 @@ class StepsCarrier(Carrier):
             return ApiError(
                 502, f"{self.call.provider} answered with a redirect ({status})", code="upstream_redirect"
             )
-        body = redact(body, self.call.target.auth)
+        body = redact(body, self.call)
+        if self.received:
+            self.received = body
         service = self._step.service if self._step is not None else ""
         if not service:
             with suppress(NotImplementedError, LookupError):
