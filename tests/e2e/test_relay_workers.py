@@ -16,6 +16,8 @@ from typing import Any
 
 import gevent
 import pytest
+from auth_support import token_server
+from documented_support import a_google_key
 from exchange_support import advanced, proxy, target_config
 from gateway_support import document
 from gevent.pool import Pool
@@ -308,6 +310,75 @@ def test_descriptions_are_embedded_once(node: Node, targets: Any) -> None:
     assert len(inputs) == 1 + 4
 
 
+def sums(node: Node) -> Counter[str]:
+    """What /metrics says of all requests, whatever their labels."""
+    found: Counter[str] = Counter()
+    for line in node.metrics().splitlines():
+        name, _, value = line.rpartition(" ")
+        if name.startswith("kong_ai_proxy_") and ('le="' not in name or 'le="+Inf"' in name):
+            found[name.partition("{")[0].removeprefix("kong_ai_proxy_")] += float(value)  # type: ignore[assignment]
+    return found
+
+
+def test_metrics_are_those_of_all_workers(node: Node, targets: Any) -> None:
+    (target, provider), *_ = targets
+    with node.serving(advanced(at(provider))), node.clients(4) as clients:
+        before = sums(node)
+        for number, client in enumerate(clients):
+            for turn in range(3):
+                assert node.post(client, stream=(number + turn) % 2 == 0).status == 200
+        eventually(lambda: sums(node)["llm_requests_total"] == before["llm_requests_total"] + 12)
+        grown = sums(node)
+        grown.subtract(before)
+    assert target.asked == 12
+    assert grown["relay_requests_total"] == 12
+    assert grown["llm_tokens_total"] == 12 * 12
+    for name in ("llm_duration_seconds", "llm_time_to_first_token_seconds"):
+        counted = 12 if name == "llm_duration_seconds" else 6
+        assert (grown[f"{name}_count"], grown[f"{name}_bucket"]) == (counted, counted)
+        assert grown[f"{name}_sum"] > 0
+
+
+def test_each_worker_learns_by_itself_what_is_slow(node: Node, targets: Any) -> None:
+    (slow, one), (fast, other), _ = targets
+    instance = advanced(
+        at(one, weight=2), at(other, weight=1),
+        balancer={"algorithm": "priority"}, kong_ai_proxy={"hedge_quantile": 0.9},
+    )  # fmt: skip
+    with node.serving(instance), node.clients(2) as (first, second):
+        for _ in range(21):
+            assert node.post(first).status == 200
+        slow.seconds = 0.3
+        assert (node.post(second).status, fast.asked) == (200, 0), "it has not seen the target before"
+        began = time.monotonic()
+        for _ in range(6):
+            assert node.post(first).status == 200
+        assert 1 <= fast.asked <= 1 + 27 // 10, "a tenth of this worker's requests, and one"
+        assert time.monotonic() - began < 6 * 0.3
+        eventually(lambda: not any(state.in_flight for state in instance.balancer.states))  # type: ignore[attr-defined]
+
+
+def test_each_worker_fetches_access_tokens_for_itself(node: Node) -> None:
+    seen: list[bytes] = []
+
+    def gemini(peer: Peer, head: bytes, body: bytes) -> None:
+        seen.extend(line for line in head.split(b"\r\n") if line.lower().startswith(b"authorization:"))
+        part = {"content": {"role": "model", "parts": [{"text": "ok"}]}, "finishReason": "STOP"}
+        peer.answer(json.dumps({"candidates": [part]}).encode())
+
+    with token_server() as tokens, provider_of(every(gemini)) as provider:
+        auth = {"gcp_use_service_account": True, "gcp_service_account_json": a_google_key(tokens.url)}
+        url = f"http://127.0.0.1:{provider.port}/v1beta/models/m:generateContent"
+        instance = proxy("gemini", "m", auth=auth, options={"upstream_url": url})
+        before = sums(node)["token_fetches_total"]
+        with node.serving(instance), node.clients(2) as clients:
+            for client in clients * 3:
+                assert node.post(client).status == 200
+        assert len(tokens.asked) == 2
+        assert sums(node)["token_fetches_total"] == before + 2
+    assert len(seen) == 6 and len(set(seen)) == 2
+
+
 def test_a_killed_worker_takes_its_requests_only(node: Node, targets: Any) -> None:
     (target, provider), *_ = targets
     target.hold = gevent.event.Event()
@@ -340,6 +411,24 @@ def test_a_killed_worker_takes_its_requests_only(node: Node, targets: Any) -> No
         assert f'kong_ai_proxy_worker_restarts_total{{worker="{victim.number}"}} 1\n' in node.metrics()
     assert health == {"status": "degraded", "workers": {"wanted": 2, "up": 1}}
     assert json.loads(node.get("/health").body)["status"] == "ok"
+
+
+def test_a_restarted_worker_gets_its_share_of_kept_connections(node: Node, targets: Any) -> None:
+    (_, provider), *_ = targets
+    with node.serving(advanced(at(provider))), node.clients(6) as clients:
+        assert [node.post(client).status for client in clients] == [200] * 6
+        doomed, other = node.relay._workers
+        assert doomed.process is not None
+        os.kill(doomed.process.pid, signal.SIGKILL)
+        eventually(lambda: not doomed.ready)
+        eventually(lambda: doomed.ready and (doomed.connections, other.connections) == (1, 2), 30)
+        served = 0
+        for client in clients:
+            with suppress(EOFError, ConnectionError):
+                assert node.post(client).status == 200, "on the connection that it has had all along"
+                served += 1
+        assert served == 3
+        assert node.redeemed()[0] == 1, "what is left of the dead worker's connections is not served"
 
 
 def test_without_any_worker_a_connection_waits_for_one(

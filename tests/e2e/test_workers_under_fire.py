@@ -332,6 +332,7 @@ def test_kong_reloads_while_workers_serve(setup: Setup) -> None:
 
 
 def test_what_runs_ends_within_the_grace(setup: Setup) -> None:
+    """The last test: there is no plugin server afterwards."""
     got: dict[str, Got] = {}
     names = [f"last-{number}" for number in range(6)]
     threads = [
@@ -350,5 +351,3 @@ def test_what_runs_ends_within_the_grace(setup: Setup) -> None:
     assert len(got) == len(names)
     assert not set(workers) & {pid for pid, _ in processes()}
     assert setup.said("stopped")[-1]["drained"] is True
-    setup.server.start()
-    eventually(lambda: setup.ask("again", True).kind("again") == "answered")
