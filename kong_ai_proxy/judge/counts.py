@@ -57,9 +57,6 @@ class Counts:
         self._cost[labels] = self._cost.get(labels, 0) + cost
 
     def collect(self) -> Iterator[Family]:
-        """Nothing, as long as nothing was to be judged."""
-        if not self._answers and not self.held:
-            return
         for name, text, samples in (
             ("answers_total", "Answers that were to be judged, by outcome.", self._answers),
             ("tokens_total", "Tokens of the judge's own; in no other metric.", self._tokens),

@@ -83,8 +83,9 @@ class Hearing:
                     self._judging.submit(case)
                     return
                 self._judging.counts.answer(self._judge.llm, self._lost or "no_text")
-        except Exception:
-            log.exception("answer_not_judged")
+        except Exception as error:
+            # Without a traceback, whose lines may quote what was said.
+            log.error("answer_not_judged", kind=type(error).__name__)
         self._answer = None
         self._give_back(self._held)
 

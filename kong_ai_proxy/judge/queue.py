@@ -63,8 +63,15 @@ class Bench:
         self.waiting: deque[Case] = deque()
         self.running = 0
         self.left_alone_until = -math.inf
-        self.said: dict[str, float] = {}
-        """When something was last warned of."""
+        self._said: dict[str, float] = {}
+
+    def may_say(self, what: str) -> bool:
+        """Once a minute; the counts have all of it."""
+        now = time.monotonic()
+        if now - self._said.get(what, -math.inf) < _SAY_EVERY:
+            return False
+        self._said[what] = now
+        return True
 
 
 class Judging:
@@ -82,6 +89,14 @@ class Judging:
 
     def hear(self, exchange: Exchange) -> Hearing | None:
         """Begins to gather what is to be judged; None where this exchange is not. Never raises."""
+        try:
+            return self._hear(exchange)
+        except Exception as error:
+            # A bug of ours must not cost the client its answer.
+            log.error("answer_not_judged", kind=type(error).__name__)
+            return None
+
+    def _hear(self, exchange: Exchange) -> Hearing | None:
         judge = exchange.instance.judge
         if judge is None or not may_be_judged(exchange.plan):
             return None
@@ -139,7 +154,7 @@ class Judging:
                     outcome = self._judge(bench, case)
                 except Exception as error:
                     # A bug of ours, most likely. Its text may hold what was judged.
-                    self._warn(bench, case, "judge_failed", kind=type(error).__name__)
+                    self._failed(bench, case, type(error).__name__)
                 finally:
                     self._done(case, outcome)
                 if not bench.waiting:
@@ -169,10 +184,12 @@ class Judging:
         try:
             score = self._ask(bench, case, said)
         except _Failed as failure:
-            self._warn(bench, case, "judge_failed", reason=str(failure))
+            self._failed(bench, case, str(failure))
             return "failed"
         if score is None:
-            self._warn(bench, case, "judge_without_score", reason="no number from 1 to 100 in its reply")
+            if bench.may_say("no_score"):
+                reason = "no number from 1 to 100 in its reply"
+                log.warning("judge_without_score", reason=reason, **_where(case))
             return "no_score"
         balancer = case.instance.balancer
         if isinstance(balancer, Scored):
@@ -287,16 +304,14 @@ class Judging:
         log.info("judged", ai={"ai-llm-as-judge": record})
 
     @staticmethod
-    def _warn(bench: Bench, case: Case, event: str, **fields: Any) -> None:
-        """Once a minute of each kind; the counts have them all."""
-        now = time.monotonic()
-        if now - bench.said.get(event, -math.inf) < _SAY_EVERY:
-            return
-        bench.said[event] = now
-        model = case.judge.llm.model
-        log.warning(
-            event, provider=model.provider, model=model.name, plugin_id=case.instance.plugin_id, **fields
-        )
+    def _failed(bench: Bench, case: Case, reason: str) -> None:
+        if bench.may_say("failed"):
+            log.warning("judge_failed", reason=reason, **_where(case))
+
+
+def _where(case: Case) -> Json:
+    model = case.judge.llm.model
+    return {"provider": model.provider, "model": model.name, "plugin_id": case.instance.plugin_id}
 
 
 def _bench(instance: Instance) -> Bench:
