@@ -6,6 +6,7 @@ Sources: https://platform.openai.com/docs/api-reference/chat/object and .../chat
 from __future__ import annotations
 
 import base64
+import binascii
 import struct
 from array import array
 from datetime import datetime
@@ -153,6 +154,16 @@ def unix_time(moment: Any) -> int:
         return int(datetime.fromisoformat(moment).timestamp())
     except (ValueError, OverflowError):
         return 0
+
+
+def joined_base64(pieces: list[str]) -> str:
+    """Bytes that came in pieces, each in base64 for itself, in base64 as a whole."""
+    if len(pieces) == 1:
+        return pieces[0]
+    try:
+        return base64.b64encode(b"".join(map(base64.b64decode, pieces))).decode()
+    except (binascii.Error, ValueError):
+        return "".join(pieces)
 
 
 def utf8_size(value: str) -> int:

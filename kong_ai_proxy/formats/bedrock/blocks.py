@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Any
 
 from ...core.call import Call
@@ -47,16 +45,6 @@ def stop_fields(end: Json, metadata: Json) -> Json:
     }
     fields.update({name: value for name, value in own.items() if value})
     return fields
-
-
-def joined_base64(pieces: list[str]) -> str:
-    """Bytes that came in pieces, each in base64 for itself, in base64 as a whole."""
-    if len(pieces) == 1:
-        return pieces[0]
-    try:
-        return base64.b64encode(b"".join(map(base64.b64decode, pieces))).decode()
-    except (binascii.Error, ValueError):
-        return "".join(pieces)
 
 
 def image_extension(block: Json, index: int) -> Json | None:

@@ -16,8 +16,8 @@ from ...core.usage import UsageSource
 from ...wire.eventstream import BadFrame, EventStreamDecoder, Frame
 from ..anthropic.json_mode import JSON_TOOL
 from ..base import StreamItem
-from ..pivot import Chunks, decoded, integer, obj, objects, text, truncated, utf8_size
-from .blocks import annotation, finish_reason, image_extension, joined_base64, stop_fields
+from ..pivot import Chunks, decoded, integer, joined_base64, obj, objects, text, truncated, utf8_size
+from .blocks import annotation, finish_reason, image_extension, stop_fields
 from .errors import read_frame_error
 from .messages import redacted_block
 from .response import thinking_block

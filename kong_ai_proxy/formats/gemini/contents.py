@@ -10,7 +10,7 @@ from typing import Any
 from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json
-from ..pivot import arguments_object, items, json_object, obj, objects, text, text_only
+from ..pivot import arguments_object, items, json_object, obj, objects, plain_text, text, text_only
 from .media import media_part
 from .models import needs_signatures, takes_media_in_results
 
@@ -19,6 +19,8 @@ UNSIGNED = "skip_thought_signature_validator"
 
 Source: https://ai.google.dev/gemini-api/docs/thought-signatures (its FAQ).
 """
+
+_TURNS = {"user": "user", "assistant": "model"}
 
 _KNOWN_KEYS: dict[str, frozenset[str]] = {
     role: frozenset({"role", "content", *more})
@@ -55,7 +57,13 @@ class ContentsBuilder:
         for index, message in enumerate(items(messages)):
             if not isinstance(message, dict):
                 raise BadRequest("a message must be an object", param=f"messages.{index}")
-            self._add(message, f"messages.{index}")
+            if (said := plain_text(message)) is None:
+                self._add(message, f"messages.{index}")
+                continue
+            self._results = None
+            role = _TURNS[message["role"]]
+            if said or role == "user":
+                self.contents.append({"role": role, "parts": [{"text": said}]})
         if not self.contents and self.system:
             # Gemini refuses a request that has nothing but instructions.
             self.contents.append({"role": "user", "parts": self.system})

@@ -14,6 +14,7 @@ from ..anthropic.json_mode import JSON_TOOL
 from ..pivot import (
     completion,
     integer,
+    joined_base64,
     not_an_answer,
     number,
     obj,
@@ -23,8 +24,10 @@ from ..pivot import (
     unix_time,
     utf8_size,
 )
+from .errors import api_error, error_object
 from .grounding import Said, url_citations
 from .media import image_extension
+from .partial_calls import PartialCall, is_partial
 from .usage import UsageReader
 
 _FINISH_REASONS = {
@@ -38,6 +41,9 @@ _FINISH_REASONS = {
     "PROHIBITED_CONTENT": "content_filter",
     "SPII": "content_filter",
     "MODEL_ARMOR": "content_filter",
+    "ESCALATION": "content_filter",
+    "PUP_LIMITED_DISABLED": "content_filter",
+    "CONTINUATION": "length",
     "IMAGE_SAFETY": "content_filter",
     "IMAGE_PROHIBITED_CONTENT": "content_filter",
     "IMAGE_RECITATION": "content_filter",
@@ -66,7 +72,10 @@ _VERTEX_NUMBERS = (
     "PROHIBITED_CONTENT", "SPII", "MALFORMED_FUNCTION_CALL", "MODEL_ARMOR",
 )  # fmt: skip
 
-_SPECIFIC = ("groundingMetadata", "citationMetadata", "urlContextMetadata", "finishMessage", "avgLogprobs")
+_SPECIFIC = (
+    "groundingMetadata", "citationMetadata", "urlContextMetadata", "finishMessage", "avgLogprobs",
+    "continuationToken",
+)  # fmt: skip
 """Members of a candidate that are handed on as they are, in `provider_specific_fields`."""
 
 _ANSWER_KEYS = frozenset({"candidates", "promptFeedback", "usageMetadata", "modelVersion", "responseId"})
@@ -83,6 +92,9 @@ class Candidate:
         self._calls = 0
         self._images = 0
         self._signature = ""
+        self._audio_id = ""
+        self._partial: PartialCall | None = None
+        """A call whose arguments are still coming."""
         self._said = Said()
         self._parts: list[Json] = []
         self._specific: Json = {}
@@ -96,8 +108,11 @@ class Candidate:
         if isinstance(chosen, dict):
             delta["logprobs"] = _logprobs(chosen)
         for key in _SPECIFIC:
-            if candidate.get(key) is not None:
-                self._specific[key] = candidate[key]
+            said = candidate.get(key)
+            # Later pieces may have an empty object where an earlier one said it all.
+            if said is not None and (said != {} or key not in self._specific):
+                known = self._specific.get(key)
+                self._specific[key] = _all_citations(known, said) if key == "citationMetadata" else said
         if any(rating.get("blocked") for rating in objects(candidate.get("safetyRatings"))):
             self._specific["safetyRatings"] = candidate["safetyRatings"]
         reason = candidate.get("finishReason")
@@ -108,6 +123,7 @@ class Candidate:
     def last(self) -> Json:
         """The delta of what is known only at the end: signature, citations, the provider's own members."""
         delta: Json = {}
+        self._end_partial(delta)
         if self._signature:
             delta["extra_content"] = {"google": {"thought_signature": self._signature}}
         found = url_citations(self._specific, self._said)
@@ -124,7 +140,8 @@ class Candidate:
     def finish_reason(self) -> str:
         """OpenAI's word. Gemini says STOP for a turn that calls functions."""
         reason = _FINISH_REASONS.get(self.reason, "stop")
-        return "tool_calls" if self._calls and reason == "stop" else reason
+        called = self._calls or self._partial is not None
+        return "tool_calls" if called and reason == "stop" else reason
 
     def _reason_name(self, reason: Any) -> str:
         if isinstance(reason, str):
@@ -137,11 +154,15 @@ class Candidate:
         signature = text(part.get("thoughtSignature"))
         call: Any = part.get("functionCall")
         said: Any = part.get("text")
+        if isinstance(call, dict) and (self._partial is not None or is_partial(call)):
+            self._take_partial(call, signature, delta)
+            return
         if isinstance(call, dict) and call.get("name") == JSON_TOOL:
             # See `json_beside_tools`: this call is the answer.
             call, said = None, dumps_text(obj(call.get("args")))
         if isinstance(call, dict):
-            self._take_call(call, signature, delta)
+            if call:
+                self._take_call(call, signature, delta)
         elif isinstance(said, str):
             key = "reasoning_content" if part.get("thought") is True else "content"
             if said:
@@ -150,13 +171,27 @@ class Candidate:
                 if key == "content":
                     self._said.add(said)
             self._signature = signature or self._signature
-        elif part.get("thought") is not True and self._take_media(
-            obj(part.get("inlineData")), signature, delta
-        ):
+        elif part.get("thought") is not True and self._take_media(part, signature, delta):
             pass
+        elif part.keys() == {"thoughtSignature"}:
+            self._signature = signature or self._signature
         elif part:
             # Code that ran at Google, its result, files: kept as it is, and sent back with the message.
             self._parts.append(part)
+
+    def _take_partial(self, call: Json, signature: str, delta: Json) -> None:
+        if self._partial is not None and not self._partial.is_of(call):
+            self._end_partial(delta)
+            self._take_part({"functionCall": call, "thoughtSignature": signature}, delta)
+            return
+        self._partial = self._partial or PartialCall()
+        if self._partial.take(call, signature):
+            self._end_partial(delta)
+
+    def _end_partial(self, delta: Json) -> None:
+        partial, self._partial = self._partial, None
+        if partial is not None:
+            self._take_part(partial.part(), delta)
 
     def _take_call(self, call: Json, signature: str, delta: Json) -> None:
         arguments = dumps_text(obj(call.get("args")))
@@ -169,7 +204,9 @@ class Candidate:
         self._calls += 1
         self._call.output_bytes += len(arguments)
 
-    def _take_media(self, blob: Json, signature: str, delta: Json) -> bool:
+    def _take_media(self, part: Json, signature: str, delta: Json) -> bool:
+        blob = obj(part.get("inlineData"))
+        words = text(obj(part.get("audioTranscription")).get("text"))
         image = image_extension(blob, self._images)
         if image is not None:
             if signature:
@@ -177,18 +214,23 @@ class Candidate:
             delta.setdefault("images", []).append(image)
             self._images += 1
             return True
-        if text(blob.get("mimeType")).startswith("audio/") and "audio" not in delta:
+        if text(blob.get("mimeType")).startswith("audio/"):
+            # One sound, in however many parts: a client joins them by their id.
+            self._audio_id = self._audio_id or self._call.new_id("audio_")
+            data, before = text(blob.get("data")), obj(delta.get("audio"))
             delta["audio"] = {
-                "id": self._call.new_id("audio_"),
-                "data": text(blob.get("data")),
-                "transcript": "",
+                "id": self._audio_id,
+                "data": joined_base64([before["data"], data]) if before else data,
+                "transcript": text(before.get("transcript")) + words,
             }
             return True
         return False
 
 
 def chat_completion(body: Json, call: Call, vertex: bool) -> Json:
-    """A whole answer. Raises ApiError (502) for what is none."""
+    """A whole answer. Raises ApiError for what is none (502), or an error in spite of its status."""
+    if (error := error_object(body)) is not None:
+        raise api_error(error)
     if not isinstance(body, dict) or not body.keys() & _ANSWER_KEYS:
         raise not_an_answer("Gemini")
     reader = UsageReader()
@@ -230,9 +272,11 @@ def blocked_choice(feedback: Any) -> Json:
 
 
 def _choice(state: Candidate, candidate: Json, call: Call) -> Json:
-    delta = {**state.take(candidate), **state.last()}
-    logprobs = delta.pop("logprobs", None)
+    delta = state.take(candidate)
     calls = delta.pop("tool_calls", [])
+    delta |= state.last()
+    calls += delta.pop("tool_calls", [])
+    logprobs = delta.pop("logprobs", None)
     finish_reason = state.finish_reason()
     content = delta.pop("content", None if calls or finish_reason == "content_filter" else "")
     message: Json = {"role": "assistant", "content": content, "refusal": None, **delta}
@@ -243,6 +287,18 @@ def _choice(state: Candidate, candidate: Json, call: Call) -> Json:
     if "audio" in message:
         message["audio"]["expires_at"] = call.created
     return {"index": state.index, "message": message, "logprobs": logprobs, "finish_reason": finish_reason}
+
+
+def _all_citations(known: Any, new: Any) -> Any:
+    """Citations that came piece by piece, or all of them again."""
+    if not isinstance(known, dict) or not isinstance(new, dict):
+        return new
+    merged: Json = {**known, **new}
+    for key, more in new.items():
+        before = known.get(key)
+        if isinstance(before, list) and isinstance(more, list):
+            merged[key] = before + [one for one in more if one not in before]
+    return merged
 
 
 def _logprobs(result: Json) -> Json:

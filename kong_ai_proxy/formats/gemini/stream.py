@@ -81,8 +81,9 @@ class ChatStream:
             items.append(self._chunks.delta(0, delta, choice["finish_reason"]))
         for index in sorted(self._candidates):
             state = self._candidates[index]
+            last = state.last()
             reasons.append(state.finish_reason())
-            items.append(self._chunks.delta(index, state.last(), reasons[-1]))
+            items.append(self._chunks.delta(index, last, reasons[-1]))
         self._call.finish_reasons = reasons
         if self._call.usage.source is not UsageSource.NONE:
             items.append(self._chunks.usage(self._call.usage))
@@ -102,7 +103,7 @@ class ChatStream:
         return self._array.feed(data)
 
     def _take(self, payload: bytes, items: list[StreamItem], unreadable: ApiError | None = None) -> None:
-        if self._ended or payload == b"[DONE]":
+        if self._ended or payload in (b"", b"[DONE]"):
             return
         try:
             body = self._events.loads(payload)
