@@ -328,6 +328,9 @@ def modern_messages(messages: Any) -> list[Json]:
     for position, message in enumerate(items(messages)):
         if not isinstance(message, dict):
             raise BadRequest("a message must be an object", param=f"messages.{position}")
+        if "function_call" not in message and message.get("role") != "function":
+            made.append(message)
+            continue
         function = message.get("function_call")
         if isinstance(function, dict):
             calls += 1
@@ -338,6 +341,18 @@ def modern_messages(messages: Any) -> list[Json]:
             message = {"role": "tool", "tool_call_id": f"call_{calls}", "content": message.get("content")}
         made.append(message)
     return made
+
+
+def plain_text(message: Json) -> str | None:
+    """What a user or the model says, where the message is nothing but that: a role and a text. Else None.
+
+    Most messages are of that kind, so formats ask for it first: a long conversation has thousands.
+    """
+    if len(message) == 2 and message.get("role") in ("user", "assistant"):
+        content = message.get("content")
+        if isinstance(content, str):
+            return content
+    return None
 
 
 _CALL_KEYS = frozenset({"id", "type", "function", "index"})

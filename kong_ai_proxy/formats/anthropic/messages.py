@@ -11,7 +11,7 @@ from typing import Any
 from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json
-from ..pivot import arguments_object, data_url, obj
+from ..pivot import arguments_object, data_url, obj, plain_text
 
 _SYSTEM_ROLES = frozenset({"system", "developer"})
 _THINKING = frozenset({"thinking", "redacted_thinking"})
@@ -44,6 +44,11 @@ def convert_messages(messages: Any, call: Call) -> tuple[list[Json], list[Json]]
     for index, message in enumerate(messages):
         if not isinstance(message, dict):
             raise BadRequest(f"messages[{index}] must be an object", param=f"messages[{index}]")
+        if (said := plain_text(message)) is not None:
+            results = None
+            if said.strip():
+                turns.append(message)
+            continue
         role = message.get("role")
         for field in sorted(message.keys() - (_KNOWN_ASSISTANT if role == "assistant" else _KNOWN)):
             if message[field] and not (role == "function" and field == "name"):
@@ -78,7 +83,7 @@ def convert_messages(messages: Any, call: Call) -> tuple[list[Json], list[Json]]
         system = []
     if not turns:
         raise BadRequest("messages holds no content", param="messages")
-    _trim_end(turns[-1])
+    turns[-1] = _trimmed(turns[-1])
     return system, turns
 
 
@@ -328,12 +333,14 @@ def _with_cache(blocks: list[Json], message: Json) -> list[Json]:
     return blocks
 
 
-def _trim_end(turn: Json) -> None:
+def _trimmed(turn: Json) -> Json:
     """The API refuses a prefilled answer that ends in white space."""
     if turn["role"] != "assistant":
-        return
+        return turn
     content = turn["content"]
     if isinstance(content, str):
-        turn["content"] = content.rstrip()
-    elif content[-1].get("type") == "text":
-        content[-1] = {**content[-1], "text": content[-1]["text"].rstrip()}
+        return {**turn, "content": content.rstrip()}
+    last = content[-1]
+    if last.get("type") != "text":
+        return turn
+    return {**turn, "content": [*content[:-1], {**last, "text": last["text"].rstrip()}]}

@@ -22,6 +22,7 @@ from ..pivot import (
     note_unsaid,
     obj,
     objects,
+    plain_text,
     text,
     text_only,
     tool_call,
@@ -167,6 +168,9 @@ def _set_thinking(request: Json, body: Json, call: Call) -> None:
 def _messages(body: Json, call: Call) -> list[Json]:
     made: list[Json] = []
     for position, message in enumerate(modern_messages(body.get("messages"))):
+        if plain_text(message) is not None:
+            made.append(message)
+            continue
         where = f"messages.{position}"
         role = message.get("role")
         note_unsaid(message, _MESSAGE_KEYS, call)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ...core.call import Call
 from ...core.json import Json
-from ..pivot import modern_messages, obj, objects
+from ..pivot import items, modern_messages, obj, objects
 
 _LEGACY_MEMBERS: Final = frozenset({"functions", "function_call"})
 
@@ -19,10 +19,7 @@ _LEGACY_MEMBERS: Final = frozenset({"functions", "function_call"})
 def with_tools(body: Json, call: Call) -> Json:
     """The request with its functions as tools; noted on the call. The same object where there are none."""
     functions = objects(body.get("functions"))
-    spoken = any(
-        message.get("role") == "function" or "function_call" in message for message in _messages(body)
-    )
-    if not functions and not spoken:
+    if not functions and not _speaks_of_functions(items(body.get("messages"))):
         return body
     out = {name: value for name, value in body.items() if name not in _LEGACY_MEMBERS}
     out["messages"] = modern_messages(body.get("messages"))
@@ -60,5 +57,8 @@ def _message(message: Json) -> Json:
     return out
 
 
-def _messages(body: Json) -> list[Any]:
-    return objects(body.get("messages"))
+def _speaks_of_functions(messages: list[Any]) -> bool:
+    for message in messages:
+        if isinstance(message, dict) and ("function_call" in message or message.get("role") == "function"):
+            return True
+    return False

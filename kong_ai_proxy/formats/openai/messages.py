@@ -6,15 +6,17 @@ Who knows and wants what is data (`dialect`, `providers`), with its source there
 from __future__ import annotations
 
 import re
+from collections.abc import Set as AbstractSet
 from hashlib import sha256
 from typing import Any, Final
 
 from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json
-from ..pivot import items, text
+from ..pivot import items, objects, plain_text, text
 from .dialect import ANSWER_MEMBERS, EXTENSIONS, Dialect
 
+_NOT_OPENAIS: Final = EXTENSIONS | ANSWER_MEMBERS
 _REASONING: Final = frozenset({"reasoning_content", "reasoning"})
 _SHORT_ID: Final = re.compile(r"[A-Za-z0-9]{9}")
 _DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -24,9 +26,13 @@ def dialect_messages(messages: Any, call: Call, dialect: Dialect) -> list[Any]:
     """All messages; those that need no change are the same objects."""
     if not isinstance(messages, list):
         raise BadRequest("'messages' must be an array", param="messages")
-    return [
-        _message(message, call, dialect) if isinstance(message, dict) else message for message in messages
-    ]
+    renamed = dialect.roles
+    made = []
+    for message in messages:
+        if isinstance(message, dict) and (plain_text(message) is None or message["role"] in renamed):
+            message = _message(message, call, dialect)
+        made.append(message)
+    return made
 
 
 def without_member(parts: Any, name: str, where: str, call: Call) -> Any:
@@ -72,8 +78,10 @@ def _message(message: Json, call: Call, dialect: Dialect) -> Json:
 
 def _known_members(message: Json, call: Call, dialect: Dialect) -> Json:
     """Without the members this provider does not know; what they say is kept where there is another place."""
-    foreign = ((EXTENSIONS | ANSWER_MEMBERS) & message.keys()) - dialect.known
+    foreign: AbstractSet[str] = _NOT_OPENAIS & message.keys()
     members = dialect.message_members.get(text(message.get("role")))
+    if foreign:
+        foreign -= dialect.known
     if members is not None:
         foreign |= message.keys() - members - {"cache_control"}
     if not foreign:
@@ -82,6 +90,8 @@ def _known_members(message: Json, call: Call, dialect: Dialect) -> Json:
     if "refusal" in foreign and not out.get("content") and text(message.get("refusal")):
         out["content"] = message["refusal"]
         foreign -= {"refusal"}
+    if dialect.signed_parts and "thinking_blocks" in foreign and _give_signed(out, message["thinking_blocks"]):
+        foreign -= _REASONING | {"thinking_blocks"}
     reasoning = text(message.get("reasoning_content")) or text(message.get("reasoning"))
     if foreign & _REASONING and _give_reasoning(out, reasoning, dialect):
         foreign -= _REASONING
@@ -89,6 +99,31 @@ def _known_members(message: Json, call: Call, dialect: Dialect) -> Json:
         if message[name] not in (None, "", [], {}):
             call.drop(f"messages.{name}")
     return out
+
+
+def _give_signed(out: Json, blocks: Any) -> bool:
+    """Hand signed thinking back before all other content, as it came; in place. False where none is signed."""
+    parts = [
+        {
+            "type": "reasoning",
+            "summary": [
+                {
+                    "type": "summary_text",
+                    "text": text(block.get("thinking")),
+                    "signature": block["signature"],
+                }
+            ],
+        }
+        for block in objects(blocks)
+        if text(block.get("signature"))
+    ]
+    if parts:
+        out["content"] = [*parts, *_as_parts(out.get("content"))]
+    return bool(parts)
+
+
+def _as_parts(content: Any) -> list[Any]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) and content else items(content)
 
 
 def _give_reasoning(out: Json, reasoning: str, dialect: Dialect) -> bool:
@@ -99,9 +134,8 @@ def _give_reasoning(out: Json, reasoning: str, dialect: Dialect) -> bool:
         out.setdefault(dialect.reasoning_field, reasoning)
         return True
     if dialect.thinking_parts:
-        content = out.get("content")
-        rest = [{"type": "text", "text": content}] if isinstance(content, str) and content else items(content)
-        out["content"] = [{"type": "thinking", "thinking": [{"type": "text", "text": reasoning}]}, *rest]
+        thinking = {"type": "thinking", "thinking": [{"type": "text", "text": reasoning}]}
+        out["content"] = [thinking, *_as_parts(out.get("content"))]
         return True
     return False
 
