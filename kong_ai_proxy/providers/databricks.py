@@ -3,7 +3,9 @@
 It answers `stream_options` with a 400 (`unknown field`) and sends usage on every chunk without being asked
 (recorded). Claude alone reads Anthropic's cache breakpoints, on parts of a content and on tools (so found by
 https://github.com/BerriAI/litellm/pull/15801 and https://github.com/aaif-goose/goose/pull/6320); its answers
-count what came from the cache (recorded in databricks/chat, `cache_read_input_tokens`).
+count what came from the cache (recorded in databricks/chat, `cache_read_input_tokens`). It takes its signed
+reasoning back as the parts it came in; unknown members of a message get a 400
+(https://github.com/BerriAI/litellm/issues/36931).
 
 Source: https://docs.databricks.com/aws/en/machine-learning/foundation-model-apis/api-reference.
 """
@@ -34,7 +36,7 @@ class Databricks(CompatibleProvider):
         token_limit="max_tokens",
         roles={"developer": "system"},
     )
-    _claude: ClassVar[Dialect] = replace(dialect, cache_control=True)
+    _claude: ClassVar[Dialect] = replace(dialect, cache_control=True, signed_parts=True)
 
     def dialect_for(self, call: Call) -> Dialect:
         return self._claude if "claude" in call.model.lower() else self.dialect

@@ -1,4 +1,7 @@
-"""A whole answer of an OpenAI-compatible provider, brought to OpenAI's own form."""
+"""A whole answer of an OpenAI-compatible provider, brought to OpenAI's own form.
+
+Source: https://platform.openai.com/docs/api-reference/chat/object; the deviations, where they are mended.
+"""
 
 from __future__ import annotations
 

@@ -124,6 +124,8 @@ class Dialect:
     """The member of an assistant message under which it takes earlier reasoning back."""
     thinking_parts: bool = False
     """Takes earlier reasoning back as a `thinking` part of the content (Mistral)."""
+    signed_parts: bool = False
+    """Takes signed `thinking_blocks` back as `reasoning` parts of the content (Claude at Databricks)."""
     roles: Mapping[str, str] = field(default_factory=dict)
     """Message roles that have another name here."""
     reasoning_is_extra: bool = False

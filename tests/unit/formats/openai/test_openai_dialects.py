@@ -170,6 +170,26 @@ def test_cache_breakpoints_go_to_who_reads_them(name: str) -> None:
         }
 
 
+def test_signed_reasoning_goes_back_to_claude_at_databricks() -> None:
+    """https://github.com/BerriAI/litellm/issues/36931: as a part; members of their own get a 400."""
+    hidden = {"type": "redacted_thinking", "data": "x"}
+    blocks = [{"type": "thinking", "thinking": "Hm", "signature": "c2ln"}, hidden]
+    message = {"role": "assistant", "content": "a", "reasoning_content": "Hm"}
+    part = {
+        "type": "reasoning",
+        "summary": [{"type": "summary_text", "text": "Hm", "signature": "c2ln"}],
+    }
+    for model, signed, expected, dropped in (
+        ("databricks-claude-opus-5", blocks, [part, {"type": "text", "text": "a"}], []),
+        ("databricks-claude-opus-5", [{"thinking": "Hm"}, 5], "a", ["reasoning_content", "thinking_blocks"]),
+        ("databricks-gpt-oss-120b", blocks, "a", ["reasoning_content", "thinking_blocks"]),
+    ):
+        call = make_call("databricks", model=model)
+        sent = adapter_for(call).request({"messages": [{**message, "thinking_blocks": signed}]}, call)
+        assert sent["messages"] == [{"role": "assistant", "content": expected}]
+        assert call.dropped == [f"messages.{name}" for name in dropped]
+
+
 def test_mistral_refuses_what_it_does_not_know() -> None:
     """422 "Extra inputs are not permitted"; Kong 3.12: "Unsupported field: seed"."""
     out, call = made("mistral", {"seed": 4, "user": "ann", "store": False, "temperature": 1, "top_k": 4})
