@@ -6,15 +6,17 @@ Who knows and wants what is data (`dialect`, `providers`), with its source there
 from __future__ import annotations
 
 import re
+from collections.abc import Set as AbstractSet
 from hashlib import sha256
 from typing import Any, Final
 
 from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json
-from ..pivot import items, objects, text
+from ..pivot import items, objects, plain_text, text
 from .dialect import ANSWER_MEMBERS, EXTENSIONS, Dialect
 
+_NOT_OPENAIS: Final = EXTENSIONS | ANSWER_MEMBERS
 _REASONING: Final = frozenset({"reasoning_content", "reasoning"})
 _SHORT_ID: Final = re.compile(r"[A-Za-z0-9]{9}")
 _DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -24,9 +26,13 @@ def dialect_messages(messages: Any, call: Call, dialect: Dialect) -> list[Any]:
     """All messages; those that need no change are the same objects."""
     if not isinstance(messages, list):
         raise BadRequest("'messages' must be an array", param="messages")
-    return [
-        _message(message, call, dialect) if isinstance(message, dict) else message for message in messages
-    ]
+    renamed = dialect.roles
+    made = []
+    for message in messages:
+        if isinstance(message, dict) and (plain_text(message) is None or message["role"] in renamed):
+            message = _message(message, call, dialect)
+        made.append(message)
+    return made
 
 
 def without_member(parts: Any, name: str, where: str, call: Call) -> Any:
@@ -72,8 +78,10 @@ def _message(message: Json, call: Call, dialect: Dialect) -> Json:
 
 def _known_members(message: Json, call: Call, dialect: Dialect) -> Json:
     """Without the members this provider does not know; what they say is kept where there is another place."""
-    foreign = ((EXTENSIONS | ANSWER_MEMBERS) & message.keys()) - dialect.known
+    foreign: AbstractSet[str] = _NOT_OPENAIS & message.keys()
     members = dialect.message_members.get(text(message.get("role")))
+    if foreign:
+        foreign -= dialect.known
     if members is not None:
         foreign |= message.keys() - members - {"cache_control"}
     if not foreign:
