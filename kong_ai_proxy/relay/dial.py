@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 from typing import Any, Final
@@ -15,6 +16,7 @@ from .connection import Connection, ConnectionBroken, TimedOut, TlsConnection
 from .networks import allowed_networks, is_public
 from .resolver import ResolveError, Resolver
 
+_QUOTED: Final = re.compile(r"'[^']*'")
 NOT_PUBLIC: Final = "the provider's answer leads to no public address"
 
 log = get_logger("relay")
@@ -91,7 +93,9 @@ class Dialer:
         except TimedOut:
             raise UpstreamFailure("timeout", "no TLS connection to the provider in time") from None
         except ssl.SSLCertVerificationError as error:
-            text = f"the provider's certificate is not valid: {error.verify_message}"
+            # Without the name it is asked by, which may be of a network that is no client's business.
+            why = _QUOTED.sub("this host", error.verify_message)
+            text = f"the provider's certificate is not valid: {why}"
             raise UpstreamFailure("error", text) from error
         except (ssl.SSLError, ConnectionBroken) as error:
             reason = getattr(error, "reason", None) or str(error)

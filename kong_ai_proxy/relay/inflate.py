@@ -7,6 +7,10 @@ from collections.abc import Iterator
 
 _STEP = 64 * 1024
 """No piece is longer: a few bytes of a compressed bomb must not become gigabytes in one go."""
+_RATIO = 200
+_RATIO_FROM = 16 * 1024 * 1024
+"""What comes out may be so many times longer than what went in, once it has so many bytes: text is some ten
+times longer, a bomb a thousand."""
 _GZIP_WINDOW = 31
 _ZLIB_WINDOW = 15
 _RAW_WINDOW = -15
@@ -24,9 +28,11 @@ class Inflate:
         self._inflate = zlib.decompressobj(_GZIP_WINDOW if self._gzip else _ZLIB_WINDOW)
         self._head = b""
         self._begun = False
+        self._taken = self._given = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Pieces of the decoded body, of at most 64 KiB. Raises BadEncoding."""
+        self._taken += len(data)
         if not self._begun:
             data = self._head + data
             if len(data) < 2:
@@ -43,6 +49,9 @@ class Inflate:
                 piece = self._inflate.decompress(data, _STEP)
             except zlib.error as error:
                 raise BadEncoding(str(error)) from None
+            self._given += len(piece)
+            if self._given > _RATIO_FROM and self._given > _RATIO * self._taken:
+                raise BadEncoding("it is far longer than what was compressed")
             if piece:
                 yield piece
             data = self._inflate.unconsumed_tail or self._inflate.unused_data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -20,6 +21,8 @@ from .vectors import METRICS, Vector
 
 log = get_logger("semantic")
 
+_ROUNDED: Final = 1e-3
+"""By which a vector's length may differ from one, kept with 32 bits."""
 _PAUSE: Final = 5.0
 """Seconds after descriptions could not be embedded before the provider is asked again."""
 
@@ -43,6 +46,7 @@ class DescriptionMatcher:
         self._vectors: list[Vector] | None = None
         self._failure: ApiError | None = None
         self._failed_at = 0.0
+        self._renewed_at = -math.inf
         self._one_at_a_time = Semaphore()
 
     def distances(self, text: str) -> list[float]:
@@ -51,7 +55,10 @@ class DescriptionMatcher:
             raise ApiError(400, "the request has no text to choose a target by", code="no_text")
         vectors = self.prepare()
         (asked,) = self._embedder.embed([text])
-        if any(len(vector) != len(asked) for vector in vectors):
+        if not _of_size(vectors, len(asked)):
+            # What is kept is another model's of this name, or somebody else's.
+            vectors = self._made_anew()
+        if not _of_size(vectors, len(asked)):
             raise ApiError(500, "the embeddings model changed its dimensions", code="embeddings_failed")
         return [self._distance(asked, vector) for vector in vectors]
 
@@ -91,15 +98,30 @@ class DescriptionMatcher:
             self._keep(fresh)
         return [known[key] for key in keys]
 
+    def _made_anew(self) -> list[Vector]:
+        """Without what is kept, and not more often than every few seconds. Raises ApiError."""
+        with self._one_at_a_time:
+            if self._clock() - self._renewed_at >= _PAUSE:
+                self._renewed_at = self._clock()
+                self._vectors = self._embedder.embed(self._descriptions)
+                keys = map(self._key, self._descriptions)
+                self._keep(dict(zip(keys, self._vectors, strict=True)))
+            return self._vectors or []
+
     def _key(self, description: str) -> str:
-        """One for each model, number of dimensions and description: what changes is another entry."""
+        """One for each model, where it is served, number of dimensions and description: what changes is
+        another entry."""
         model = self._embedder.target.model
-        parts = (model.provider, model.name or "", str(model.options.embeddings_dimensions), description)
+        options = model.options
+        where = (options.upstream_url, options.azure_instance, options.azure_deployment_id)
+        size = str(options.embeddings_dimensions)
+        parts = (model.provider, model.name or "", size, *(each or "" for each in where), description)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     def _stored(self, keys: list[str]) -> dict[str, Vector]:
         try:
-            return self._store.load(keys)
+            found = self._store.load(keys)
+            return {key: vector for key, vector in found.items() if _is_unit(vector)}
         except Exception as error:
             effect = "descriptions are embedded anew"
             log.warning("vector_store_away", reason=type(error).__name__, effect=effect)
@@ -110,6 +132,16 @@ class DescriptionMatcher:
             self._store.save(vectors)
         except Exception as error:
             log.warning("vector_store_away", reason=type(error).__name__, effect="descriptions are not kept")
+
+
+def _of_size(vectors: Sequence[Vector], size: int) -> bool:
+    return all(len(vector) == size for vector in vectors)
+
+
+def _is_unit(vector: Vector) -> bool:
+    """Whether it is what was kept, as far as can be told: others may write to the store."""
+    length = math.hypot(*vector)
+    return math.isfinite(length) and abs(length - 1.0) < _ROUNDED
 
 
 def attach(

@@ -31,6 +31,8 @@ log = get_logger("server")
 MAX_MESSAGE = 64 * 1024 * 1024
 """Bytes. A request's body is the largest thing Kong sends, and only where the usage filter is missing."""
 
+_MOST_ITEMS = 16 * 1024
+"""Of a list or table: Kong's longest are a request's headers, 1000 at most."""
 _CHUNK = 256 * 1024
 _BUFFER = 16 * 1024
 """Bytes a connection's buffer begins with; msgpack's own default is 1 MiB."""
@@ -98,6 +100,9 @@ class Connection:
             strict_map_key=False,
             read_size=_BUFFER,
             max_buffer_size=self._server.max_message,
+            # A list is made room for as long as it says it is, before anything of it has come.
+            max_array_len=_MOST_ITEMS,
+            max_map_len=_MOST_ITEMS,
         )
 
     def _readable(self) -> None:

@@ -15,6 +15,7 @@ import pytest
 from relay_support import Peer, World, eventually, every, provider_of, relay_world
 
 from kong_ai_proxy.exchange.exchange import Timeouts
+from kong_ai_proxy.relay import inflate
 from kong_ai_proxy.relay.downstream import Limits
 from kong_ai_proxy.relay.inflate import BadEncoding, Inflate, inflater
 
@@ -171,9 +172,9 @@ def test_gzip_stream(chunk: int) -> None:
 def test_gzip_split_everywhere() -> None:
     packed = gzip.compress(EVENTS)
     for at in range(len(packed) + 1):
-        inflate = Inflate("gzip")
-        assert b"".join([*inflate.feed(packed[:at]), *inflate.feed(packed[at:])]) == EVENTS
-        inflate.finish()
+        whole = Inflate("gzip")
+        assert b"".join([*whole.feed(packed[:at]), *whole.feed(packed[at:])]) == EVENTS
+        whole.finish()
         half = Inflate("gzip")
         list(half.feed(packed[:at]))
         if 0 < at < len(packed):
@@ -182,17 +183,28 @@ def test_gzip_split_everywhere() -> None:
 
 
 def test_compressed_bomb_comes_in_small_pieces() -> None:
-    bomb = gzip.compress(b"\0" * 200_000_000, 9)
+    bomb = gzip.compress(b"\0" * 60_000_000, 9)
     size = 0
     tracemalloc.start()
     try:
-        for piece in Inflate("gzip").feed(bomb):
-            size += len(piece)
-            assert len(piece) <= 65536
+        with pytest.raises(BadEncoding, match="far longer"):
+            for piece in Inflate("gzip").feed(bomb):
+                size += len(piece)
+                assert len(piece) <= 65536
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
-    assert size == 200_000_000
+    assert size < 50_000_000, "and it is given up"
+
+
+def test_what_compresses_well_is_no_bomb(monkeypatch: pytest.MonkeyPatch) -> None:
+    zeros = gzip.compress(b"\0" * 100_000, 9)
+    assert sum(map(len, Inflate("gzip").feed(zeros))) == 100_000
+    monkeypatch.setattr(inflate, "_RATIO_FROM", 50_000)
+    with pytest.raises(BadEncoding):
+        list(Inflate("gzip").feed(zeros))
+    text = b"".join(b"%d," % (number * number) for number in range(20_000))
+    assert sum(map(len, Inflate("gzip").feed(gzip.compress(text)))) == len(text) > 150_000
 
 
 @pytest.mark.parametrize(("name", "found"), [("", None), ("identity", None), (" GZIP ", Inflate)])

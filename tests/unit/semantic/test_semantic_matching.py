@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from kong_ai_proxy.config.models import AdvancedConfig
 from kong_ai_proxy.core.errors import ApiError
 from kong_ai_proxy.core.http import ClientRequest
 from kong_ai_proxy.semantic.matcher import DescriptionMatcher, attach
+from kong_ai_proxy.semantic.stores import MemoryStore
 from kong_ai_proxy.semantic.vectors import cosine, euclidean, unit
 
 
@@ -124,6 +127,55 @@ def test_embeddings_come_back() -> None:
     provider.status = 200
     now[0] = 6.0
     assert algorithm.pick([0], [], asked("code")) == 0
+
+
+class Kept(MemoryStore):
+    """A store that others write to as well."""
+
+    def __init__(self, vector: tuple[float, ...]) -> None:
+        super().__init__()
+        self.vector = vector
+
+    def load(self, keys: Sequence[str]) -> dict[str, tuple[float, ...]]:
+        return {key: self.vector for key in keys if key not in self._vectors} | super().load(keys)
+
+
+@pytest.mark.parametrize(
+    "vector", [(math.nan,) * 6, (math.inf, 0.0, 0.0, 0.0, 0.0, 0.0), (1e9,) * 6, (0.0,) * 6, ()]
+)
+def test_a_kept_vector_that_is_none_is_not_taken(vector: tuple[float, ...]) -> None:
+    algorithm, matcher = semantic(config(["python code", "poem verse"]), Provider())
+    matcher._store = Kept(vector)
+    assert algorithm.pick([0, 1], [], asked("a verse of a poem")) == 1
+
+
+def test_kept_vectors_of_another_size_are_made_anew() -> None:
+    """The model's name stayed and its vectors did not; or somebody has put them there."""
+    provider, now = Provider(), [0.0]
+    algorithm, matcher = semantic(config(["python code", "poem verse"]), provider)
+    matcher._clock = lambda: now[0]
+    matcher._store = store = Kept((1.0, 0.0))
+    assert algorithm.pick([0, 1], [], asked("a verse of a poem")) == 1
+    assert len(store._vectors) == 2 and provider.asked[1:] == [["python code", "poem verse"]]
+    # A model that gives another number each time is not asked for all of them by each request.
+    matcher._vectors = [(1.0, 0.0)] * 2
+    with pytest.raises(ApiError, match="dimensions"):
+        algorithm.pick([0, 1], [], asked("poem"))
+    now[0] = 6.0
+    assert algorithm.pick([0, 1], [], asked("poem")) == 1
+
+
+@pytest.mark.parametrize(
+    "options", [{"upstream_url": "http://a/v1/embeddings"}, {"upstream_url": "http://b/v1/embeddings"}, {}]
+)
+def test_vectors_are_of_a_model_at_a_place(options: dict[str, str]) -> None:
+    plain = config(["python code"])
+    embeddings = {"model": {"provider": "openai", "name": "text-embedding-3-small", "options": options}}
+    keys = {
+        semantic(parsed, Provider())[1]._key("python code")
+        for parsed in (plain, config(["python code"], embeddings=embeddings))
+    }
+    assert len(keys) == (2 if options else 1)
 
 
 def test_credentials_and_model_are_those_configured() -> None:

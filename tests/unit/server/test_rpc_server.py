@@ -316,7 +316,9 @@ def test_status_tells_counts_and_no_configuration(served):
 @pytest.mark.parametrize(
     "garbage",
     [b"\xc1", b"GET / HTTP/1.1\r\n\r\n", msgpack.packb([0, 1, "plugin.GetStatus"]), msgpack.packb({"a": 1}),
-     msgpack.packb([1, 2, 3, 4]), b"\x91" * 5000],
+     msgpack.packb([1, 2, 3, 4]), b"\x91" * 5000,
+     # Lists and a table that say they are huge.
+     b"\x94\x00\x01\xa1m\xdd\x03\xff\xff\xff", b"\xdc\xff\xff", b"\xdf\x03\xff\xff\xff"],
 )  # fmt: skip
 def test_garbage_ends_its_connection_only(served, garbage):
     sock = socket.socket(socket.AF_UNIX)
