@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from .. import __version__
-from .models import AclMatch, AdvancedConfig, GeminiOptions, ProxyConfig, Record, Target
+from .models import AclMatch, AdvancedConfig, GeminiOptions, Judge, ProxyConfig, Record, Target
 from .parse import PLUGINS
 from .spec import Spec, fields_of
 
@@ -206,6 +206,7 @@ def _proxy_checks() -> list[Json]:
 _ASKED_FOR_BY_CHECKS: Final[dict[type[Record], tuple[str, ...]]] = {
     ProxyConfig: ("model",),
     Target: ("model",),
+    Judge: ("llm",),
 }
 """Required records that Kong must not require as such: it fails ("An unexpected error occurred") on a check
 of a field below a record that it found to be null. The checks of `model.provider` ask for it themselves."""
@@ -221,6 +222,22 @@ _ENTITY_CHECKS: Final[dict[type[Record], list[Json]]] = {
             "embeddings",
             error="must set %s for balancer.algorithm semantic",
         )
+    ],
+    Judge: [
+        {"at_least_one_of": ["llm"]},
+        _when(
+            "llm.route_type",
+            {"ne": "llm/v1/chat"},
+            "llm.route_type",
+            {"eq": "llm/v1/chat"},
+            "the judge's route_type must be llm/v1/chat",
+        ),
+        _needs(
+            "llm.model.provider",
+            {"ne": "azure"},
+            "llm.model.name",
+            error="must set %s: no client names the judge's model",
+        ),
     ],
     AclMatch: [
         _when("type", {"eq": "header"}, "key", {"required": True}, "type header needs a key"),

@@ -456,6 +456,20 @@ def test_reload_while_streaming(kong: Installation) -> None:
     assert {r["ai"]["proxy"]["usage"]["total_tokens"] for r in records} == {9, 11}
 
 
+ONE: Json = {"route_type": "llm/v1/chat", "model": {"provider": "openai", "name": "m"}}
+JUDGES: list[tuple[Json, str]] = [
+    ({}, "llm"),
+    ({"llm": {}}, "route_type"),
+    ({"llm": {**ONE, "route_type": "llm/v1/embeddings"}}, "llm/v1/chat"),
+    ({"llm": {**ONE, "model": {"provider": "openai"}}}, "llm.model.name"),
+    ({"llm": {**ONE, "model": {"provider": "vllm", "name": "m"}}}, "upstream_url"),
+    ({"llm": {**ONE, "auth": {"header_name": "x"}}}, "header_value"),
+    ({"llm": ONE, "sampling_rate": 1.5}, "sampling_rate"),
+    ({"llm": ONE, "message_countback": 0}, "message_countback"),
+    ({"llm": ONE, "http_proxy_host": "proxy"}, "http_proxy_host"),
+]
+
+
 def test_schema_errors_through_the_admin_api(kong: Installation) -> None:
     def validated(name: str, config: Any) -> tuple[int, Any]:
         return kong.kong.admin("POST", "/schemas/plugins/validate", {"name": name, "config": config})
@@ -478,7 +492,10 @@ def test_schema_errors_through_the_admin_api(kong: Installation) -> None:
         ({}, "targets"),
         ({"targets": [{"route_type": "llm/v1/chat", "model": {"provider": "nobody"}}]}, "provider"),
         ({"targets": None}, "targets"),
+        *(({"targets": [ONE], "kong_ai_proxy": {"judge": judge}}, named) for judge, named in JUDGES),
     ]
+    judged = {"targets": [ONE], "kong_ai_proxy": {"judge": {"llm": ONE, "message_countback": 3}}}
+    assert validated("kong-ai-proxy-advanced", judged)[0] == 200
     for config, named in advanced:
         status, body = validated("kong-ai-proxy-advanced", config)
         assert status == 400, (config, status, body)

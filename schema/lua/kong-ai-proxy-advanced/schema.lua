@@ -1466,7 +1466,7 @@ return {
                               },
                             },
                           },
-                          required = true,
+                          required = false,
                           description = "The judging model, as a target is configured. route_type must be llm/v1/chat; weight, description and\nmetadata are not used, and log_payloads neither: what is judged is never logged.",
                         },
                       },
@@ -1491,6 +1491,26 @@ return {
                           between = { 0, 1 },
                           default = 1,
                           description = "Part of the answers that is judged, by chance: 0.1 is every tenth.",
+                        },
+                      },
+                    },
+                    entity_checks = {
+                      { at_least_one_of = { "llm" } },
+                      {
+                        conditional = {
+                          if_field = "llm.route_type",
+                          if_match = { ne = "llm/v1/chat" },
+                          then_field = "llm.route_type",
+                          then_match = { eq = "llm/v1/chat" },
+                          then_err = "the judge's route_type must be llm/v1/chat",
+                        },
+                      },
+                      {
+                        conditional_at_least_one_of = {
+                          if_field = "llm.model.provider",
+                          if_match = { ne = "azure" },
+                          then_at_least_one_of = { "llm.model.name" },
+                          then_err = "must set %s: no client names the judge's model",
                         },
                       },
                     },

@@ -29,7 +29,7 @@ _ATTRIBUTES = {
     "len_min", "match_any", "fields", "elements", "entity_checks", "json_schema",
 }  # fmt: skip
 _TYPES = {"string", "number", "integer", "boolean", "record", "array", "json"}
-_CHECKS = {"mutually_required", "conditional", "conditional_at_least_one_of"}
+_CHECKS = {"at_least_one_of", "mutually_required", "conditional", "conditional_at_least_one_of"}
 
 
 def test_committed_files_are_current() -> None:
@@ -100,7 +100,7 @@ def test_entity_checks_name_fields_that_are_there(plugin: str) -> None:
         for check in record["entity_checks"]:
             ((kind, argument),) = check.items()
             assert kind in _CHECKS
-            named = argument if kind == "mutually_required" else [argument["if_field"]]
+            named = argument if isinstance(argument, list) else [argument["if_field"]]
             if kind == "conditional":
                 named.append(argument["then_field"])
                 # Kong asks for the if_field itself when it is missing.
