@@ -61,6 +61,12 @@ class Message:
         return message
 
 
+def thoughts(blocks: list[Json]) -> str:
+    """The words of thinking blocks. Where a delta has both, it is an answer that came whole, and they are the
+    same as its `reasoning_content`."""
+    return "".join(text(block.get("thinking")) for block in blocks)
+
+
 class BlockEncoder(ABC):
     """Streams blocks one after the other: fragments of a second tool call that arrive before the first is
     whole wait for it. See `formats.base.StreamEncoder`."""

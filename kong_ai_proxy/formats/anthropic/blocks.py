@@ -23,8 +23,20 @@ FINISH_REASONS = {
 _SAID_BY_OPENAI = frozenset({"end_turn", "stop_sequence", "max_tokens", "tool_use", None})
 """Stop reasons that OpenAI's finish reason says well enough. The others are told beside it."""
 
+ANSWER_BLOCKS = frozenset(
+    {
+        "server_tool_use", "web_search_tool_result", "web_fetch_tool_result", "advisor_tool_result",
+        "code_execution_tool_result", "bash_code_execution_tool_result",
+        "text_editor_code_execution_tool_result", "tool_search_tool_result", "mcp_tool_use",
+        "mcp_tool_result", "mcp_tool_listing", "container_upload", "compaction", "fallback",
+    }
+)  # fmt: skip
+"""Blocks of answers that have no place in OpenAI's form: handed on as they are. Source: anthropic's SDK 2.12,
+types/beta/beta_content_block.py."""
+
 _OWN = (
-    "stop_sequence", "stop_details", "container", "context_management", "diagnostics", "input_transformations",
+    "stop_sequence", "stop_details", "container", "context_management", "diagnostics",
+    "input_transformations",
 )  # fmt: skip
 """Members of a message, and of the events that say them, for which OpenAI has no place."""
 

@@ -18,7 +18,7 @@ from ..base import StreamEncoder
 from ..pivot import content_text, integer, items, obj, objects, text
 from .blocks import tool_extras
 from .client_stream import MessagesEncoder
-from .client_words import stop_reason, stop_sequence
+from .client_words import own_blocks, stop_reason, stop_sequence
 from .errors import write_error
 from .usage import write_usage
 
@@ -397,7 +397,7 @@ def write_message(answer: Json, call: Call) -> Json:
     reasoning = text(message.get("reasoning_content"))
     if reasoning and not content:
         content.append({"type": "thinking", "thinking": reasoning, "signature": ""})
-    content = [*content, *objects(own.get("content_blocks"))]
+    content = [*content, *own_blocks(own)]
     if words := content_text(message.get("content")) or text(message.get("refusal")):
         content.append({"type": "text", "text": words})
     calls = objects(message.get("tool_calls"))

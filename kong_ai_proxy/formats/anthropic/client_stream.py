@@ -10,8 +10,8 @@ from ...core.json import Json, dumps
 from ...core.usage import Usage, UsageSource
 from ...wire.sse import encode
 from ..pivot import obj, objects, text
-from ..said import BlockEncoder, ToolCall
-from .client_words import stop_reason, stop_sequence
+from ..said import BlockEncoder, ToolCall, thoughts
+from .client_words import own_blocks, stop_reason, stop_sequence
 from .errors import write_error
 from .usage import write_usage
 
@@ -62,13 +62,15 @@ class MessagesEncoder(BlockEncoder):
         self._event({"type": "ping"})
 
     def _delta(self, delta: Json) -> None:
-        if words := text(delta.get("reasoning_content")):
+        thinking = objects(delta.get("thinking_blocks"))
+        words = text(delta.get("reasoning_content"))
+        if words and (self._open == "thinking" or words != thoughts(thinking)):
             self._switch("thinking", {"type": "thinking", "thinking": "", "signature": ""})
             self._block_delta({"type": "thinking_delta", "thinking": words})
-        for block in objects(delta.get("thinking_blocks")):
+        for block in thinking:
             self._thinking(block)
         own = obj(delta.get("provider_specific_fields"))
-        for block in objects(own.get("content_blocks")):
+        for block in own_blocks(own):
             self._whole(block)
         self._own.update({name: value for name, value in own.items() if name != "content_blocks"})
         if words := text(delta.get("content")) or text(delta.get("refusal")):

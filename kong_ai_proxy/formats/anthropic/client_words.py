@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ...core.json import Json
+from ..pivot import objects
+from .blocks import ANSWER_BLOCKS
 
 _STOP_REASONS: Final = {
     "stop": "end_turn",
@@ -19,6 +21,11 @@ _STOP_REASONS: Final = {
 """OpenAI's finish reason → Anthropic's stop reason. All others end as "end_turn"."""
 
 _OWN: Final = frozenset({"pause_turn", "refusal", "model_context_window_exceeded", "compaction"})
+
+
+def own_blocks(own: Json) -> list[Json]:
+    """Blocks that a Claude said beside text and calls. Others' (of Converse, Mistral) mean nothing here."""
+    return [block for block in objects(own.get("content_blocks")) if block.get("type") in ANSWER_BLOCKS]
 
 
 def stop_reason(finish: Any, own: Json, has_tools: bool) -> str:

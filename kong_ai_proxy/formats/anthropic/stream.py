@@ -270,7 +270,7 @@ class MessagesEvents:
         return [self._chunk(delta)] if delta else []
 
     def _message_delta(self, event: Json) -> list[StreamItem]:
-        """Usage, and the end. There may be several, each with what has come to be known: the last one holds."""
+        """Usage, and the end. There may be several, each with what is known by then: the last one holds."""
         self._usage.delta(event.get("usage"))
         call = self._call
         call.usage = self._usage.usage(complete=False)

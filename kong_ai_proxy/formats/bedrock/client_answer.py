@@ -61,10 +61,8 @@ def blocks_of(message: Json, call: Call) -> list[Json]:
     if words := content_text(message.get("content")) or text(message.get("refusal")):
         blocks.append({"text": words})
     for image in objects(message.get("images")):
-        found = data_url(text(obj(image.get("image_url")).get("url")))
-        if found is not None:
-            form = found[0].partition("/")[2]
-            blocks.append({"image": {"format": form, "source": {"bytes": found[1]}}})
+        if (block := image_block(image)) is not None:
+            blocks.append(block)
     for one in objects(message.get("tool_calls")):
         function = obj(one.get("function"))
         blocks.append(
@@ -77,6 +75,14 @@ def blocks_of(message: Json, call: Call) -> list[Json]:
             }
         )
     return blocks
+
+
+def image_block(image: Json) -> Json | None:
+    """An image of an answer; None where its bytes are elsewhere."""
+    found = data_url(text(obj(image.get("image_url")).get("url")))
+    if found is None:
+        return None
+    return {"image": {"format": found[0].partition("/")[2], "source": {"bytes": found[1]}}}
 
 
 def reasoning_block(block: Json) -> Json:

@@ -11,8 +11,8 @@ from ...core.errors import ApiError
 from ...core.json import Json, dumps
 from ...wire.eventstream import encode_frame
 from ..pivot import obj, objects, text
-from ..said import BlockEncoder, ToolCall
-from .client_answer import exception_name, metrics, redacted, stop_reason, usage_of
+from ..said import BlockEncoder, ToolCall, thoughts
+from .client_answer import exception_name, image_block, metrics, redacted, stop_reason, usage_of
 
 _IN_STREAMS: Final = frozenset(
     {
@@ -47,17 +47,32 @@ class ConverseEncoder(BlockEncoder):
         self._event("messageStart", {"role": "assistant"})
 
     def _delta(self, delta: Json) -> None:
-        if words := text(delta.get("reasoning_content")):
+        thinking = objects(delta.get("thinking_blocks"))
+        words = text(delta.get("reasoning_content"))
+        if words and (self._open == "reasoning" or words != thoughts(thinking)):
             self._switch("reasoning")
             self._block_delta({"reasoningContent": {"text": words}})
-        for block in objects(delta.get("thinking_blocks")):
+        for block in thinking:
             self._thinking(block)
         self._own.update(obj(delta.get("provider_specific_fields")))
         if words := text(delta.get("content")) or text(delta.get("refusal")):
             self._switch("text")
             self._block_delta({"text": words})
+        for image in objects(delta.get("images")):
+            self._image(image)
         for fragment in objects(delta.get("tool_calls")):
             self._fragment(fragment)
+
+    def _image(self, image: Json) -> None:
+        block = image_block(image)
+        if block is None:
+            return
+        self._switch("")
+        self._index += 1
+        start = {"image": {"format": block["image"]["format"]}}
+        self._event("contentBlockStart", {"contentBlockIndex": self._index, "start": start})
+        self._block_delta({"image": {"source": block["image"]["source"]}})
+        self._event("contentBlockStop", {"contentBlockIndex": self._index})
 
     def _thinking(self, block: Json) -> None:
         """A thinking block that is now complete: its text was streamed, its signature was not."""
@@ -82,7 +97,7 @@ class ConverseEncoder(BlockEncoder):
         if self._open != kind:
             self._send_tools(ended=True)
             self._close()
-            self._index += 1
+            self._index += 1 if kind else 0
             self._open = kind
 
     def _block_delta(self, delta: Json) -> None:
