@@ -3,7 +3,7 @@
 
 As much of the schema language as ours uses: types, required, one_of, between, len_min, match_any, and the
 entity checks
-`mutually_required`, `conditional` and `conditional_at_least_one_of`.
+`mutually_required`, `at_least_one_of`, `conditional` and `conditional_at_least_one_of`.
 """
 
 from __future__ import annotations
@@ -120,6 +120,12 @@ def _mutually_required(names: list[str], entity: Json, path: str, broken: set[st
         yield path, f"all or none of these fields must be set: {', '.join(repr(name) for name in names)}"
 
 
+def _one_of_them(names: list[str], entity: Json, path: str, broken: set[str]) -> Iterator[Problem]:
+    if not any(_get(entity, name) not in (None, "", [], {}) for name in names):
+        told = ", ".join(repr(name) for name in names)
+        yield path, f"at least one of these fields must be non-empty: {told}"
+
+
 def _conditional(argument: Json, entity: Json, path: str, broken: set[str]) -> Iterator[Problem]:
     held, then = argument["if_field"], argument["then_field"]
     if _below(path, held) in broken or _below(path, then) in broken:
@@ -148,6 +154,7 @@ def _at_least_one(argument: Json, entity: Json, path: str, broken: set[str]) -> 
 
 _CHECKS: Final[dict[str, Callable[[Any, Json, str, set[str]], Iterator[Problem]]]] = {
     "mutually_required": _mutually_required,
+    "at_least_one_of": _one_of_them,
     "conditional": _conditional,
     "conditional_at_least_one_of": _at_least_one,
 }

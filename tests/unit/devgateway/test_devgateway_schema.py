@@ -127,3 +127,24 @@ def test_documented_examples_are_taken(example: Example) -> None:
     schema = plugin_schema(example.plugin)
     wrong = [each for config in example.configs for each in problems(schema, fill_defaults(schema, config))]
     assert bool(wrong) is example.invalid
+
+
+ONE: dict[str, Any] = {"route_type": "llm/v1/chat", "model": {"provider": "openai", "name": "m"}}
+
+
+@pytest.mark.parametrize(
+    ("judge", "said"),
+    [
+        ({"llm": ONE}, ""),
+        ({}, "non-empty: 'llm'"),
+        ({"llm": {**ONE, "model": OPENAI}}, "'llm.model.name'"),
+        ({"llm": {**ONE, "route_type": "llm/v1/embeddings"}}, "must be llm/v1/chat"),
+    ],
+)
+def test_judges(judge: dict[str, Any], said: str) -> None:
+    """As Kong does: tests/e2e/test_real_kong.py has the same ones."""
+    schema = plugin_schema(ADVANCED)
+    config = {"targets": [ONE], "kong_ai_proxy": {"judge": judge}}
+    told = dict(problems(schema, fill_defaults(schema, config)))
+    assert bool(told) == bool(said)
+    assert said in " ".join(told.values()), told
