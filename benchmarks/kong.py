@@ -1,9 +1,10 @@
 """What this project costs on a real Kong, beside Kong's own `ai-proxy` and beside no plugin at all.
 
-    python benchmarks/kong.py [--rounds 5] [--seconds 3] [--streams 1,32,128]
+    python benchmarks/kong.py [--rounds 5] [--seconds 3] [--streams 1,32,128] [--workers 1,2]
 
 Needs `kong` and `wrk` on PATH and says so where they are not. One Kong with one worker, DB-less, in a
-prefix of its own; what the installation needs besides goes in by Kong's environment variables. All routes
+prefix of its own (and one for each number of relay workers that is asked for); what the installation needs
+besides goes in by Kong's environment variables. All routes
 lead to the same mock provider and are measured in turn, round by round, so that all see the same machine;
 the numbers are medians of the rounds. CPU is that of Kong's worker and of the plugin server, as the
 scheduler counts it: it varies less than requests/s where other things run.
@@ -22,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,18 @@ class Running:
     port: int
     worker: int
     """Process id of Kong's worker."""
-    server: int
-    """Process id of the plugin server."""
+    server: tuple[int, ...]
+    """Process ids of the plugin server and its relay workers."""
+    workers: int
+
+
+def routes(runs: list[Running]) -> list[tuple[str, str, Running]]:
+    """What is measured: its name, its path, and where."""
+    return [
+        (name + (f", {run.workers} workers" if run.workers > 1 else ""), path, run)
+        for name, path in ROUTES.items()
+        for run in (runs if name.startswith("this") else runs[:1])
+    ]
 
 
 def document(relay: str, mock: int) -> dict[str, Any]:
@@ -89,7 +100,7 @@ def document(relay: str, mock: int) -> dict[str, Any]:
 
 
 @contextmanager
-def running(mock: int, *, lean: bool = False) -> Iterator[Running]:
+def running(mock: int, *, lean: bool = False, workers: int = 1) -> Iterator[Running]:
     """Kong and the plugin server. `lean`: without the plugins' log phase."""
     port, relay = free_port(), f"127.0.0.1:{free_port()}"
     with tempfile.TemporaryDirectory(prefix="kap-bench") as directory:
@@ -120,7 +131,8 @@ def running(mock: int, *, lean: bool = False) -> Iterator[Running]:
         conf = prefix / "kong.conf"
         conf.write_text("\n".join(lines) + "\n")
         with open(prefix / "server.log", "w") as output:
-            server = PluginServer(prefix, relay, output=output, arguments=("--log-level", "warning"))
+            arguments = ("--log-level", "warning", "--workers", str(workers))
+            server = PluginServer(prefix, relay, output=output, arguments=arguments)
             server.start()
             try:
                 command = ["kong", "start", "-c", str(conf), "-p", str(prefix)]
@@ -128,11 +140,16 @@ def running(mock: int, *, lean: bool = False) -> Iterator[Running]:
                 if done.returncode:
                     raise SystemExit(f"kong start: {done.stdout}{done.stderr}")
                 master = (prefix / "pids" / "nginx.pid").read_text().strip()
-                worker = int(Path(f"/proc/{master}/task/{master}/children").read_text().split()[0])
-                yield Running(port, worker, server.pid)
+                worker = children(int(master))[0]
+                yield Running(port, worker, (server.pid, *children(server.pid)), workers)
             finally:
                 subprocess.run(["kong", "stop", "-p", str(prefix)], capture_output=True)
                 server.stop()
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process's first thread has started."""
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def wrk(url: str, connections: int, seconds: int, script: Path) -> tuple[float, float]:
@@ -145,21 +162,21 @@ def wrk(url: str, connections: int, seconds: int, script: Path) -> tuple[float, 
     return float(rate[1]), float(median[1]) * _UNIT[median[2]]
 
 
-def report_chats(run: Running, rounds: int, seconds: int) -> None:
+def report_chats(runs: list[Running], rounds: int, seconds: int) -> None:
     taken: dict[tuple[int, str], list[tuple[float, float, float, float]]] = {}
     with tempfile.TemporaryDirectory() as directory:
         script = Path(directory) / "post.lua"
         script.write_text(_WRK)
         for number in range(rounds + 1):
             for connections in (16, 1):
-                for name, path in ROUTES.items():
+                for name, path, run in routes(runs):
                     url = f"http://127.0.0.1:{run.port}/{path}"
                     if path == "plain":
                         url += PATHS["openai"]
-                    before = cpu_seconds((run.worker,)), cpu_seconds((run.server,))
+                    before = cpu_seconds((run.worker,)), cpu_seconds(run.server)
                     lasted = seconds if number else 1
                     rate, median = wrk(url, connections, lasted, script)
-                    after = cpu_seconds((run.worker,)), cpu_seconds((run.server,))
+                    after = cpu_seconds((run.worker,)), cpu_seconds(run.server)
                     count = rate * lasted / 1e6
                     row = (rate, median, (after[0] - before[0]) / count, (after[1] - before[1]) / count)
                     if number:  # the first round warms up
@@ -168,20 +185,22 @@ def report_chats(run: Running, rounds: int, seconds: int) -> None:
     print("| route | connections | requests/s | p50 ms | Kong worker CPU, µs | plugin server CPU, µs |")
     print("|---|---|---|---|---|---|")
     for connections in (16, 1):
-        for name in ROUTES:
+        for name, _, _ in routes(runs):
             rate, median, worker, server = map(statistics.median, zip(*taken[connections, name], strict=True))
             own = "–" if server < 5 else f"{server:.0f}"
             print(f"| {name} | {connections} | {rate:.0f} | {median:.2f} | {worker:.0f} | {own} |")
 
 
-def report_streams(run: Running, rounds: int, counts: list[int], tokens: int, rate: float) -> None:
+def report_streams(
+    runs: list[Running], rounds: int, counts: list[int], tokens: int, rate: float
+) -> None:
     taken: dict[tuple[int, str], list[list[float]]] = {}
     broken: dict[tuple[int, str], tuple[int, int]] = {}
     for number in range(rounds + 1):
         for count in counts:
-            for name, path in ROUTES.items():
+            for name, path, run in routes(runs):
                 path = f"/{path}{PATHS['openai']}" if path == "plain" else f"/{path}"
-                place = Place(run.port, path, pids=(run.server,))
+                place = Place(run.port, path, pids=run.server)
                 got = run_streams(place, count, tokens if number else 10, rate)
                 if number:
                     cells = [percentile(got.late, each) for each in (50, 99, 100)]
@@ -192,7 +211,7 @@ def report_streams(run: Running, rounds: int, counts: list[int], tokens: int, ra
     print("| route | streams | p50 | p99 | max | stalled | incomplete | plugin server CPU, µs/token |")
     print("|---|---|---|---|---|---|---|---|")
     for count in counts:
-        for name in ROUTES:
+        for name, _, _ in routes(runs):
             cells = [statistics.median(column) for column in zip(*taken[count, name], strict=True)]
             numbers = " | ".join(f"{cell:.2f}" for cell in cells[:3])
             own = "–" if cells[3] < 1 else f"{cells[3]:.0f}"
@@ -209,6 +228,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=150)
     parser.add_argument("--rate", type=float, default=50.0, help="tokens a second of each stream")
     parser.add_argument("--lean", action="store_true", help="as `kong-ai-proxy dump --lean` has it")
+    parser.add_argument("--workers", default="1", help="relay workers, comma-separated, each in turn")
     parser.add_argument("--route", action="append", help="only routes whose names hold this")
     args = parser.parse_args()
     if missing := [tool for tool in ("kong", "wrk") if shutil.which(tool) is None]:
@@ -221,12 +241,16 @@ def main() -> None:
     begun = time.time()
     load = os.getloadavg()[0]
     print(f"Kong {version}, {os.cpu_count()} CPUs, Python {sys.version.split()[0]}, load {load:.1f}")
-    with process("streams_mock.py") as (mock, _), running(mock, lean=args.lean) as run:
+    with process("streams_mock.py") as (mock, _), ExitStack() as stack:
+        runs = [
+            stack.enter_context(running(mock, lean=args.lean, workers=int(each)))
+            for each in args.workers.split(",")
+        ]
         if args.only in (None, "chats"):
-            report_chats(run, args.rounds, args.seconds)
+            report_chats(runs, args.rounds, args.seconds)
         if args.only in (None, "streams"):
             counts = [int(each) for each in args.streams.split(",")]
-            report_streams(run, max(1, args.rounds // 2), counts, args.tokens, args.rate)
+            report_streams(runs, max(1, args.rounds // 2), counts, args.tokens, args.rate)
     print(f"\n{time.time() - begun:.0f} s, load {os.getloadavg()[0]:.1f} at the end")
 
 

@@ -135,7 +135,7 @@ def run_streams(place: Place, count: int, tokens: int, rate: float) -> Streams:
     if place.pids and result.late:
         used = [cpu_seconds((pid,)) - before for pid, before in zip(place.pids, cpu, strict=True)]
         result.cpu = sum(used) / len(result.late) * 1e6
-        result.shares = [each / sum(used) for each in used]
+        result.shares = [each / (sum(used) or 1.0) for each in used]
     poll.close()
     for sock in socks.values():
         sock.close()
