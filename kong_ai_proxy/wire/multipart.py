@@ -22,6 +22,13 @@ _BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,199}[0-9A-Za-z'()+_,.
 _PARAMETER: Final = re.compile(r""";\s*([^\s;="]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)""")
 
 
+_HEADERS: Final = frozenset({"content-disposition", "content-transfer-encoding", "content-type"})
+_AS_IT_IS: Final = frozenset({b"7bit", b"8bit", b"binary"})
+"""Others are long deprecated (RFC 7578, 4.7), and decoded by some (Go's mime/multipart) and not by others."""
+_CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1"})
+_BARE: Final = "a delimiter's line does not end as it must"
+
+
 class BadForm(ValueError):
     """What came is no multipart form, or one that could be read in two ways."""
 
@@ -65,6 +72,8 @@ class MultipartReader:
 
     def __init__(self, boundary: bytes) -> None:
         self._delimiter = b"\r\n--" + boundary
+        self._loose = self._delimiter[1:]
+        """As those find it that take a bare line feed for a line's end."""
         # The first delimiter needs no line end before it.
         self._held = b"\r\n"
         self._surplus = 2
@@ -80,15 +89,21 @@ class MultipartReader:
         buffer = self._held + data
         at = 0
         while not self._closed:
-            found = buffer.find(self._delimiter, at)
+            found = buffer.find(self._loose, at)
             if found < 0:
-                keep = max(at, len(buffer) - len(self._delimiter) + 1)
+                keep = max(at, len(buffer) - len(self._loose))
                 self._content(buffer[at:keep], tokens)
                 at = keep
                 break
-            self._content(buffer[at:found], tokens)
-            at = found
-            end = self._delimited(buffer, found, tokens)
+            if found > at and buffer[found - 1] == 0x0D:
+                found -= 1
+                self._content(buffer[at:found], tokens)
+                at = found
+                end = self._delimited(buffer, found, tokens)
+            else:
+                self._content(buffer[at:found], tokens)
+                at = found
+                end = self._only_alike(buffer, found, tokens)
             if end < 0:
                 break
             at = end
@@ -99,6 +114,18 @@ class MultipartReader:
         """The form has ended. Raises BadForm where it is cut off."""
         if not self._closed:
             raise BadForm("the form is cut off")
+
+    def _only_alike(self, buffer: bytes, found: int, tokens: list[Token]) -> int:
+        """Past what would be a delimiter but for the carriage return before it; -1 while that cannot be told.
+        Raises BadForm where others would take it for one."""
+        after = found + len(self._loose)
+        next_two = buffer[after : after + 2]
+        if len(next_two) < 2:
+            return -1
+        if next_two == b"--" or next_two[:1] in (b"\r", b"\n", b" ", b"\t"):
+            raise BadForm(_BARE)
+        self._content(buffer[found:after], tokens)
+        return after
 
     def _delimited(self, buffer: bytes, found: int, tokens: list[Token]) -> int:
         """Where what begins at a delimiter ends; -1 while that cannot be told."""
@@ -111,6 +138,8 @@ class MultipartReader:
             self._closed = True
             return len(buffer)
         line_end = buffer.find(b"\r\n", after)
+        if buffer[after : after + HEAD_MAX].lstrip(b" \t")[:1] == b"\n":
+            raise BadForm(_BARE)
         if line_end < 0 or buffer[after:line_end].strip(b" \t"):
             if line_end < 0 and len(buffer) - after <= HEAD_MAX and not buffer[after:].strip(b" \t\r"):
                 return -1
@@ -263,17 +292,32 @@ def _file_of(head: bytes) -> tuple[str, str]:
 
 
 def _disposition(head: bytes) -> tuple[str, bool]:
-    """A part's field name, and whether it is a file."""
-    for line in head.split(b"\r\n"):
+    """A part's field name, and whether it is a file. Raises BadForm for a head that says it twice, or in a
+    way that not everybody reads the same."""
+    lines = head.split(b"\r\n")
+    if any(b"\n" in line or b"\r" in line or line[:1] in (b" ", b"\t") for line in lines):
+        raise BadForm("a part's headers are folded, or have bare line ends")
+    said: dict[str, bytes] = {}
+    for line in lines:
         header, _, value = line.partition(b":")
-        if header.strip().lower() != b"content-disposition":
-            continue
-        parameters = _parameters(value.decode("utf-8", "replace"))
-        name = parameters.get("name")
-        if name is None:
-            break
-        return name, "filename" in parameters or "filename*" in parameters
-    raise BadForm("a part has no name")
+        name = header.strip().lower().decode("latin-1")
+        if name in _HEADERS:
+            if name in said or header != header.strip():
+                raise BadForm(f"header {name} of a part is there twice, or not written as it must be")
+            said[name] = value.strip()
+    parameters = _parameters(said.get("content-disposition", b"").decode("utf-8", "replace"))
+    field = parameters.get("name")
+    if field is None:
+        raise BadForm("a part has no name")
+    if not field.isprintable() or any(each.startswith("name*") for each in parameters):
+        raise BadForm("a part's name is not written as it must be")
+    if said.get("content-transfer-encoding", b"binary").lower() not in _AS_IT_IS:
+        raise BadForm("a part is encoded")
+    file = "filename" in parameters or "filename*" in parameters
+    kind = said.get("content-type", b"").decode("latin-1")
+    if not file and _parameters(kind).get("charset", "utf-8").strip('"').lower() not in _CHARSETS:
+        raise BadForm("a text field is not UTF-8")
+    return field, file
 
 
 def _parameters(text: str) -> dict[str, str]:

@@ -90,6 +90,25 @@ def test_fields_of_a_beginning() -> None:
         FORM.replace(b"said", b"s\xff"),
         FORM.replace(b"said", b"s" * 5000),
         FORM.replace(b"name=model", b"name=model; x=" + b"y" * 20000),
+        # For who takes a bare line feed for a line's end, as Go does where the first one is.
+        b'--B0\ncontent-disposition: form-data; name="model"\n\ndear\n' + FORM,
+        b'--B0 \t\ncontent-disposition: form-data; name="model"\n\ndear\n' + FORM,
+        FORM.replace(b"\x00\xff", b'\n--B0\ncontent-disposition: form-data; name="model"\n\ndear\n--B0\n'),
+        FORM.replace(b"\x00\xff", b'\n--B0\r\ncontent-disposition: form-data; name="model"\r\n\r\ndear'),
+        FORM.replace(b"\x00\xff", b"\n--B0--\n"),
+        FORM.replace(b"--B0  \r\n", b"--B0  \n"),
+        FORM.replace(b"name=model", b'name="x"\ncontent-disposition: form-data; name=model'),
+        FORM.replace(b"name=model", b"name=model\r x"),
+        FORM.replace(b"name=model", b"name=model;\r\n filename=x"),
+        # Two heads, two names, other spellings of one.
+        FORM.replace(b"name=model", b'name="x"\r\nContent-Disposition: form-data; name="model"'),
+        FORM.replace(b"name=model", b"name=x; name*=utf-8''model"),
+        FORM.replace(b"name=model", b'name=x; name*0="mo"; name*1="del"'),
+        FORM.replace(b"content-disposition:", b"content-disposition :"),
+        FORM.replace(b"name=model", b'name="model\x00"'),
+        # A value that others would decode.
+        FORM.replace(b"name=model", b"name=model\r\nContent-Transfer-Encoding: quoted-printable"),
+        FORM.replace(b"name=model", b"name=model\r\nContent-Type: text/plain; charset=utf-7"),
         b"no form at all",
     ],
 )
@@ -124,6 +143,31 @@ def test_a_form_of_too_many_parts() -> None:
     for read in (whole_form, lambda data, boundary: text_fields(data, boundary, frozenset())):
         with pytest.raises(BadForm, match="too many parts"):
             read(part * 1001 + b"--B--", b"B")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Content-Transfer-Encoding: binary",
+        "Content-Type: text/plain; charset=UTF-8",
+        "X-Other: \xe9",
+        "Content-Length: 4",
+    ],
+)
+def test_what_clients_send_besides(header: str) -> None:
+    form = FORM.replace(b"name=model", b"name=model\r\n" + header.encode())
+    for cut in range(len(form)):
+        assert edited(form, "m", [cut])[1] == ["said"]
+    file = FORM.replace(b"audio/wav", b"text/plain; charset=utf-16")
+    file = file.replace(b'filename="a"', b"filename*=utf-8''%e9")
+    assert edited(file, "m")[1] == ["said"]
+
+
+def test_a_file_may_hold_line_feeds_and_what_begins_like_the_boundary() -> None:
+    form = FORM.replace(b"\x00\xff", b"\n--B0x\n--B\n\n--\n\r--B0y")
+    for cut in range(len(form)):
+        out, told = edited(form, "said", [cut])
+        assert out == form and told == ["said"]
 
 
 def test_a_file_of_what_looks_like_delimiters() -> None:
