@@ -2,7 +2,7 @@
 
 A line is a record of Kong's file-log or http-log (`ai.proxy` as Kong's reference has it,
 https://developer.konghq.com/ai-gateway/ai-audit-log-reference/; `ai.ai-proxy` before Kong 3.10), a JSON
-list of such records (http-log in batches), or an "usage" event of the plugin server's own log.
+list of such records (http-log in batches), or an event "usage" or "judged" of the plugin server's own log.
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ NOBODY: Final = "-"
 """Where a record does not tell: no consumer, no route, no model."""
 
 _KEYS: Final = ("proxy", "ai-proxy")
-_USAGE_EVENT: Final = "usage"
+_EVENTS: Final = frozenset({"usage", "judged"})
+"""Of the plugin server's own log."""
+_JUDGE: Final = "ai-llm-as-judge"
+JUDGE: Final = "judge"
+"""The mode of questions to a judge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ class Entry:
     route: str = NOBODY
     service: str = NOBODY
     mode: str = NOBODY
-    """"oneshot", "stream" or "realtime"."""
+    """"oneshot", "stream", "realtime" or "judge"."""
     status: int | None = None
     """What the client got; None in the plugin server's own lines."""
     prompt_tokens: int = 0
@@ -57,7 +61,10 @@ class Entry:
     failovers: int = 0
     """Targets tried before the last."""
     request: bool = True
-    """False for an attempt before the last one: tokens and cost, but no request of its own."""
+    """False for an attempt before the last one, and for a question to a judge: tokens and cost, but no
+    request of its own."""
+    judged: bool = False
+    """A question to a judge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +96,23 @@ def read_record(record: Any, *, everything: bool = False) -> Iterator[Entry | Sk
         yield Skipped(bad=True)
         return
     own = "event" in record and "component" in record
-    if own and record["event"] != _USAGE_EVENT:
+    if own and record["event"] not in _EVENTS:
         yield Skipped(bad=False)
         return
     ai = _table(record.get("ai"))
+    judge = _table(ai.get(_JUDGE))
+    if isinstance(judge.get("judged"), dict):
+        # Without it, it is a record of Kong's own plugin, whose usage is that of the answer.
+        yield replace(
+            _entry(record, judge),
+            mode=JUDGE,
+            judged=True,
+            request=False,
+            latency_ms=None,
+            first_token_ms=None,
+            failovers=0,
+        )
+        return
     told = next((ai[key] for key in _KEYS if isinstance(ai.get(key), dict)), None)
     if told is None and not (everything and isinstance(record.get("response"), dict)):
         yield Skipped(bad=False)

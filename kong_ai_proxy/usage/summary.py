@@ -52,6 +52,8 @@ class Totals:
     requests: int = 0
     failed_attempts: int = 0
     """Attempts that failed, were followed by another, and cost something: their tokens are in the sums."""
+    judged: int = 0
+    """Questions to a judge: their tokens are in the sums."""
     failovers: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -84,7 +86,8 @@ class Totals:
         self.characters += entry.characters
         self.cost += entry.cost
         if not entry.request:
-            self.failed_attempts += 1
+            self.judged += entry.judged
+            self.failed_attempts += not entry.judged
             return
         self.requests += 1
         self.failovers += entry.failovers
@@ -120,6 +123,7 @@ class Totals:
             "unmetered": self.unmetered,
             "failovers": self.failovers,
             "failed_attempts": self.failed_attempts,
+            "judged": self.judged,
             "llm_latency_ms": _percentiles(self.latency),
             "time_to_first_token_ms": _percentiles(self.first_token),
         }

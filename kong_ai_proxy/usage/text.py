@@ -13,7 +13,7 @@ from .summary import QUANTILES, Distribution, Key, Summary, Totals
 
 _CSV = (
     "requests", "errors", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "cost",
-    "estimated", "partial", "unmetered", "failovers", "failed_attempts",
+    "estimated", "partial", "unmetered", "failovers", "failed_attempts", "judged",
     "images", "seconds", "characters",
 )  # fmt: skip
 _HEADINGS = (
@@ -97,6 +97,7 @@ def remarks(summary: Summary) -> list[str]:
     remark(totals.partial, "request", f"broken off ({share(totals.partial, totals.requests)}): usage so far")
     remark(totals.unmetered, "request", f"without usage ({share(totals.unmetered, totals.requests)})")
     remark(totals.failed_attempts, "failed attempt", "whose tokens are in the sums")
+    remark(totals.judged, "judged answer", "whose judge's tokens are in the sums")
     remark(summary.outside, "request", "outside the period or without a time, left out")
     remark(summary.other_records, "record", "without AI usage, left out")
     remark(summary.bad_lines, "line", "that could not be read, left out")

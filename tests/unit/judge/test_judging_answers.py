@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
 from exchange_support import USAGE_CHUNK, chunk, openai_answer, sse
 from judge_support import JUDGE_KEY, Bench, court
-from relay_support import Peer, eventually
+from relay_support import Peer, certificate, eventually, every, provider_of
 
 from kong_ai_proxy.core.json import Json
 from kong_ai_proxy.judge import queue
@@ -344,3 +345,19 @@ def test_the_end_does_not_wait_for_judges() -> None:
         assert time.monotonic() - began < 1
         eventually(lambda: not it.judging.counts.running)
         bench.hold.set()
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_the_judges_certificate_is_verified_unless_told_otherwise(verify: bool, tmp_path: Path) -> None:
+    bench = Bench("70")
+    context = certificate(tmp_path, "localhost", "127.0.0.1")
+    with provider_of(every(bench), tls=context) as secure:
+        url = f"https://localhost:{secure.port}/v1/chat/completions"
+        with court(ANSWER, judge={"https_verify": verify, "options": {"upstream_url": url}}) as it:
+            for number in (1, 2):
+                assert it.ask().status == 200
+                it.settled(number)
+            assert it.outcomes() == ({"failed": 2} if verify else {"scored": 2})
+            assert bool(bench.seen) is not verify
+            if verify:
+                assert "certificate" in it.events("judge_failed")[0]["reason"]

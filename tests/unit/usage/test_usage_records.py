@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from kong_ai_proxy import log as logs
 from kong_ai_proxy.usage.records import Entry, Skipped, read_line, read_record
 from kong_ai_proxy.usage.summary import Distribution, Summary
+from kong_ai_proxy.usage.text import as_table
 
 NOON = 1769860800.0
 """2026-01-31T12:00:00Z."""
@@ -216,3 +217,30 @@ def test_percentiles_are_exact(values):
 
 def test_no_values_no_percentiles():
     assert Distribution().percentiles() == {}
+
+
+JUDGED = {
+    "time": "2026-01-31T12:00:00.000Z", "level": "info", "component": "judge", "event": "judged",
+    "ai": {"ai-llm-as-judge": {
+        "meta": {"provider_name": "openai", "request_model": "gpt-4o", "llm_latency": 300},
+        "usage": {"prompt_tokens": 120, "completion_tokens": 2, "cost": 0.5, "llm_accuracy": 88},
+        "judged": {"provider": "openai", "model": "gpt-4.1-mini", "target": 1},
+    }},
+}  # fmt: skip
+
+
+def test_a_judges_tokens_are_in_the_sums_under_its_own_model():
+    (entry,) = read_line(json.dumps(JUDGED).encode())
+    assert isinstance(entry, Entry) and entry.judged
+    assert (entry.mode, entry.model, entry.prompt_tokens, entry.cost) == ("judge", "gpt-4o", 120, 0.5)
+    summary = Summary({("mode",): None})
+    summary.add(entry)
+    assert summary.totals.requests == summary.totals.failed_attempts == 0
+    assert summary.totals.judged == 1 and summary.totals.total_tokens == 122
+    assert "1 judged answer whose judge's tokens are in the sums" in as_table(summary)
+
+
+def test_the_record_of_kongs_own_judge_is_not_counted_twice():
+    record = {**JUDGED, "ai": {"ai-llm-as-judge": {**JUDGED["ai"]["ai-llm-as-judge"], "judged": None}}}
+    del record["component"]
+    assert [type(each) for each in read_line(json.dumps(record).encode())] == [Skipped]
