@@ -21,10 +21,16 @@ NEVER_FORWARDED: Final = frozenset({
 """Not even where a provider lists them: credentials are `auth`'s, the rest belongs to a connection."""
 _NEVER_PREFIXES: Final = ("x-kong-", "x-consumer-", "x-credential-", "x-forwarded-", "x-anonymous-", "x-amz-")
 
-CREDENTIAL_PARAMETERS: Final = frozenset(
-    {"key", "api-key", "api_key", "apikey", "access_token", "token", "x-api-key", "subscription-key"}
-)
+CREDENTIAL_PARAMETERS: Final = frozenset({
+    "key", "api-key", "api_key", "apikey", "access_token", "oauth_token", "bearer_token", "token",
+    "x-api-key", "subscription-key",
+})  # fmt: skip
 """Query parameters that carry a client's credential, towards the gateway or towards a provider."""
+
+_GOOGLES: Final = frozenset({"callback", "quotauser", "userip"})
+_PART: Final = "fields"
+"""Google's system parameters, beside those that begin with "$": whom a request counts for, and an answer in
+another form or in part, without its usage (https://cloud.google.com/apis/docs/system-parameters)."""
 
 _ANSWER_HEADERS: Final = frozenset({
     "apim-request-id", "azureml-model-session", "cf-ray", "openai-model", "openai-processing-ms",
@@ -103,6 +109,8 @@ def with_client_query(url: Url, call: Call) -> Url:
     own = {_name(pair) for pair in url.query.split("&")} if url.query else set()
     if call.client_format == "gemini" and call.native is not None and call.native.api.translated:
         own.add("alt")  # how the stream is framed: the provider's URL says it, or it has no meaning there
+    if call.provider == "gemini":
+        own |= _googles_own(query, call)
     auth_parameter = (call.target.auth.param_name or "").lower()
     kept = []
     for pair in query.split("&"):
@@ -118,6 +126,18 @@ def with_client_query(url: Url, call: Call) -> Url:
         return url
     joined = "&".join([url.query, *kept] if url.query else kept)
     return Url(url.scheme, url.host, url.port, url.path, joined)
+
+
+def _googles_own(query: str, call: Call) -> set[str]:
+    """The names in a query that only the gateway may use. Where nothing is counted, a part will do."""
+    metered = call.native is None or call.native.api.metered or call.native.api.translated
+    found = set()
+    for pair in query.split("&"):
+        name = _name(pair)
+        plain = name.lower()
+        if plain.startswith("$") or plain in _GOOGLES or (metered and plain == _PART):
+            found.add(name)
+    return found
 
 
 def _name(pair: str) -> str:

@@ -17,7 +17,7 @@ from exchange_support import (
 )
 
 from kong_ai_proxy.auth import authenticate
-from kong_ai_proxy.core.http import UpstreamRequest
+from kong_ai_proxy.core.http import ClientRequest, UpstreamRequest
 
 PLANTED = {
     "cookie": "session=planted-cookie",
@@ -146,6 +146,31 @@ def test_accept_says_what_is_asked_for() -> None:
 )
 def test_clients_query_goes_along(query: str, expected: str) -> None:
     assert sent(proxy(), client_request(query=query)).url.query.replace(":", "%3A") == expected
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "fields=candidates", "%66ields=candidates", "Fields=candidates", "$fields=candidates",
+        "%24fields=candidates", "$alt=proto", "callback=evil", "quotaUser=other", "userIp=192.0.2.1",
+        "$.xgafv=1", "$httpHeaders=X-Goog-Api-Key:other", "oauth_token=other",
+    ],
+)  # fmt: skip
+def test_what_google_would_take_for_more_than_a_parameter(query: str) -> None:
+    """An answer without its usage, in another form, or at somebody else's expense."""
+    chat = sent(proxy("gemini", "gemini-2.5-flash"), client_request(query=f"{query}&x=1"))
+    assert chat.url.query == "x=1"
+    own = ClientRequest(
+        "POST", "/v1beta/models/m:generateContent", f"{query}&x=1", {"content-type": "application/json"},
+        b'{"contents":[{"parts":[{"text":"hi"}]}]}',
+    )  # fmt: skip
+    assert sent(proxy("gemini", "m", llm_format="gemini"), own).url.query == "x=1"
+
+
+def test_a_part_of_a_list_of_googles_files_will_do() -> None:
+    files = ClientRequest("GET", "/v1beta/files", "fields=files(name)&pageSize=2", {})
+    upstream = sent(proxy("gemini", "m", llm_format="gemini"), files)
+    assert upstream.url.query == "fields=files(name)&pageSize=2"
 
 
 def test_providers_own_query_wins() -> None:
