@@ -19,6 +19,8 @@ Key: TypeAlias = tuple[bool, str, int]
 """What a kept-alive connection can be used for: TLS, host, port."""
 
 SWITCHED: Final = "the provider changed the protocol without being asked"
+_FRAMING_MAX: Final = 256 * 1024
+"""Bytes of a chunk's extensions, or of trailers."""
 _RECV: Final = 32 * 1024
 """A piece of a stream stands in memory up to four times: read, unframed, translated, framed."""
 
@@ -206,6 +208,7 @@ class Answer:
         if channel is None:
             return b""
         reading = channel.reading
+        framing = 0
         while not reading.pieces:
             if reading.complete:
                 self._release()
@@ -233,6 +236,10 @@ class Answer:
                     self.close()
                     raise UpstreamFailure("error", f"the answer's framing is broken ({error})") from None
                 reading.extra = True
+            framing += len(data)
+            if framing > _FRAMING_MAX and not reading.pieces:
+                self.close()
+                raise UpstreamFailure("error", "the answer's framing is broken (there is nothing else)")
         pieces = reading.pieces
         if len(pieces) == 1:
             piece = pieces.pop()

@@ -18,6 +18,8 @@ _RECV: Final = 64 * 1024
 _SURPLUS: Final = 64 * 1024
 """Bytes of a next request that may come while one is answered, before the client is taken for broken."""
 
+FRAMING_MAX: Final = 256 * 1024
+"""Bytes of a chunk's extensions, or of trailers: nothing of them is of use to anybody here."""
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection", "content-encoding"})
 """Headers that are the relay's own business: how this answer is framed, not how the provider's was."""
 
@@ -216,6 +218,8 @@ class Downstream:
         self._http10 = self._parser.get_http_version() == "1.0"
         self._continue = not self._http10 and headers.get("expect", "").lower() == "100-continue"
         self.closing = self.closing or not incoming.keep_alive
+        if headers.get("transfer-encoding", "chunked").lower() != "chunked":
+            raise BadMessage(400, "no transfer coding but chunked is supported")
         path, _, query = text_of(incoming.target).partition("?")
         if not path.startswith("/"):
             raise BadMessage(400, "the request's target is not a path")
@@ -254,6 +258,7 @@ class Downstream:
     def body(self) -> Iterator[bytes]:
         """The body as it arrives; the next piece is read from the socket only when it is asked for."""
         incoming = self._incoming
+        framing = 0
         if self._continue and not incoming.complete and not incoming.body:
             self._continue = False
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -274,6 +279,10 @@ class Downstream:
             if not data:
                 raise ClientGone
             self._feed(data)
+            framing = 0 if incoming.body else framing + len(data)
+            if framing > FRAMING_MAX:
+                self.closing = True
+                raise BadMessage(400, "the request's body is nothing but framing")
 
     def _feed(self, data: bytes) -> None:
         incoming = self._incoming

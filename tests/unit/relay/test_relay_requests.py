@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 
 import gevent
 import pytest
@@ -240,6 +241,11 @@ def test_20_mb_both_ways() -> None:
         b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
         b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n",
         b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\ntransfer-encoding: identity\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: +2\r\n\r\n{}",
+        b"POST / HTTP/1.1\r\nhost: a\r\nx: a\x00b\r\ncontent-length: 2\r\n\r\n{}",
         b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length : 2\r\n\r\n{}",
         b"POST / HTTP/1.1\nhost: a\ncontent-length: 2\n\n{}",
         b"POST / HTTP/1.1\r\nhost: a\r\nx: a\rb\r\n\r\n",
@@ -258,6 +264,22 @@ def test_garbage_and_smuggling_get_400_and_the_connection_ends(data: bytes) -> N
         assert client.at_end()
         client.close()
         assert raw(world, b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n").read().status == 200
+        assert world.exchanges == []
+
+
+@pytest.mark.parametrize("ticket", [True, False])
+@pytest.mark.parametrize("flood", [b"1;" + b"x" * 65536, b"0\r\na: " + b"x" * 65536])
+def test_a_body_of_nothing_but_framing(flood: bytes, ticket: bool) -> None:
+    """Chunk extensions and trailers are nobody's data: no limit of a body would ever be reached."""
+    with relay_world(Limits(linger_seconds=0.05)) as world:
+        token = world.ticket() if ticket else ""
+        head = f"POST / HTTP/1.1\r\nhost: a\r\nx-kong-ai-ticket: {token}\r\ntransfer-encoding: chunked\r\n"
+        client = raw(world, f"{head}content-type: application/json\r\n\r\n".encode() + flood)
+        with suppress(OSError):
+            for _ in range(64):
+                client.sock.sendall(b"x" * 65536)
+        eventually(lambda: world.relay.connections == 0)
+        client.close()
         assert world.exchanges == []
 
 

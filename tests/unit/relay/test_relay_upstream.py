@@ -73,6 +73,15 @@ def test_empty_answers() -> None:
     client.close()
 
 
+@pytest.mark.parametrize("framing", [b"1;", b"2\r\n{}\r\n0\r\na: "])
+def test_an_answer_of_nothing_but_framing(framing: bytes) -> None:
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + framing
+    with provider_of(say(head + b"x" * 1_000_000, close=False)) as provider:
+        with pytest.raises(UpstreamFailure, match="framing"):
+            send(provider.port).read_all(10)
+        assert provider.closed.wait(1)
+
+
 def test_headers_of_one_name_are_joined() -> None:
     with provider_of(say(b"HTTP/1.1 200 OK\r\nX-A: 1\r\nx-a: 2\r\ncontent-length: 0\r\n\r\n")) as provider:
         assert send(provider.port).headers["x-a"] == "1, 2"
