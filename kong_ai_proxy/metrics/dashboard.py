@@ -16,6 +16,10 @@ Json = dict[str, Any]
 UID: Final = "kong-ai-proxy"
 DATASOURCE: Final = {"type": "prometheus", "uid": "prometheus"}
 """As docker/grafana/provisioning/datasources/prometheus.yml names it."""
+_SCHEMA: Final = 41
+"""Of dashboards in Grafana 12.1 (`defaultDashboard` of the npm package @grafana/schema 12.1.1)."""
+_LABEL_VALUES: Final = 1
+"""`PromVariableQueryType.LabelValues` of @grafana/prometheus 12.1.1."""
 _WIDTH: Final = 24
 _PICKED: Final = 'provider=~"$provider",model=~"$model"'
 _BY_CONSUMER: Final = f'{_PICKED},consumer=~"$consumer"'
@@ -46,7 +50,11 @@ def _quantile(quantile: float, metric: str) -> str:
 
 
 def _total(metric: str, labels: str = _BY_CONSUMER) -> str:
-    return f"sum(increase({metric}{{{labels}}}[$__range]))"
+    """How much was added in the range. `increase` knows nothing of a series' first value, which is all there
+    is where a model was asked once: it is added for series that began within the range."""
+    series = f"{metric}{{{labels}}}"
+    began = f"sum(min_over_time({series}[$__range]) unless {series} offset $__range)"
+    return f"((sum(increase({series}[$__range])) or vector(0)) + ({began} or vector(0)))"
 
 
 _LLM: Final = "kong_ai_proxy_llm"
@@ -59,7 +67,7 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
             Panel("Requests", (("", _total(f"{_LLM}_requests_total")),), kind="stat", width=4, height=4),
             Panel(
                 "Failed",
-                (("", f"({_FAILED} or vector(0)) / {_total(f'{_LLM}_requests_total')}"),),
+                (("", f"{_FAILED} / ({_total(f'{_LLM}_requests_total')} > 0)"),),
                 "percentunit",
                 "stat",
                 4,
@@ -82,7 +90,7 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
             ),
             Panel(
                 "Failovers",
-                (("", f"{_total(f'{_LLM}_failovers_total', _PICKED)} or vector(0)"),),
+                (("", _total(f"{_LLM}_failovers_total", _PICKED)),),
                 kind="stat",
                 width=4,
                 height=4,
@@ -375,7 +383,7 @@ def dashboard() -> Json:
         "editable": True,
         "graphTooltip": 1,
         "refresh": "10s",
-        "schemaVersion": 39,
+        "schemaVersion": _SCHEMA,
         "time": {"from": "now-1h", "to": "now"},
         "timezone": "browser",
         "templating": {"list": [_variable(name, query) for name, query in _VARIABLES]},
@@ -409,7 +417,13 @@ def _panel(panel: Panel, number: int, left: int, top: int) -> Json:
         "fieldConfig": {"defaults": _defaults(panel), "overrides": []},
         "options": _options(panel.kind),
         "targets": [
-            {"refId": chr(ord("A") + place), "datasource": DATASOURCE, "expr": query, "legendFormat": legend}
+            {
+                "refId": chr(ord("A") + place),
+                "datasource": DATASOURCE,
+                "expr": query,
+                "legendFormat": legend,
+                **({"instant": True, "range": False} if panel.kind == "stat" else {}),
+            }
             for place, (legend, query) in enumerate(panel.queries)
         ],
     }
@@ -454,7 +468,7 @@ def _variable(name: str, query: str) -> Json:
         "name": name,
         "type": "query",
         "datasource": DATASOURCE,
-        "query": {"query": query, "refId": name},
+        "query": {"query": query, "qryType": _LABEL_VALUES, "refId": name},
         "definition": query,
         "refresh": 2,
         "includeAll": True,

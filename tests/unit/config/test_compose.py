@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import ipaddress
 import json
 import os
@@ -16,10 +17,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import botocore.credentials
+import botocore.tokens
+import botocore.utils
 import pytest
 import yaml
+from botocore.loaders import Loader
 
 from kong_ai_proxy import cli
+from kong_ai_proxy.auth import aws
 from kong_ai_proxy.config.check import check
 from kong_ai_proxy.config.entries import read
 from kong_ai_proxy.config.parse import PLUGINS
@@ -113,28 +119,73 @@ def test_what_realtime_sessions_use_comes_to_kongs_log() -> None:
     assert cli.DEPOSIT_VARIABLE == "KONG_AI_PROXY_DEPOSIT_URL"
 
 
+def test_the_relay_is_found_at_once_after_a_restart() -> None:
+    """A new hardware address at an old network address is not found before Kong's neighbour table forgets."""
+    own = OURS["networks"]["default"]
+    octets = bytes.fromhex(own["mac_address"].replace(":", ""))
+    # As Docker makes it of the address: a locally administered one, of no group.
+    assert octets == b"\x02\x42" + ipaddress.ip_address(own["ipv4_address"]).packed
+
+
 def test_every_vault_reference_has_its_variable() -> None:
     wanted = {name.upper().replace("-", "_") for name in re.findall(r"\{vault://env/([a-z-]+)\}", DECLARED)}
-    commented = {"AZURE_OPENAI_KEY"}
-    assert wanted
-    assert wanted - commented <= set(KONG["environment"])
+    assert wanted and wanted <= set(KONG["environment"])
+    # And the comments name no other key.
+    assert set(re.findall(r"\b[A-Z]+_(?:[A-Z]+_)?(?:KEY|AUTHORIZATION)\b", DECLARED)) <= wanted
 
 
 def test_the_mock_is_where_the_targets_point() -> None:
     mock = COMPOSE["services"]["mock"]
     args = cli._parser("mock").parse_args(mock["command"])
     urls = re.findall(r"upstream_url: (http://[^\s}]+)", DECLARED)
-    assert len(urls) == 4
+    assert len(urls) == 7
     assert {urlsplit(url).netloc for url in urls} == {f"mock:{args.port}"}
     assert args.host == "0.0.0.0"
 
 
 def test_the_container_is_nobody_in_particular() -> None:
     (user,) = instruction("USER")
-    assert user not in ("root", "0")
+    made = re.search(r"groupadd --gid (\d+) [\s\S]*useradd --uid (\d+) --gid (\d+) ", DOCKERFILE)
+    # A number, which Kubernetes' runAsNonRoot needs.
+    assert made and user == f"{made[2]}:{made[3]}" and made[1] == made[3] != "0" != made[2]
     assert DOCKERFILE.index("\nUSER ") < DOCKERFILE.index("\nCMD ")
     assert OURS.get("user") is None and not OURS.get("privileged")
     assert KONG["ports"] == ["127.0.0.1:8000:8000"]
+
+
+def test_the_health_is_asked_in_the_same_way_by_image_and_compose() -> None:
+    """An image in the OCI format has no HEALTHCHECK; Kong waits for this one."""
+    (line,) = instruction("HEALTHCHECK")
+    options = dict(re.findall(r"--([a-z-]+)=(\S+)", line))
+    asked = {"test": ["CMD", *json.loads(line[line.index("[") :])]}
+    asked |= {name.replace("-", "_"): value for name, value in options.items()}
+    asked["retries"] = int(asked["retries"])
+    assert OURS["healthcheck"] == asked
+    assert KONG["depends_on"]["kong-ai-proxy"]["condition"] == "service_healthy"
+
+
+def test_two_builds_of_a_commit_are_the_same() -> None:
+    """As far as it can be seen here: nothing writes a time, an order of sets or another package's choice."""
+    build = DOCKERFILE[: DOCKERFILE.rindex("\nFROM ")]
+    installs = re.findall(r"pip install ([^&\n]+)", build)
+    assert len(installs) == 2 and all("--no-compile --no-deps" in line for line in installs)
+    assert "--only-binary :all:" in installs[0] and "--require-hashes" in installs[0]
+    steps = [step.strip() for step in build[build.index("ARG SOURCE_DATE_EPOCH") :].split("&&")]
+    assert steps[-2].startswith("PYTHONHASHSEED=0 ") and "--invalidation-mode unchecked-hash" in steps[-2]
+    assert steps[-1] == 'find . -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +'
+    assert len(set(re.findall(r"^ARG (SOURCE_DATE_EPOCH=\d+)$", DOCKERFILE, re.MULTILINE))) == 1
+    assert DOCKERFILE.count("ARG SOURCE_DATE_EPOCH") == 2  # useradd writes a day into /etc/shadow
+
+
+def test_the_image_keeps_the_services_that_credentials_come_from() -> None:
+    kept = set(re.findall(r"! -name ([a-z-]+)", DOCKERFILE))
+    services = set(Loader().list_available_services("service-2"))
+    assert kept <= services
+    used = set()
+    for module in (botocore.credentials, botocore.tokens, botocore.utils, aws):
+        named = r"(?:client|_client|creator)\((?:self._session,)?\s*['\"]([a-z0-9-]+)['\"]"
+        used |= set(re.findall(named, inspect.getsource(module)))
+    assert used & services == kept
 
 
 def test_the_containers_command_makes_the_sockets_and_is_healthy(tmp_path: Path) -> None:
