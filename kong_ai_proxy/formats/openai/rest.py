@@ -24,7 +24,14 @@ _TERMINAL: Final = frozenset(
     {"response.completed", "response.incomplete", "response.failed", "response.cancelled", "error"}
 )
 _TOKENS: Final = frozenset({"input_tokens", "output_tokens", "prompt_tokens", "completion_tokens"})
-_INCOMPLETE: Final = {"max_output_tokens": "length", "content_filter": "content_filter"}
+INCOMPLETE: Final = {
+    "max_output_tokens": "length",
+    "max_messages": "length",
+    "content_filter": "content_filter",
+    # A new instruction took its place, in a session.
+    "steered": "stop",
+}
+"""Why a response is incomplete → chat's finish reason (openai 3.54: responses/response.py)."""
 _BATCH_ENDS: Final = (b'"custom_id"', b'"response"')
 
 
@@ -121,7 +128,7 @@ def _reason(body: Json) -> str:
     if status == "completed":
         return "stop"
     if status == "incomplete":
-        return _INCOMPLETE.get(text(obj(body.get("incomplete_details")).get("reason")), "stop")
+        return INCOMPLETE.get(text(obj(body.get("incomplete_details")).get("reason")), "stop")
     return ""
 
 

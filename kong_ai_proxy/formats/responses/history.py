@@ -18,11 +18,13 @@ _ROLES: Final = {"user": "user", "assistant": "assistant", "system": "system", "
 _CALLS: Final = frozenset({"function_call", "custom_tool_call"})
 _OUTPUTS: Final = frozenset({"function_call_output", "custom_tool_call_output"})
 _HOSTED: Final = frozenset({
-    "web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call", "mcp_call",
-    "mcp_list_tools", "mcp_approval_request", "mcp_approval_response", "compaction", "tool_search_call",
-    "tool_search_output",
+    "additional_tools", "apply_patch_call", "apply_patch_call_output", "code_interpreter_call", "compaction",
+    "compaction_trigger", "computer_call", "computer_call_output", "configuration_update", "file_search_call",
+    "image_generation_call", "local_shell_call", "local_shell_call_output", "mcp_approval_request",
+    "mcp_approval_response", "mcp_call", "mcp_list_tools", "program", "program_output", "shell_call",
+    "shell_call_output", "tool_search_call", "tool_search_output", "web_search_call",
 })  # fmt: skip
-"""What OpenAI's own tools left in a conversation: no other model can read it."""
+"""What OpenAI's own tools and services left in a conversation: no other model can read it."""
 
 
 class History:
