@@ -50,8 +50,9 @@ _LOOK_SECONDS: Final = 2.0
 """Between two questions whether a worker is well."""
 _SILENT_SECONDS: Final = 1.0
 """Without an answer: it gets no new connections, if another worker does answer."""
-_HUNG_SECONDS: Final = 30.0
-"""Without an answer: nothing moves in that worker, and nobody else would end it, for the node is healthy."""
+_HUNG_SECONDS: Final = 15.0
+"""Without an answer: nothing moves in that worker, and nobody else would end it, for the node is healthy. On
+connections that Kong keeps to it requests wait so long."""
 _END_SECONDS: Final = 3.0
 """After the grace, until a worker is killed."""
 _LAST_WORDS: Final = 1.0
@@ -286,19 +287,21 @@ class WorkerPool:
     def _mind(self, worker: _Worker, channel: Channel, child: Child) -> None:
         """Ends a process that runs, and does nothing."""
         while not self._ending.wait(_LOOK_SECONDS):
+            hangs = False
             doubt = get_hub().loop.timer(_SILENT_SECONDS)
             doubt.start(_falls_silent, worker)
             try:
-                with gevent.Timeout(_HUNG_SECONDS):
-                    channel.ask("well")
-            except gevent.Timeout:
-                log.error("worker_killed", worker=worker.number, reason="it does not answer")
-                child.kill()
-                return
+                if not _answers(channel, _HUNG_SECONDS):
+                    # Perhaps this process had no time, either: then the answers are there by now.
+                    hangs = not _answers(channel, _SILENT_SECONDS)
             except (ChannelClosed, RemoteError):
                 return
             finally:
                 doubt.close()
+            if hangs:
+                log.error("worker_killed", worker=worker.number, reason="it does not answer")
+                child.kill()
+                return
             worker.silent = False
             self._even_out()
 
@@ -440,6 +443,14 @@ class WorkerPool:
 def _load(worker: _Worker) -> tuple[bool, int, int]:
     """Of workers with as many connections, the one whose turn is longest ago."""
     return worker.silent, worker.connections, worker.last
+
+
+def _answers(channel: Channel, seconds: float) -> bool:
+    """Raises ChannelClosed, RemoteError."""
+    with gevent.Timeout(seconds, False):
+        channel.ask("well")
+        return True
+    return False
 
 
 def _falls_silent(worker: _Worker) -> None:

@@ -241,6 +241,7 @@ def test_one_that_talks_nonsense_is_killed(pool: WorkerPool, lines: Any) -> None
 def test_one_that_hangs_is_killed(lines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools, "_LOOK_SECONDS", 0.02)
     monkeypatch.setattr(pools, "_HUNG_SECONDS", 0.2)
+    monkeypatch.setattr(pools, "_SILENT_SECONDS", 0.05)
     pool = started()
     try:
         one, other = Fake.made
@@ -249,6 +250,22 @@ def test_one_that_hangs_is_killed(lines: Any, monkeypatch: pytest.MonkeyPatch) -
         eventually(lambda: one.killed and len(pool.pids) == 2)
         assert not other.killed and len(Fake.made) == 3
         assert [line["reason"] for line in lines("worker_killed")] == ["it does not answer"]
+    finally:
+        pool.stop(0)
+
+
+def test_one_that_answers_at_last_goes_on(lines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(pools, "_HUNG_SECONDS", 0.05)
+    pool = started(1)
+    try:
+        (fake,) = Fake.made
+        fake.channel._reader.stop()
+        eventually(lambda: fake.channel._socket.recv(1, plain_socket.MSG_PEEK) == b"\x94")
+        gevent.sleep(0.1)
+        fake.channel._reader.start(fake.channel._readable)
+        eventually(lambda: fake.looked_at > 3)
+        assert not fake.killed and not lines("worker_killed")
     finally:
         pool.stop(0)
 
