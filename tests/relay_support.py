@@ -295,6 +295,9 @@ class FakeExchange:
         partial = ("ended", True) in self.events
         return {"usage": {"partial": partial}, "events": len(self.events)}
 
+    def close(self) -> None:
+        """What it is asked for is looked at afterwards."""
+
 
 def refusal(error: ApiError) -> ClientResponse:
     body = {"error": {"message": error.message, "code": error.code}}

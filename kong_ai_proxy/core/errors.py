@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Self
 
 
 class ApiError(Exception):
@@ -30,6 +31,12 @@ class ApiError(Exception):
         self.code = code
         self.param = param
         self.headers: dict[str, str] = dict(headers or {})
+
+    def to_keep(self) -> Self:
+        """Itself, without the frames that it was raised through: they hold whoever keeps it, and so it would
+        be left to the garbage collector with all of them."""
+        self.__traceback__ = self.__context__ = None
+        return self
 
 
 class BadRequest(ApiError):

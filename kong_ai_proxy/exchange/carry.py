@@ -94,14 +94,15 @@ class Carrier:
 
     def _passed_through(self, observer: Observer) -> bytes:
         body, raw = self._body, self.call.request.body
-        changed = not self._as_sent or says_twice(raw, "model")
+        changed = not self._as_sent
         native = self.call.native
         # Where the path says it all, as to Gemini and Bedrock; not as to Anthropic.
         in_path = native is not None and native.api.model == "path" and self._client.name != "anthropic"
         if self.call.stream and not in_path and body.get("stream") is not True:
             body = {**body, "stream": True}
             changed = True
-        return observer.request(dumps(body) if changed else raw, body, self.call)
+        sent = observer.request(raw, body, self.call)
+        return dumps(body) if sent is raw and (changed or says_twice(raw, "model")) else sent
 
     def _translated(self, adapter: Adapter) -> bytes:
         pivot = with_defaults(self._client.request(self._body, self.call), self.call)
@@ -154,7 +155,7 @@ class Carrier:
 
     def error(self, error: ApiError, headers: Headers | None = None) -> ClientResponse:
         """An error in the client's format; request ids and rate limits of the provider's answer stay."""
-        self.refused = error
+        self.refused = error.to_keep()
         answer = ClientResponse(
             error.status, self._headers(headers or {}, JSON_TYPE), dumps(self._client.error(error))
         )

@@ -178,6 +178,14 @@ class Exchange:
         with self.attempts[-1].as_if_left():
             return self.record_so_far()
 
+    def close(self) -> None:
+        """All is said about it. Attempts and their exchange hold each other, streams and what translates them
+        as well: without this, their bodies, of megabytes maybe, would be left to the garbage collector."""
+        for attempt in self.attempts:
+            if attempt.translation.running is not None:
+                attempt.translation.running.on_start = None
+        self.attempts.clear()
+
     def _let_go(self) -> None:
         """A stream has begun: nothing is tried any more, and the body is no longer needed."""
         self._next = None

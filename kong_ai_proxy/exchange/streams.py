@@ -96,7 +96,7 @@ class Stream(ABC):
             self.ended = True
 
     def _break(self, error: ApiError) -> bytes:
-        self.failed = error
+        self.failed = error.to_keep()
         self.ended = True
         return self._encoder.error(error)
 

@@ -112,6 +112,7 @@ class Journey:
         finally:
             down.unwatch()
             self._over()
+            self._exchange.close()
 
     # The attempts.
 

@@ -204,6 +204,7 @@ class RelayServer:
                     down.respond(_plain(ApiError(error.status, str(error))))
                 down.linger()
                 return
+            del request  # the next one may be long in coming, and this one's body large
             if not down.body_complete:
                 down.drain()
             if self._settling is not None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import gc
+import json
 import time
 
 import gevent
 import pytest
+from exchange_support import openai_answer, proxy
 from relay_support import Peer, every, provider_of, relay_world
 
+from kong_ai_proxy.core.http import ClientRequest, UpstreamRequest
+from kong_ai_proxy.exchange.carry import Carrier
+from kong_ai_proxy.exchange.exchange import Attempt, Exchange
+from kong_ai_proxy.exchange.plan import Plan
 from kong_ai_proxy.relay import memory
 from kong_ai_proxy.relay.connection import Connection, StdSocket
 
@@ -72,9 +78,52 @@ def test_settling_at_few_moments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_settle_exempts_what_is_loaded() -> None:
-    before = gc.get_freeze_count()
+    before, threshold = gc.get_freeze_count(), gc.get_threshold()
     try:
         memory.settle()
         assert gc.get_freeze_count() > before + 1000
+        assert gc.get_threshold() == (10_000, *threshold[1:])
     finally:
         gc.unfreeze()
+        gc.set_threshold(*threshold)
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+@pytest.mark.parametrize("script", ["is not asked", "answers", "hangs up", "streams", "fails", "breaks off"])
+def test_nothing_of_an_exchange_is_left_to_the_collector(provider: str, script: str) -> None:
+    """Bodies may be large, and the collector does not know it."""
+    answer = json.dumps(openai_answer()).encode()  # which Anthropic's reader makes an error of
+    streamed = script in ("streams", "fails", "breaks off")
+    messages = [] if script == "is not asked" else [{"role": "user", "content": "x"}]
+    asked = json.dumps({"messages": messages, "stream": streamed}).encode()
+
+    def reply(peer: Peer, head: bytes, body: bytes) -> None:
+        if script == "answers":
+            peer.answer(answer)
+        elif script == "hangs up":
+            peer.sock.close()
+        else:
+            peer.stream_head()
+            if script == "streams":
+                peer.chunk(b'data: {"choices":[{"index":0,"delta":{"content":"x"}}]}\n\ndata: [DONE]\n\n')
+            elif script == "fails":
+                peer.chunk(b'data: {"type":"error","error":{"message":"no"}}\n\n')
+            if script == "breaks off":
+                peer.sock.close()
+            else:
+                peer.end()
+
+    with provider_of(every(reply)) as place, relay_world(real=True) as world, world.connect() as client:
+        url = f"http://127.0.0.1:{place.port}/"
+        world.instance = proxy(provider, "m", options={"upstream_url": url})
+        client.post(asked)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                client.post(asked)
+            gevent.sleep(0)
+            kinds = (Exchange, Attempt, Carrier, Plan, ClientRequest, UpstreamRequest)
+            assert not [each for each in gc.get_objects() if isinstance(each, kinds)]
+        finally:
+            gc.enable()
