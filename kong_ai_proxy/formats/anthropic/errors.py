@@ -48,6 +48,7 @@ def read_error(status: int, headers: Headers, body: bytes, call: Call) -> ApiErr
         status,
         message,
         type=_OPENAI_TYPE.get(kind, kind) if kind else default_type(status),
+        code=_code(obj(found).get("error")),
         headers=kept_headers(headers),
     )
 
@@ -59,6 +60,7 @@ def read_stream_error(event: Json) -> ApiError:
         _STATUS.get(kind, 502),
         message or "the provider's stream failed",
         type=_OPENAI_TYPE.get(kind, kind) if kind else "server_error",
+        code=_code(event.get("error")),
     )
 
 
@@ -70,6 +72,11 @@ def write_error(error: ApiError) -> Json:
     if kind is None:
         kind = "api_error" if error.status >= 500 else "invalid_request_error"
     return {"type": "error", "error": {"type": kind, "message": error.message}}
+
+
+def _code(error: object) -> str | None:
+    """What the error is called more exactly, where that is said: anthropic's SDK, `_exceptions.py`."""
+    return text(obj(obj(error).get("details")).get("error_code")) or None
 
 
 def _parts(error: object) -> tuple[str, str]:
