@@ -127,8 +127,8 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
         "--deposit-url",
         default=os.environ.get(DEPOSIT_VARIABLE),
         metavar="URL",
-        help="Kong's route where records of realtime sessions are left for its log; see `usage-filter "
-        f"--deposit` (default: {DEPOSIT_VARIABLE}, else they are logged here)",
+        help="Kong's route where records of realtime sessions and judges are left for its log; see "
+        f"`usage-filter --deposit` (default: {DEPOSIT_VARIABLE}, else they are logged here)",
     )
     parser.add_argument(
         "--socket-mode",
@@ -228,7 +228,7 @@ def _filter_arguments(parser: argparse.ArgumentParser) -> None:
     instead.add_argument(
         "--deposit",
         action="store_true",
-        help="print the route where the relay leaves records of realtime sessions instead (--deposit-url)",
+        help="print the route where the relay leaves records of sessions and judges instead (--deposit-url)",
     )
     parser.set_defaults(run=_filter)
 

@@ -132,10 +132,11 @@ def court(
     *,
     target: Json | None = None,
     judge: Json | None = None,
+    relay: Json | None = None,
     **top: Any,
 ) -> Iterator[Court]:
     """`answer`: a handler of the target's requests, or the JSON that it answers. `target` and `judge`:
-    changes to their configuration."""
+    changes to their configuration; `relay`: options."""
     bench = bench or Bench()
 
     def handle(peer: Peer, head: bytes, body: bytes) -> None:
@@ -150,7 +151,7 @@ def court(
         with (
             provider_of(every(handle)) as provider,
             provider_of(every(bench)) as judging,
-            relay_world(real=True) as world,
+            relay_world(real=True, **(relay or {})) as world,
         ):
             world.instance = advanced(
                 target_of(provider, **(target or {})),

@@ -194,9 +194,16 @@ class Carrier:
         return adapter.response(parsed, self.call)
 
     def once_more(self) -> Call:
-        """A call for whoever reads the answer a second time: what is noted on it is lost on nobody."""
+        """A call for whoever reads the answer a second time: what is noted on it is lost on nobody, and it
+        keeps no body."""
         return replace(
-            self.call, usage=Usage(), dropped=[], finish_reasons=[], echo=dict(self.call.echo), output_bytes=0
+            self.call,
+            request=replace(self.call.request, body=b"", upload=None),
+            usage=Usage(),
+            dropped=[],
+            finish_reasons=[],
+            echo=dict(self.call.echo),
+            output_bytes=0,
         )
 
     def adapter(self) -> Adapter:

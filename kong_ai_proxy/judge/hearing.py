@@ -11,7 +11,6 @@ from ..config.models import Judge
 from ..core.call import Call
 from ..core.json import Json
 from ..exchange.attempt import Attempt
-from ..exchange.carry import Carrier
 from ..exchange.exchange import Exchange
 from ..exchange.instance import Instance
 from ..exchange.plan import Plan
@@ -19,7 +18,7 @@ from ..exchange.rest_plan import RestPlan
 from ..exchange.streams import Stream
 from ..log import get_logger
 from .counts import Outcome
-from .said import asked
+from .said import Answer, answer_of, asked
 
 if TYPE_CHECKING:
     from .queue import Judging
@@ -39,8 +38,7 @@ class Case:
     instance: Instance
     judge: Judge
     asked: list[Json]
-    carrier: Carrier
-    answer: bytes
+    answer: Answer
     target: int
     """Place among the instance's targets, from 0."""
     held: int
@@ -58,7 +56,7 @@ class Hearing:
         self._instance = exchange.instance
         self._body: Json | None = exchange.plan.body
         """Kept from the exchange, which lets it go when a stream begins, until its text is taken."""
-        self._call = _call_of(exchange.plan)
+        self._call: Call | None = _call_of(exchange.plan)
         self._asked: list[Json] | None = None
         self._answer: bytearray | None = None
         self._held = 0
@@ -96,25 +94,19 @@ class Hearing:
             self._lose("too_long" if len(answer or b"") > LONGEST else "dropped")
         if self._lost is not None or not answer or not self._asked:
             return None
-        case = Case(
-            self._instance,
-            self._judge,
-            self._asked,
-            attempt.translation,
-            bytes(answer),
-            attempt.index,
-            self._held,
-        )
+        read = answer_of(attempt.translation, bytes(answer))
+        case = Case(self._instance, self._judge, self._asked, read, attempt.index, self._held)
         self._answer = None
         self._held = 0
         return case
 
     def _take_request(self) -> None:
         body, self._body = self._body, None
-        if body is None:
+        call, self._call = self._call, None
+        if body is None or call is None:
             return
         try:
-            found = asked(body, self._call, self._judge)
+            found = asked(body, call, self._judge)
         except Exception as error:
             # A body that is refused, or one that nobody was prepared for: the text of it must not be told.
             log.debug("request_not_read_for_the_judge", kind=type(error).__name__)

@@ -13,6 +13,7 @@ from typing import Any, Final
 import gevent
 
 from ..accounting.cost import cost
+from ..accounting.encoding import encode
 from ..accounting.estimate import estimate
 from ..accounting.record import Timing, log_record, tried_target
 from ..auth import authenticate
@@ -32,6 +33,7 @@ from ..exchange.turns import turns
 from ..formats.pivot import obj, objects, text
 from ..log import get_logger
 from ..relay.upstream import UpstreamClient, UpstreamFailure
+from ..relay.websocket_deposit import LIMIT, Deposit
 from .counts import Counts, Outcome
 from .hearing import LONGEST, Case, Hearing, may_be_judged
 from .said import answered
@@ -77,8 +79,12 @@ class Bench:
 class Judging:
     """All judges of this process."""
 
-    def __init__(self, client: UpstreamClient, rng: random.Random | None = None) -> None:
+    def __init__(
+        self, client: UpstreamClient, deposit: Deposit | None = None, rng: random.Random | None = None
+    ) -> None:
+        """`deposit`: where Kong takes records."""
         self.counts = Counts()
+        self._deposit = deposit
         self._client = client
         self._unverified: UpstreamClient | None = None
         self._rng = rng or random.Random()
@@ -175,7 +181,7 @@ class Judging:
         if time.monotonic() < bench.left_alone_until:
             return "dropped"
         try:
-            said = answered(case.carrier, case.answer, turns.give)
+            said = answered(case.answer, turns.give)
         except Exception as error:
             log.debug("answer_not_read_for_the_judge", kind=type(error).__name__)
             return "unreadable"
@@ -284,7 +290,8 @@ class Judging:
     # What is told.
 
     def _log(self, case: Case, call: Call, timing: Timing, tried: Json, score: float | None) -> None:
-        """One line, with the judge's own numbers, where `llm.logging.log_statistics` asks for it."""
+        """A record with the judge's own numbers, where `llm.logging.log_statistics` asks for it: Kong's, where
+        that takes it, else one line here."""
         record = log_record(
             call,
             plugin_id=case.instance.plugin_id,
@@ -295,13 +302,14 @@ class Judging:
         )
         if record is None:
             return
-        judged = case.carrier.call
+        judged = case.answer.call
         record["judged"] = {
             "provider": judged.provider, "model": judged.model, "target": case.target + 1,
         }  # fmt: skip
         if score is not None:
             record["usage"]["llm_accuracy"] = score
-        log.info("judged", ai={"ai-llm-as-judge": record})
+        if self._deposit is None or not self._deposit.judged(encode(record, LIMIT)):
+            log.info("judged", ai={"ai-llm-as-judge": record})
 
     @staticmethod
     def _failed(bench: Bench, case: Case, reason: str) -> None:

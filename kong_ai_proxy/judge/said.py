@@ -6,6 +6,7 @@ Pictures, sound and files are named and not shown; what a model thought, and cal
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 from ..config.models import Judge
@@ -100,18 +101,37 @@ def _part(part: Any) -> str:
 # -- what was answered
 
 
-def answered(carrier: Carrier, data: bytes, give: Callable[[], None] = lambda: None) -> str:
-    """The text of an answer's first choice, from the provider's bytes; "" where it has none. Raises ApiError,
-    or whatever a provider's odd data leads to. `give` is called now and then in a long one."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as it came, and who reads it. Nothing of the exchange is held by it."""
+
+    data: bytes
+    call: Call
+    adapter: Adapter | None
+    """None of an API that only `_native_text` knows."""
+    whole: bool
+    stream: bool
+    """With `whole`, either: it was called JSON where a stream was asked for, and may be lines of it."""
+
+
+def answer_of(carrier: Carrier, data: bytes) -> Answer:
+    """The provider's bytes, with what it takes to read them when the exchange is over."""
     call = carrier.once_more()
-    adapter = _adapter(carrier, call)
     running = carrier.running
-    if running is None or (isinstance(running, SniffedStream) and running.whole):
+    sniffed = isinstance(running, SniffedStream) and running.whole
+    return Answer(data, call, _adapter(carrier, call), running is None or sniffed, running is not None)
+
+
+def answered(answer: Answer, give: Callable[[], None] = lambda: None) -> str:
+    """The text of an answer's first choice; "" where it has none. Raises ApiError, or whatever a provider's
+    odd data leads to. `give` is called now and then in a long one."""
+    data, call, adapter = answer.data, answer.call, answer.adapter
+    if answer.whole:
         try:
             body = loads_lenient(data)
         except ValueError:
-            if running is None:
-                raise  # else they are lines of JSON
+            if not answer.stream:
+                raise
         else:
             return _first(adapter.response(body, call)) if adapter is not None else _native_text(body)
     if adapter is None:
@@ -126,7 +146,6 @@ def answered(carrier: Carrier, data: bytes, give: Callable[[], None] = lambda: N
 
 
 def _adapter(carrier: Carrier, call: Call) -> Adapter | None:
-    """Who reads it; None of an API that only `_native_text` knows."""
     native = call.native
     if native is None or native.api.translated:
         return carrier.adapter()

@@ -80,13 +80,14 @@ class RelayServer:
         one. `open`, `authenticate`, `encode` and `log_usage` are those of `exchange`, `auth`, `accounting`
         and the log unless given. `settle`: keep the garbage collector's pauses short in the whole process
         (see `memory`), as suits one that serves. `deposit_url`: the route of Kong's where records of
-        WebSockets are left (see `websocket_deposit`); ValueError for what is none. `manage` answers /health
-        and /metrics in this relay's place."""
+        WebSockets and judges are left (see `websocket_deposit`); ValueError for what is none. `manage`
+        answers /health and /metrics in this relay's place."""
         llm = LlmMetrics()
         self._limits = limits or Limits()
         self._tickets = tickets
         self._client = client or UpstreamClient()
-        judging = self._judging = _judging(self._client)
+        self._deposit = Deposit(deposit_url, self._client) if deposit_url else None
+        judging = self._judging = _judging(self._client, self._deposit)
         self._parts = Parts(
             client=self._client,
             tickets=tickets,
@@ -98,7 +99,6 @@ class RelayServer:
             observe=llm.observe if open is None else None,
             judging=judging,
         )
-        self._deposit = Deposit(deposit_url, self._client) if deposit_url else None
         self._listen = listen
         self._backlog = backlog
         self._server: StreamServer | None = None
@@ -324,10 +324,10 @@ def _authenticate() -> Authenticate:
     return authenticate
 
 
-def _judging(client: UpstreamClient) -> Judging:
+def _judging(client: UpstreamClient, deposit: Deposit | None) -> Judging:
     from ..judge import Judging  # which has the client of this room
 
-    return Judging(client)
+    return Judging(client, deposit)
 
 
 def _encode() -> Encode:

@@ -1,8 +1,9 @@
-"""Leaving a session's record with Kong, for the log of the WebSocket's own request.
+"""Leaving records with Kong: a session's, for the log of the WebSocket's own request, and a judge's.
 
 Over a WebSocket no filter of Kong's runs. So the relay posts the record to a route of Kong's whose
 pre-function keeps it, under the session's ticket, until the request's `log` phase comes for it (the sections
-`deposit` and `log` of `schema/usage-filter.lua`).
+`deposit` and `log` of `schema/usage-filter.lua`). What a judge was asked belongs to no request of a client's:
+its record is logged with the request that brings it to that route.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ log = get_logger("relay")
 
 LIMIT: Final = 7 * 1024
 """Bytes of a record: nginx keeps a body of 8 KB in memory, where the route's Lua can read it."""
+JUDGED_HEADER: Final = "x-kong-ai-judged"
 REFRESH: Final = 30.0
 """Seconds; Kong forgets a record after 60."""
 _TIMEOUTS: Final = Timeouts(connect=1.0, read=1.0, write=1.0)
@@ -41,11 +43,19 @@ class Deposit:
 
     def put(self, token: str, record: str) -> bool:
         """Whether Kong has it now. Replaces what was left for this session before."""
-        headers = {TICKET_HEADER: token, "content-type": "text/plain", "accept": "application/json"}
+        return self._post(TICKET_HEADER, token, record)
+
+    def judged(self, record: str) -> bool:
+        """Whether Kong logs it, as `ai.ai-llm-as-judge`."""
+        # Twice would be counted twice: a request that Kong may have had is not sent again.
+        return self._post(JUDGED_HEADER, "1", record, repeatable=False)
+
+    def _post(self, name: str, value: str, record: str, *, repeatable: bool = True) -> bool:
+        headers = {name: value, "content-type": "text/plain", "accept": "application/json"}
         request = UpstreamRequest("POST", self._url, headers, record.encode())
         try:
-            # Once more does no harm: it replaces what was there.
-            answer = self._client.send(request, _TIMEOUTS, repeatable=True)
+            # Of a session's, once more does no harm: it replaces what was there.
+            answer = self._client.send(request, _TIMEOUTS, repeatable=repeatable)
             try:
                 answer.read_all(64 * 1024)
             finally:
@@ -65,5 +75,5 @@ class Deposit:
             log.warning(
                 "deposit_failed",
                 reason=reason,
-                effect="usage of realtime sessions is logged here, not by Kong",
+                effect="what realtime sessions and judges used is logged here, not by Kong",
             )

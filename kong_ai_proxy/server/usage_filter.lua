@@ -311,16 +311,24 @@ end
 
 -- section: deposit
 -- For the access phase of a route of its own that only the relay can reach: keeps a session's record until `log` comes
--- for it. The request carries the session's ticket and, as its body, the record.
-local kong, ngx = kong, ngx
+-- for it. The request carries the session's ticket and, as its body, the record. A judge's record belongs to no request
+-- of a client's, so it goes into the log of the request that brings it.
 local SECONDS = 60
 local LONGEST = 65536
 
 return function()
   local token = kong.request.get_header("x-kong-ai-ticket")
+  local judged = kong.request.get_header("x-kong-ai-judged")
   local usage = kong.request.get_raw_body()
-  if not token or #token > 64 or not usage or #usage == 0 or #usage > LONGEST then
+  if not (token or judged) or token and #token > 64 or not usage or #usage == 0 or #usage > LONGEST then
     return kong.response.exit(400, { message = "no record" })
+  end
+  if judged then
+    local ok, record = pcall(decode, usage)
+    if ok then
+      kong.log.set_serialize_value("ai.ai-llm-as-judge", record)
+    end
+    return kong.response.exit(ok and 204 or 400)
   end
   local ok = ngx.shared.kong:safe_set("kong-ai-proxy:" .. token, usage, SECONDS)
   return kong.response.exit(ok and 204 or 507)

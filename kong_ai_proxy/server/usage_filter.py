@@ -11,7 +11,7 @@ from typing import Final
 PHASES = ("access", "header_filter", "body_filter", "log")
 _NEEDS_SHARED = frozenset({"header_filter", "body_filter", "log"})
 DEPOSIT_NAME: Final = "kong-ai-usage"
-"""Of the service and route where the relay leaves records of realtime sessions."""
+"""Of the service and route where the relay leaves records of realtime sessions and judges."""
 DEPOSIT_PATH: Final = "/kong-ai-usage"
 _SECTION = re.compile(r"^-- section: (\w+)\n", re.MULTILINE)
 
@@ -39,16 +39,17 @@ def config() -> dict[str, list[str]]:
 
 def deposit() -> dict[str, list[str]]:
     """The `config` of a post-function plugin on the internal route where the relay leaves a WebSocket's
-    record."""
-    return {"access": [sections()["deposit"]]}
+    record, or a judge's."""
+    parts = sections()
+    return {"access": [f"{parts['shared']}\n{parts['deposit']}"]}
 
 
 def deposit_snippet() -> str:
     """A declarative configuration of that route, for callers on Kong's own host only."""
     lines = [
-        "# Where the relay leaves the records of realtime sessions for Kong's log. Start the plugin server",
-        "# with --deposit-url http://127.0.0.1:8000/kong-ai-usage (Kong, as the plugin server sees it), and",
-        "# put the plugin server's address in `allow`. Printed by `kong-ai-proxy usage-filter --deposit`.",
+        "# Where the relay leaves records of realtime sessions and judges for Kong's log. Start the",
+        "# plugin server with --deposit-url http://127.0.0.1:8000/kong-ai-usage (Kong, as the plugin server",
+        "# sees it), and put its address in `allow`. Printed by `kong-ai-proxy usage-filter --deposit`.",
         '_format_version: "3.0"',
         "services:",
     ]

@@ -24,6 +24,7 @@ from kong_ai_proxy.migrate.kong import migrate
 from kong_ai_proxy.migrate.report import Report
 from kong_ai_proxy.mockllm import Answer, MockLLM, Received
 from kong_ai_proxy.mockllm.providers import respond
+from kong_ai_proxy.server.usage_filter import deposit_snippet
 
 CONFIG = """\
 _format_version: "3.0"
@@ -99,8 +100,11 @@ class Models:
 
 
 class Setup:
-    def __init__(self, url: str, relay: str, models: Models, log: Records, server_log: Path) -> None:
+    def __init__(
+        self, url: str, relay: str, models: Models, log: Records, server_log: Path, left_with_kong: bool
+    ) -> None:
         self.url, self.relay, self.models, self.log, self._server_log = url, relay, models, log, server_log
+        self._left_with_kong = left_with_kong
 
         self.asked = 0
 
@@ -117,6 +121,12 @@ class Setup:
 
     def said(self) -> str:
         return self._server_log.read_text()
+
+    def judgements(self) -> list[Any]:
+        """The judge's records: Kong's, where it takes them, else lines of the plugin server's."""
+        path = self.log.path if self._left_with_kong else self._server_log
+        records = [json.loads(line) for line in path.read_text().splitlines() if "ai-llm-as-judge" in line]
+        return [record["ai"]["ai-llm-as-judge"] for record in records if "ai-llm-as-judge" in record["ai"]]
 
     def metrics(self) -> dict[str, float]:
         with urllib.request.urlopen(f"http://{self.relay}/metrics", timeout=5) as answer:
@@ -139,7 +149,17 @@ def setup(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     log = Records(prefix / "records.jsonl")
     models = Models()
     report = Report()
+    kong: Any = None
+    if request.param == "kong":
+        from real_kong import Kong
+
+        (prefix / "kong").mkdir()
+        kong = Kong(prefix / "kong", prefix, plugins=",ip-restriction,post-function")
+    port = kong.port if kong else free_port()
     arguments = ("--workers", "2") if "workers" in request.param else ()
+    left_with_kong = request.param != "dev"
+    if left_with_kong:
+        arguments += ("--deposit-url", f"http://127.0.0.1:{port}/kong-ai-usage")
     with (
         pytest.MonkeyPatch.context() as patch,
         MockLLM(handler=models) as mock,
@@ -154,18 +174,19 @@ def setup(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         assert "e2e-of-the" not in text
         configuration: Any = yaml.safe_load(text)
         configuration["plugins"] = [{"name": "file-log", "config": {"path": str(log.path)}}]
-        if request.param.startswith("dev"):
-            gateway: Any = EmbeddedGateway(configuration, prefix)
-            gateway.start()
-        else:
-            from real_kong import Kong
-
-            (prefix / "kong").mkdir()
-            gateway = Kong(prefix / "kong", prefix)
-            gateway.start(configuration, SECRETS)
+        if left_with_kong:
+            deposit = yaml.safe_load(deposit_snippet())["services"][0]
+            if not kong:  # the development gateway has no ip-restriction
+                del deposit["plugins"][0]
+            configuration["services"].append(deposit)
+        gateway: Any = kong or EmbeddedGateway(configuration, prefix)
         MARK["x-test"] = uuid.uuid4().hex
         try:
-            yield Setup(gateway.url, relay, models, log, prefix / "server.log")
+            if kong:
+                kong.start(configuration, SECRETS)
+            else:
+                gateway.start(port=port)
+            yield Setup(gateway.url, relay, models, log, prefix / "server.log", left_with_kong)
         finally:
             gateway.stop()
             server.stop()
@@ -190,9 +211,9 @@ def test_traffic_goes_to_the_better_model(setup: Setup) -> None:
 
 
 def test_the_judges_numbers_are_its_own(setup: Setup) -> None:
-    eventually(lambda: setup.said().count('"event": "judged"') == setup.asked)
-    line = next(json.loads(line) for line in setup.said().splitlines() if '"event": "judged"' in line)
-    record = line["ai"]["ai-llm-as-judge"]
+    eventually(lambda: len(setup.judgements()) == setup.asked)
+    assert "deposit_failed" not in setup.said()
+    record = setup.judgements()[0]
     assert record["usage"]["prompt_tokens"] == 120 and record["usage"]["cost"] == pytest.approx(0.0014)
     assert record["usage"]["llm_accuracy"] in (15, 88)
     assert record["meta"]["request_model"] == "gpt-4o"

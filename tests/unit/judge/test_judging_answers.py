@@ -361,3 +361,27 @@ def test_the_judges_certificate_is_verified_unless_told_otherwise(verify: bool, 
             assert bool(bench.seen) is not verify
             if verify:
                 assert "certificate" in it.events("judge_failed")[0]["reason"]
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "400 Bad Request"])
+def test_kong_logs_the_record_where_there_is_a_route_for_it(status: str) -> None:
+    left: list[tuple[str, str]] = []
+
+    def route(peer: Peer, head: bytes, body: bytes) -> None:
+        left.append((head.decode().lower(), body.decode()))
+        peer.send(f"HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n".encode())
+
+    with (
+        provider_of(every(route)) as kong,
+        court(ANSWER, Bench("73"), relay={"deposit_url": f"http://127.0.0.1:{kong.port}/leave"}) as it,
+    ):
+        it.ask()
+        assert it.settled() == {"scored": 1}
+        ((head, record),) = left
+        assert "x-kong-ai-judged: 1" in head and "x-kong-ai-ticket" not in head
+        assert {"usage.llm_accuracy=n73.0", "judged.target=n1", "usage.prompt_tokens=n200"} <= set(
+            record.split("&")
+        )
+        assert "four" not in record and "two" not in record
+        assert len(it.events("judged")) == (0 if status.startswith("204") else 1)
+        assert len(it.events("deposit_failed")) == len(it.events("judged"))

@@ -509,6 +509,27 @@ def test_a_websockets_record_waits_for_log():
     assert list(run.world.stored.keys()) == []
 
 
+def test_a_judges_record_is_logged_with_the_request_that_brings_it():
+    run = Filter(ticket=False, asked={"x-kong-ai-judged": "1"})
+    deposit = run.compile(run.world.kong, run.world.ngx, "deposit", usage_filter.deposit()["access"][0])
+    run.world.body = "usage.llm_accuracy=n88&meta.request_model=sgpt-4o"
+    deposit()
+    assert run.world.exited == 204
+    told = plain(run.world.set["ai.ai-llm-as-judge"])
+    assert told == {"usage": {"llm_accuracy": 88}, "meta": {"request_model": "gpt-4o"}}
+    assert list(run.world.stored.keys()) == []
+    run.world.body = "usage.llm_accuracy=n88&usage=s%zz&usage.x.y=n1"
+    deposit()
+    assert run.world.exited in (204, 400), "whatever it is, there is an end"
+
+
+def test_without_ticket_or_judge_there_is_no_deposit():
+    run = Filter(ticket=False)
+    run.world.body = RECORD.decode()
+    run.compile(run.world.kong, run.world.ngx, "deposit", usage_filter.deposit()["access"][0])()
+    assert run.world.exited == 400
+
+
 @pytest.mark.parametrize("body", [None, "", "x" * 70000])
 def test_a_deposit_without_a_record_is_refused(body):
     run = Filter()
