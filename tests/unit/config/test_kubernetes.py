@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -13,6 +14,7 @@ import yaml
 from kong_ai_proxy import __version__, cli
 from kong_ai_proxy.config.parse import PLUGINS
 from kong_ai_proxy.metrics.manage import HEALTH_PATH, METRICS_PATH
+from kong_ai_proxy.server import usage_filter
 from kong_ai_proxy.server.address import parse_address
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -85,6 +87,12 @@ def test_the_sidecar_serves_where_kong_looks(kind: str) -> None:
     )
     assert advertised == parse_address(cli.DEFAULT_RELAY)  # where kong.yml.example leads
     assert f"url: http://{cli.DEFAULT_RELAY}" in (ROOT / "kong.yml.example").read_text()
+    # What realtime sessions use goes to the pod's own Kong (its default port, which the chart has as well).
+    deposit = urlsplit(environment[cli.DEPOSIT_VARIABLE])
+    (route,) = yaml.safe_load(usage_filter.deposit_snippet())["services"][0]["routes"]
+    assert ([deposit.path], deposit.netloc) == (route["paths"], "127.0.0.1:8000")
+    assert KONG["ports"][0] == {"name": "proxy", "containerPort": deposit.port}
+    assert "PROXY_LISTEN" not in " ".join(kongs_environment(kind))
     for probe in ("startupProbe", "livenessProbe"):
         assert found[probe]["httpGet"] == {"path": HEALTH_PATH, "port": found["ports"][0]["name"]}
     grace = (
@@ -110,10 +118,11 @@ def test_the_volume_is_mounted_everywhere(kind: str) -> None:
 
 @both
 def test_our_containers_may_do_little_and_are_pinned(kind: str) -> None:
-    (uid,) = re.findall(r"useradd .*--uid (\d+)", DOCKERFILE)
+    (uid, gid) = re.findall(r"useradd .*--uid (\d+) --gid (\d+)", DOCKERFILE)[0]
     for container in init_containers(kind):
         context = container["securityContext"]
-        assert (context["runAsUser"], context["readOnlyRootFilesystem"]) == (int(uid), True)
+        assert (context["runAsUser"], context["runAsGroup"]) == (int(uid), int(gid))
+        assert context["readOnlyRootFilesystem"] is True
         assert context["allowPrivilegeEscalation"] is False and context["capabilities"] == {"drop": ["ALL"]}
         assert container["image"] == f"kong-ai-proxy:{__version__}"
 
