@@ -24,7 +24,25 @@ class Cerebras(CompatibleProvider):
     paths: ClassVar[Mapping[str, str]] = {"chat": "/v1/chat/completions"}
     dialect = Dialect(
         "cerebras",
-        rejected=frozenset({"store", "thinking", "verbosity"}),
+        rejected=frozenset(
+            {
+                "audio",
+                "function_call",
+                "functions",
+                "metadata",
+                "modalities",
+                "moderation",
+                "prompt_cache_options",
+                "prompt_cache_retention",
+                "safety_identifier",
+                "store",
+                "thinking",
+                "top_k",
+                "verbosity",
+                "web_search_options",
+            }
+        ),
+        values={"reasoning_effort": {"minimal": "low", "xhigh": "high", "max": "high"}},
         known=frozenset({"reasoning"}),
         reasoning_field="reasoning",
         roles={"developer": "system"},

@@ -5,7 +5,8 @@ It refuses every field it does not know (422, "Extra inputs are not permitted"):
 must be nine letters and digits (400, "Tool call id was … but must be a-z, A-Z, 0-9, with a length of 9").
 Usage comes on a stream's last chunk without asking (recorded).
 
-Source: https://docs.mistral.ai/api/#tag/chat.
+Source: https://docs.mistral.ai/api/#tag/chat; the request's members as in its SDK, mistralai 3.7
+(ChatCompletionRequest; https://github.com/mistralai/client-python).
 """
 
 from __future__ import annotations
@@ -42,15 +43,27 @@ class Mistral(CompatibleProvider):
                 "functions",
                 "logit_bias",
                 "modalities",
+                "moderation",
+                "prompt_cache_options",
+                "prompt_cache_retention",
                 "safety_identifier",
                 "store",
                 "thinking",
-                "top_k",
                 "user",
                 "verbosity",
                 "web_search_options",
             }
         ),
+        # Its two tiers (RequestedServiceTier): "auto" may be served with priority, the other never is.
+        values={
+            "service_tier": {
+                "default": "standard_only",
+                "priority": "auto",
+                "fast": "auto",
+                "flex": None,
+                "scale": None,
+            }
+        },
         message_members={
             "system": frozenset({"role", "content"}),
             "user": frozenset({"role", "content"}),

@@ -110,6 +110,9 @@ class Dialect:
     """Top-level request fields under another name here."""
     rejected: frozenset[str] = frozenset()
     """Top-level request fields this provider answers with an error: dropped, and reported as dropped."""
+    values: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
+    """Top-level request field → value of OpenAI's → the one that means it here; None: dropped, and reported.
+    """
     refusals: tuple[Refusal, ...] = ()
     """The same for some of its models."""
     known: frozenset[str] = frozenset()
@@ -118,6 +121,10 @@ class Dialect:
     """By role: all that a message may have, where anything else is answered with an error."""
     short_ids: bool = False
     """Wants tool calls' ids to be nine letters and digits."""
+    allowed_tools: bool = False
+    """Takes a `tool_choice` of type "allowed_tools". Where not, it gets no other tools than the allowed."""
+    cache_breakpoints: bool = False
+    """Reads `prompt_cache_breakpoint` on parts."""
     cache_control: bool = False
     """Reads `cache_control` on messages, parts and tools."""
     reasoning_field: str | None = None
@@ -134,7 +141,13 @@ class Dialect:
 
 _REASONING_MODELS: Final = ("o1", "o3", "o4", "gpt-5")
 
-COMPATIBLE: Final = Dialect("openai", reasoning_models=_REASONING_MODELS, known=ANSWER_MEMBERS)
+COMPATIBLE: Final = Dialect(
+    "openai",
+    reasoning_models=_REASONING_MODELS,
+    known=ANSWER_MEMBERS,
+    allowed_tools=True,
+    cache_breakpoints=True,
+)
 """Whoever is called as OpenAI without being it (`upstream_url`): nothing is held back from them."""
 
 OPENAI: Final = replace(

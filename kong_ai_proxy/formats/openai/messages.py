@@ -70,6 +70,10 @@ def _message(message: Json, call: Call, dialect: Dialect) -> Json:
         out = _with(
             out, "content", without_member(out.get("content"), "cache_control", "messages.content", call)
         )
+    if not dialect.cache_breakpoints:
+        where = "messages.content"
+        content = without_member(out.get("content"), "prompt_cache_breakpoint", where, call)
+        out = _with(out, "content", content)
     if "tool_calls" in out and "extra_content" not in dialect.known:
         calls = without_member(out["tool_calls"], "extra_content", "messages.tool_calls", call)
         out = _with(out, "tool_calls", calls)
@@ -79,7 +83,8 @@ def _message(message: Json, call: Call, dialect: Dialect) -> Json:
 def _known_members(message: Json, call: Call, dialect: Dialect) -> Json:
     """Without the members this provider does not know; what they say is kept where there is another place."""
     foreign: AbstractSet[str] = _NOT_OPENAIS & message.keys()
-    members = dialect.message_members.get(text(message.get("role")))
+    role = text(message.get("role"))
+    members = dialect.message_members.get(dialect.roles.get(role, role))
     if foreign:
         foreign -= dialect.known
     if members is not None:

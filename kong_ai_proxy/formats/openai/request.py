@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from ...core.call import Call
 from ...core.json import Json
-from ..pivot import merged_body, obj, text
+from ..pivot import merged_body, obj, objects, text, tool_choice
 from .dialect import FOREIGN, Dialect
 from .messages import dialect_messages, without_member
 
@@ -35,12 +36,39 @@ def request_body(body: Json, call: Call, dialect: Dialect, *, passing: bool = Fa
         out["messages"] = dialect_messages(out["messages"], call, dialect)
     if "tools" in out and not dialect.cache_control:
         out["tools"] = without_member(out["tools"], "cache_control", "tools", call)
+    if not dialect.allowed_tools:
+        _limit_tools(out)
     for name, other in dialect.renamed.items():
         if name in out:
             out.setdefault(other, out.pop(name))
+    for name, meanings in dialect.values.items():
+        _translate_value(out, name, meanings, call)
     if not passing:
         _drop_refused(out, model, call, dialect)
     return out
+
+
+def _limit_tools(out: Json) -> None:
+    """Give no other tools than those that `tool_choice` allows, for who has no such choice."""
+    if obj(out.get("tool_choice")).get("type") != "allowed_tools":
+        return
+    out["tool_choice"], names = tool_choice(out)
+    if names and isinstance(out.get("tools"), list):
+        out["tools"] = [
+            tool for tool in objects(out["tools"]) if obj(tool.get("function")).get("name") in names
+        ]
+
+
+def _translate_value(out: Json, name: str, meanings: Mapping[str, str | None], call: Call) -> None:
+    value = out.get(name)
+    if not isinstance(value, str) or value not in meanings:
+        return
+    meaning = meanings[value]
+    if meaning is None:
+        del out[name]
+        call.drop(name)
+    else:
+        out[name] = meaning
 
 
 def is_reasoning_model(model: str, prefixes: tuple[str, ...]) -> bool:

@@ -193,8 +193,52 @@ def test_signed_reasoning_goes_back_to_claude_at_databricks() -> None:
 def test_mistral_refuses_what_it_does_not_know() -> None:
     """422 "Extra inputs are not permitted"; Kong 3.12: "Unsupported field: seed"."""
     out, call = made("mistral", {"seed": 4, "user": "ann", "store": False, "temperature": 1, "top_k": 4})
-    assert out == {"model": "test-model", "messages": HELLO, "random_seed": 4, "temperature": 1}
-    assert set(call.dropped) == {"user", "store", "top_k"}
+    taken = {"random_seed": 4, "temperature": 1, "top_k": 4}
+    assert out == {"model": "test-model", "messages": HELLO, **taken}
+    assert set(call.dropped) == {"user", "store"}
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "given", "meant"),
+    [
+        ("mistral", "service_tier", "auto", "auto"),
+        ("mistral", "service_tier", "default", "standard_only"),
+        ("mistral", "service_tier", "standard_only", "standard_only"),
+        ("mistral", "service_tier", "flex", None),
+        ("mistral", "reasoning_effort", "xhigh", "xhigh"),
+        ("cerebras", "reasoning_effort", "minimal", "low"),
+        ("cerebras", "reasoning_effort", "xhigh", "high"),
+        ("cerebras", "reasoning_effort", "none", "none"),
+        ("cerebras", "reasoning_effort", 4, 4),
+        ("openai", "service_tier", "flex", "flex"),
+    ],
+)
+def test_values_that_others_have_other_words_for(name: str, field: str, given: Any, meant: Any) -> None:
+    """The values that mistralai 3.7 and cerebras_cloud_sdk 1.91 know."""
+    out, call = made(name, {field: given})
+    assert out.get(field) == meant
+    assert call.dropped == ([field] if meant is None else [])
+
+
+@pytest.mark.parametrize("name", ["mistral", "cerebras", "deepseek", "vllm", "xai"])
+def test_allowed_tools_are_the_only_ones_where_there_is_no_such_choice(name: str) -> None:
+    tools = [{"type": "function", "function": {"name": one}} for one in "abc"]
+    allowed = {"mode": "required", "tools": [tools[0], tools[2]]}
+    asked = {"tools": [*tools, 5], "tool_choice": {"type": "allowed_tools", "allowed_tools": allowed}}
+    out, _ = made(name, asked)
+    assert (out["tools"], out["tool_choice"]) == ([tools[0], tools[2]], "required")
+    assert made("openai", asked)[0]["tool_choice"] == asked["tool_choice"]
+    out, _ = made(name, {"tools": tools, "tool_choice": {"type": "allowed_tools", "allowed_tools": {}}})
+    assert (out["tools"], out["tool_choice"]) == (tools, "auto")
+
+
+def test_cache_breakpoints_of_openais_parts_go_to_openai_alone() -> None:
+    part = {"type": "text", "text": "hi", "prompt_cache_breakpoint": {"mode": "explicit"}}
+    body = {"messages": [{"role": "developer", "name": "n", "content": [part]}]}
+    out, call = made("mistral", body)
+    assert out["messages"] == [{"role": "system", "content": [{"type": "text", "text": "hi"}]}]
+    assert set(call.dropped) == {"messages.name", "messages.content.prompt_cache_breakpoint"}
+    assert made("openai", body)[0]["messages"][0]["content"] == [part]
 
 
 def test_mistral_refuses_members_of_messages() -> None:
@@ -326,9 +370,10 @@ def test_mistrals_own_seed_wins() -> None:
 
 def test_cerebras_answers_what_it_does_not_know_with_an_error() -> None:
     known = {"frequency_penalty": 1, "presence_penalty": 1, "logit_bias": {"1": 1}, "seed": 4}
-    out, call = made("cerebras", {**known, "store": True, "verbosity": "low"})
+    foreign = {"store": True, "verbosity": "low", "top_k": 4, "metadata": {"a": "b"}, "moderation": {}}
+    out, call = made("cerebras", {**known, **foreign})
     assert out == {"model": "test-model", "messages": HELLO, **known}
-    assert set(call.dropped) == {"store", "verbosity"}
+    assert set(call.dropped) == foreign.keys()
 
 
 @pytest.mark.parametrize(
