@@ -290,8 +290,8 @@ class Judging:
     # What is told.
 
     def _log(self, case: Case, call: Call, timing: Timing, tried: Json, score: float | None) -> None:
-        """A record with the judge's own numbers, where `llm.logging.log_statistics` asks for it: Kong's, where
-        that takes it, else one line here."""
+        """A record with the judge's own numbers, where `llm.logging.log_statistics` asks for it:
+        Kong's, where Kong takes it, else one line here."""
         record = log_record(
             call,
             plugin_id=case.instance.plugin_id,
