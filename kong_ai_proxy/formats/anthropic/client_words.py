@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ...core.json import Json
-from ..pivot import objects
+from ..pivot import objects, text
 from .blocks import ANSWER_BLOCKS
 
 _STOP_REASONS: Final = {
@@ -25,7 +25,7 @@ _OWN: Final = frozenset({"pause_turn", "refusal", "model_context_window_exceeded
 
 def own_blocks(own: Json) -> list[Json]:
     """Blocks that a Claude said beside text and calls. Others' (of Converse, Mistral) mean nothing here."""
-    return [block for block in objects(own.get("content_blocks")) if block.get("type") in ANSWER_BLOCKS]
+    return [block for block in objects(own.get("content_blocks")) if text(block.get("type")) in ANSWER_BLOCKS]
 
 
 def stop_reason(finish: Any, own: Json, has_tools: bool) -> str:
