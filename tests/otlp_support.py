@@ -48,6 +48,8 @@ class Collector:
         self.spans: list[Span] = []
         self.points: list[Point] = []
         self.resource: dict[str, Any] = {}
+        self.instances: set[str] = set()
+        """Processes that have sent spans, by service.instance.id."""
         self.headers: dict[str, str] = {}
         collector = self
 
@@ -86,6 +88,7 @@ class Collector:
             traces = ExportTraceServiceRequest.FromString(body)
             for group in traces.resource_spans:
                 self.resource = _attributes(group.resource.attributes)
+                self.instances.add(str(self.resource.get("service.instance.id")))
                 for scope in group.scope_spans:
                     self.spans += [_span(span) for span in scope.spans]
         elif path == "/v1/metrics":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-HUNG_SECONDS = 1.5
+HUNG_SECONDS = 1.0
 
 if __name__ == "__main__":
     from gevent import monkey

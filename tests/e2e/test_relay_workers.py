@@ -22,6 +22,7 @@ from exchange_support import advanced, proxy, target_config
 from gateway_support import document
 from gevent.pool import Pool
 from http_support import RawClient, call
+from otlp_support import Collector
 from relay_support import Client, Peer, Provider, Reply, eventually, every, provider_of
 
 from kong_ai_proxy.devgateway.embedded import EmbeddedGateway, LogFile, PluginServer, free_port
@@ -497,6 +498,18 @@ class Served:
 
 
 @pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    """Where spans go."""
+    made = Collector()
+    made.start()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", made.url)
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "none")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    yield made
+    made.stop()
+
+
+@pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[Served, MockLLM]]:
     with MockLLM() as mock, TemporaryDirectory(prefix="kap") as folder:
         made = Served(Path(folder), mock)
@@ -510,7 +523,7 @@ def served(tmp_path: Path) -> Iterator[tuple[Served, MockLLM]]:
             made.output.close()
 
 
-def test_the_command_with_workers(served: tuple[Served, MockLLM]) -> None:
+def test_the_command_with_workers(collector: Collector, served: tuple[Served, MockLLM]) -> None:
     setup, mock = served
     pids = setup.workers()
     assert len(pids) == 2
@@ -520,6 +533,14 @@ def test_the_command_with_workers(served: tuple[Served, MockLLM]) -> None:
         assert words[:2] == [b"-m", b"kong_ai_proxy.workers.process"]
         assert all(word.isdigit() for word in words[2:])
     url = setup.gateway.url
+    # One worker has a stream all the time, so that the other carries what follows.
+    gate = threading.Event()
+    events = [b'data: {"choices": [{"index": 0, "delta": {"content": "%d"}}]}\n\n' % n for n in range(2)]
+    steps = [events[0], Gate(gate, 30.0), events[1], b"data: [DONE]\n\n"]
+    mock.answer(Answer(200, {"content-type": "text/event-stream"}, steps=steps))
+    client = RawClient(url)
+    client.post("/openai", {"model": "m", **BODY, "stream": True})
+    client.read_until(b'"0"')
     for path in ("/openai", "/bare/openai", "/keyed"):
         for streamed in (False, True):
             headers = {"x-gateway-key": "alice-key"}
@@ -532,13 +553,6 @@ def test_the_command_with_workers(served: tuple[Served, MockLLM]) -> None:
     assert call(url, "/openai", b"{", headers={}).status == 400
 
     # The end: what runs may end, what is new is refused.
-    gate = threading.Event()
-    events = [b'data: {"choices": [{"index": 0, "delta": {"content": "%d"}}]}\n\n' % n for n in range(2)]
-    steps = [events[0], Gate(gate), events[1], b"data: [DONE]\n\n"]
-    mock.answer(Answer(200, {"content-type": "text/event-stream"}, steps=steps))
-    client = RawClient(url)
-    client.post("/openai", {"model": "m", **BODY, "stream": True})
-    client.read_until(b'"0"')
     os.kill(setup.server.pid, signal.SIGTERM)
     os.kill(pids[0], signal.SIGTERM)  # as service managers do; it is not the worker's to decide
     time.sleep(0.2)
@@ -554,6 +568,9 @@ def test_the_command_with_workers(served: tuple[Served, MockLLM]) -> None:
     assert not any("worker_killed" in line["event"] or line["level"] == "error" for line in said)
     usage = [line for line in said if line["event"] == "usage"]
     assert len(usage) == 1 and usage[0]["worker"] in (1, 2)
+    traced = [span for span in collector.spans if span.kind == 3]
+    assert len(traced) == 7, "of each attempt, also of those that ended last"
+    assert len(collector.instances) == 2, "workers tell for themselves"
     assert usage[0]["ai"]["proxy"]["usage"]["total_tokens"] > 0
     assert "secret-openai" not in json.dumps(said)
 

@@ -275,7 +275,7 @@ def test_a_killed_worker_and_one_that_hangs(setup: Setup) -> None:
     before, counters = setup.descriptors(), Counters(setup)
     began = counters.look()
     with load(setup) as got:
-        time.sleep(0.6)
+        time.sleep(0.5)
         counters.look()
         os.kill(first, signal.SIGKILL)
         killed = time.monotonic()
@@ -283,7 +283,7 @@ def test_a_killed_worker_and_one_that_hangs(setup: Setup) -> None:
         counters.look()
         eventually(lambda: counters.look().get('kong_ai_proxy_worker_up{worker="1"}') == 1)
         back = time.monotonic()
-        time.sleep(0.6)
+        time.sleep(0.5)
         os.kill(second, signal.SIGSTOP)
         hung = time.monotonic()
         time.sleep(0.5)
@@ -291,7 +291,7 @@ def test_a_killed_worker_and_one_that_hangs(setup: Setup) -> None:
         eventually(lambda: second not in setup.workers() and len(setup.workers()) == 2)
         eventually(lambda: counters.look().get('kong_ai_proxy_worker_up{worker="2"}') == 1)
         whole_again = time.monotonic()
-        time.sleep(0.6)
+        time.sleep(0.5)
     kinds = {name: each.kind(name) for name, each in got.items()}
     lost = [each for name, each in got.items() if kinds[name] != "answered"]
     # A client has one request at a time, so each fault costs a client one; and perhaps one more, that Kong
