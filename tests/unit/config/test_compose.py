@@ -123,7 +123,7 @@ def test_the_relay_is_found_at_once_after_a_restart() -> None:
     """A new hardware address at an old network address is not found before Kong's neighbour table forgets."""
     own = OURS["networks"]["default"]
     octets = bytes.fromhex(own["mac_address"].replace(":", ""))
-    # As Docker makes it of the address: a locally administered one, of no group.
+    # Made of the address: a locally administered one, of no group.
     assert octets == b"\x02\x42" + ipaddress.ip_address(own["ipv4_address"]).packed
 
 

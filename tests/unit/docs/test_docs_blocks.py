@@ -35,7 +35,7 @@ BLOCKS = [
 _MODULES = frozenset({"venv", "pip", "pytest", "kong_ai_proxy.config.generate"})
 _ELSEWHERE = frozenset({
     "curl", "tail", "export", "until", "kubectl", "helm", "docker", "deck", "FUZZ=100", "pytest", "wrk",
-    "git", "pip", "kong", "pip-audit", "sed",
+    "git", "pip", "kong", "pip-audit", "sed", "podman",
 })  # fmt: skip
 """What our users have; not for us to check."""
 
@@ -55,7 +55,7 @@ def is_valid_yaml(text: str) -> None:
 def is_valid_command(line: str) -> None:
     for part in re.split(r"\s(?:\||&&)\s", line):
         words = shlex.split(re.sub(r"\s[<>]+\s?\S+(\s2>&1)?|\s&$", "", part), comments=True)
-        while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]) and words[0] not in _ELSEWHERE:
+        while words and re.fullmatch(r"[A-Z_]+=.*", words[0]) and words[0] not in _ELSEWHERE:
             del words[0]
         if not words:
             continue
