@@ -167,8 +167,17 @@ def annotation(note: Json) -> Json:
 
 def custom_names(call: Call) -> frozenset[str]:
     """Names of the tools that take free text."""
-    tools = objects(call.echo.get("tools"))
+    top = objects(call.echo.get("tools"))
+    tools = [one for tool in top for one in (tool, *objects(tool.get("tools")))]
     return frozenset(text(tool.get("name")) for tool in tools if tool.get("type") == "custom")
+
+
+def namespace_of(name: str, call: Call) -> str:
+    """The namespace that a tool belongs to; "" for none."""
+    for space in objects(call.echo.get("tools")):
+        if any(tool.get("name") == name for tool in objects(space.get("tools"))):
+            return text(space.get("name"))
+    return ""
 
 
 def call_item(one: Json, call: Call, customs: frozenset[str], taken: set[str]) -> Json:
@@ -193,6 +202,8 @@ def call_item(one: Json, call: Call, customs: frozenset[str], taken: set[str]) -
             "id": call.new_id("fc_"), "type": "function_call", "status": "completed", "call_id": call_id,
             "name": name, "arguments": given or "{}",
         }  # fmt: skip
+    if namespace := namespace_of(name, call):
+        item["namespace"] = namespace
     if one.get("extra_content") is not None:
         item["extra_content"] = one["extra_content"]
     return item

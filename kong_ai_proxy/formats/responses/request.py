@@ -6,6 +6,7 @@ https://platform.openai.com/docs/guides/migrate-to-responses.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from ...core.call import Call
@@ -33,6 +34,8 @@ _ECHOED: Final = (
 """What an answer repeats of its request."""
 _LOGPROBS: Final = "message.output_text.logprobs"
 _INCLUDED: Final = frozenset({_LOGPROBS, "reasoning.encrypted_content"})
+_REASONING: Final = frozenset({"effort", "summary", "generate_summary"})
+"""Of `reasoning`: readable reasoning comes as a summary without being asked for."""
 _SEARCHES: Final = frozenset({"web_search", "web_search_preview", "web_search_2025_08_26"})
 _SEARCHING: Final = frozenset({"gemini"})
 """Providers whose adapters know chat's `web_search_options`."""
@@ -54,7 +57,7 @@ def chat_request(body: Json, call: Call) -> Json:
         chat["max_completion_tokens"] = body["max_output_tokens"]
     _tools(body, chat, call)
     _text(body, chat)
-    _reasoning(body, chat)
+    _reasoning(body, chat, call)
     _logprobs(body, chat, call)
     if body.get("store") is True:
         call.drop("store")
@@ -116,10 +119,10 @@ def _tools(body: Json, chat: Json, call: Call) -> None:
         if not isinstance(tool, dict):
             raise BadRequest(f"{where} must be a JSON object", param=where)
         kind = text(tool.get("type"))
-        if kind == "function":
-            made.append(_function(tool, where))
-        elif kind == "custom":
-            made.append(_custom(tool, where))
+        if kind in _MADE:
+            made.append(_MADE[kind](tool, where, call))
+        elif kind == "namespace":
+            made += _namespace(tool, where, call)
         elif kind in _SEARCHES and call.provider in _SEARCHING:
             options = {
                 name: tool[name] for name in ("search_context_size", "user_location") if tool.get(name)
@@ -133,25 +136,53 @@ def _tools(body: Json, chat: Json, call: Call) -> None:
             )
     if made:
         chat["tools"] = made
+        if any(tool.get("type") == "namespace" for tool in items(tools)):
+            _check_names(made)
     choice = _tool_choice(body.get("tool_choice"))
     if choice is not None and made:
         chat["tool_choice"] = choice
 
 
-def _function(tool: Json, where: str) -> Json:
+def _namespace(tool: Json, where: str, call: Call) -> list[Json]:
+    """The tools of a namespace beside all others; an answer's calls say where they belong
+    (openai 3.54: responses/namespace_tool.py)."""
+    made = []
+    for position, one in enumerate(items(tool.get("tools"))):
+        at = f"{where}.tools[{position}]"
+        make = _MADE.get(text(obj(one).get("type")))
+        if make is None:
+            raise BadRequest(f"{at} must be a function or a custom tool", param=at, code="unsupported_tool")
+        made.append(make(one, at, call))
+    return made
+
+
+def _check_names(made: list[Json]) -> None:
+    """Chat knows a tool by its name alone."""
+    seen: set[str] = set()
+    for tool in made:
+        name = tool["function"]["name"]
+        if name in seen:
+            raise BadRequest(f"two tools have the name {name!r}", param="tools", code="unsupported_tool")
+        seen.add(name)
+
+
+def _function(tool: Json, where: str, call: Call) -> Json:
     # Chat's own form, with `function` inside, is what many clients send by mistake.
     inner = obj(tool.get("function")) or tool
     if not text(inner.get("name")):
         raise BadRequest(f"{where} has no name", param=f"{where}.name")
     names = ("name", "description", "parameters", "strict")
     function = {name: inner[name] for name in names if inner.get(name) is not None}
+    for name in sorted(inner.keys() - {*names, "type", "function", "cache_control"}):
+        if inner[name] is not None:
+            call.drop(f"tools.{name}")
     made: Json = {"type": "function", "function": function}
     if tool.get("cache_control") is not None:
         made["cache_control"] = tool["cache_control"]
     return made
 
 
-def _custom(tool: Json, where: str) -> Json:
+def _custom(tool: Json, where: str, call: Call) -> Json:
     """A tool that takes free text is a function with one text. A grammar can only be told, not enforced."""
     if not text(tool.get("name")):
         raise BadRequest(f"{where} has no name", param=f"{where}.name")
@@ -169,6 +200,9 @@ def _custom(tool: Json, where: str) -> Json:
     }
     function = {"name": tool["name"], "description": told, "parameters": parameters}
     return {"type": "function", "function": {key: value for key, value in function.items() if value}}
+
+
+_MADE: Final[dict[str, Callable[[Json, str, Call], Json]]] = {"function": _function, "custom": _custom}
 
 
 def _tool_choice(choice: Any) -> Any:
@@ -206,8 +240,11 @@ def _text(body: Json, chat: Json) -> None:
         raise BadRequest(f"text.format of type {kind!r} is not supported", param="text.format.type")
 
 
-def _reasoning(body: Json, chat: Json) -> None:
+def _reasoning(body: Json, chat: Json, call: Call) -> None:
     reasoning = obj(body.get("reasoning"))
+    for name in sorted(reasoning.keys() - _REASONING):
+        if reasoning[name] is not None:
+            call.drop(f"reasoning.{name}")
     if reasoning.get("effort") is not None:
         chat["reasoning_effort"] = reasoning["effort"]
 

@@ -118,6 +118,53 @@ def test_custom_tools_are_functions_with_a_text() -> None:
     assert json.loads(made[0]["tool_calls"][0]["function"]["arguments"]) == {"input": "a\n"}
 
 
+SPACE = {
+    "type": "namespace",
+    "name": "files",
+    "description": "d",
+    "tools": [{"type": "function", "name": "read"}, {"type": "custom", "name": "patch"}],
+}
+
+
+def test_tools_of_a_namespace_are_tools_among_others() -> None:
+    call = a_call("mistral")
+    other = {"type": "function", "name": "f"}
+    made = CLIENT.request({"input": "x", "tools": [other, SPACE]}, call)
+    assert [tool["function"]["name"] for tool in made["tools"]] == ["f", "read", "patch"]
+    names = ("f", "read", "patch")
+    calls = [{"id": name, "function": {"name": name, "arguments": '{"input": "t"}'}} for name in names]
+    answer = {"choices": [{"message": {"tool_calls": calls}, "finish_reason": "tool_calls"}]}
+    output = CLIENT.response(answer, call)["output"]
+    assert [(item["type"], item.get("namespace")) for item in output] == [
+        ("function_call", None),
+        ("function_call", "files"),
+        ("custom_tool_call", "files"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "tools",
+    [
+        [SPACE, {"type": "function", "name": "read"}],
+        [{"type": "namespace", "name": "n", "tools": [{"type": "shell"}]}],
+        [{"type": "namespace", "name": "n", "tools": [5]}],
+    ],
+)
+def test_namespaces_that_cannot_be(tools: list[Any]) -> None:
+    with pytest.raises(BadRequest):
+        chat(tools=tools)
+
+
+def test_what_has_no_place_is_reported() -> None:
+    call = a_call("mistral")
+    tool = {"type": "function", "name": "f", "defer_loading": True, "output_schema": {}, "strict": None}
+    reasoning = {"effort": "low", "mode": "pro", "context": "auto", "summary": "auto"}
+    CLIENT.request({"input": "x", "tools": [tool], "reasoning": reasoning}, call)
+    assert set(call.dropped) == {
+        "tools.defer_loading", "tools.output_schema", "reasoning.mode", "reasoning.context",
+    }  # fmt: skip
+
+
 def test_parameters() -> None:
     body = chat(
         max_output_tokens=9,
