@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from dataclasses import dataclass, field
+from typing import Final
 
 from ..config.models import Options, Target
 from .http import ClientRequest, Headers
@@ -12,6 +13,8 @@ from .json import Json
 from .native import NativeCall
 from .rest import RestCall
 from .usage import Usage
+
+_DROPPED_MAX: Final = 1000
 
 
 @dataclass(slots=True)
@@ -59,6 +62,7 @@ class Call:
     # Found out on the way; read by accounting.
     dropped: list[str] = field(default_factory=list)
     """Request fields this provider cannot take, as dotted paths."""
+    _noted: set[str] = field(default_factory=set)
     usage: Usage = field(default_factory=Usage)
     response_model: str | None = None
     response_id: str | None = None
@@ -73,9 +77,12 @@ class Call:
         return self.target.model.provider
 
     def drop(self, path: str) -> None:
-        """Note a request field that could not be carried over. Never silently lost."""
-        if path not in self.dropped:
-            self.dropped.append(path)
+        """Note a request field that could not be carried over. Never silently lost, but for what comes after
+        the first thousand: a body may hold any number of fields that nobody knows."""
+        if path not in self._noted and len(self.dropped) < _DROPPED_MAX:
+            self._noted.add(path)
+            if path not in self.dropped:
+                self.dropped.append(path)
 
     def new_id(self, prefix: str = "chatcmpl-") -> str:
         """An id for answers that carry none."""
