@@ -187,16 +187,20 @@ class OpenAIStreamObserver:
                         call.output_bytes += utf8_size(text(arguments))
         else:
             call.output_bytes += utf8_size(text(choice.get("text")))
+        mended = said is None and "text" not in choice and "content_filter_results" in choice
+        if mended:
+            # Azure's asynchronous filter; whoever reads a stream looks into each delta.
+            choice["delta"] = {}
         reason = choice.get("finish_reason")
         if not isinstance(reason, str) or reason in NO_REASONS:
-            return False
+            return mended
         choice["finish_reason"] = found = finish_reason(reason, choice)
         if index not in self._finished:
             self._finished.add(index)
             call.finish_reasons.append(found)
         if "usage" in choice and call.usage.source is UsageSource.NONE:
             self._usage_elsewhere({"choices": [choice]})
-        return bool(choice["finish_reason"] != reason)
+        return mended or bool(found != reason)
 
 
 def _whole(rest: bytes) -> bool:

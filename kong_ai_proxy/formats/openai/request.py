@@ -54,8 +54,9 @@ def _limit_tools(out: Json) -> None:
         return
     out["tool_choice"], names = tool_choice(out)
     if names and isinstance(out.get("tools"), list):
+        wanted = set(names)
         out["tools"] = [
-            tool for tool in objects(out["tools"]) if obj(tool.get("function")).get("name") in names
+            tool for tool in objects(out["tools"]) if text(obj(tool.get("function")).get("name")) in wanted
         ]
 
 

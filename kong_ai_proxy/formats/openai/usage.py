@@ -66,7 +66,8 @@ def counts(usage: Any) -> bool:
 def note_usage(reported: Json, call: Call, dialect: Dialect) -> None:
     """Set `call.usage`. Each report replaces the one before: all of them are running totals."""
     usage = Usage.from_openai(reported)
-    usage.reasoning_is_extra = dialect.reasoning_is_extra or _adds_reasoning(usage)
+    within = usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
+    usage.reasoning_is_extra = (dialect.reasoning_is_extra and not within) or _adds_reasoning(usage)
     if usage.cached_tokens is None:
         usage.cached_tokens = _cached(reported)
     if usage.cache_write_tokens is None:

@@ -593,6 +593,14 @@ class TestAnswers:
         assert call.usage.reasoning_is_extra
         assert call.usage.total == 674
 
+    @pytest.mark.parametrize(("total", "extra"), [(30, True), (25, False), (None, True)])
+    def test_xais_total_says_where_reasoning_is(self, total: int | None, extra: bool) -> None:
+        details = {"completion_tokens_details": {"reasoning_tokens": 5}}
+        usage = {"prompt_tokens": 10, "completion_tokens": 15, "total_tokens": total, **details}
+        call = make_call("xai")
+        adapter_for(call).response({"choices": [], "usage": usage}, call)
+        assert (call.usage.reasoning_is_extra, call.usage.total) == (extra, total or 30)
+
     def test_others_count_it_within(self) -> None:
         usage = {
             "prompt_tokens": 10,

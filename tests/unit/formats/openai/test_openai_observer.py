@@ -11,6 +11,7 @@ from openai_support import make_call
 from kong_ai_proxy.core.usage import UsageSource
 from kong_ai_proxy.formats.openai.dialect import OPENAI
 from kong_ai_proxy.formats.openai.observer import openai_observer
+from kong_ai_proxy.formats.openai.stream import OpenAIStream
 
 OBSERVER = openai_observer(OPENAI)
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -264,6 +265,23 @@ class TestStream:
             out, _, call = observe(event() + last + DONE, asked=asked)
             assert out == event() + last + DONE
             assert call.usage.total == 5
+
+    def test_azures_asynchronous_filter_passes(self) -> None:
+        """Chunks of filter results alone, without a delta, and some after the end
+        (https://learn.microsoft.com/azure/ai-services/openai/concepts/content-streaming)."""
+        first = b'data: {"id":"","object":"","model":"","choices":[],"prompt_filter_results":[]}\n\n'
+        results = (
+            b'data: {"id":"","object":"","created":0,"model":"","choices":[{"index":0,"finish_reason":null,'
+            b'"content_filter_results":{},"content_filter_offsets":{"check_offset":44}}]}\n\n'
+        )
+        raw = first + event() + results + event("b", finish='"stop"') + results + DONE
+        out, observer, call = observe(raw, asked=True)
+        assert json.loads(out[6 : out.index(b"\n")])["object"] == "chat.completion.chunk"
+        assert out.count(b'"content_filter_offsets":{"check_offset":44},"delta":{}') == 2
+        assert observer.complete
+        assert (call.output_bytes, call.finish_reasons, call.response_id) == (2, ["stop"], "c1")
+        items = OpenAIStream(make_call("azure", stream=True), OPENAI).feed(raw)
+        assert "".join(i["choices"][0]["delta"].get("content", "") for i in items if i["choices"]) == "ab"
 
     def test_content_in_parts_and_one_tool_call_are_counted(self) -> None:
         parts = b'[{"type":"thinking","thinking":[{"type":"text","text":"Hm"}]},{"type":"text","text":"a"}]'
