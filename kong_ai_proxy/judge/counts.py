@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final, Literal, TypeAlias
 
 from ..config.models import Target
-from ..core.usage import Usage, UsageSource
+from ..core.usage import Usage
 from ..metrics.exposition import Family
 from ..metrics.llm import DURATIONS, Histogram, Labels
 
@@ -49,8 +49,6 @@ class Counts:
         """The judge has replied."""
         labels = _of(judge)
         self._duration.observe(seconds, labels)
-        if usage.source is UsageSource.NONE:
-            return
         for kind, tokens in (("input", usage.prompt_tokens), ("output", usage.completion_tokens)):
             where = (*labels, ("type", kind))
             self._tokens[where] = self._tokens.get(where, 0) + tokens

@@ -237,7 +237,8 @@ class Judging:
         return score
 
     def _reply(self, bench: Bench, case: Case, carrier: Carrier) -> tuple[Json, str]:
-        """Where it was asked, and the text of the reply. Raises ApiError, UpstreamFailure, ValueError."""
+        """Where it was asked, and the text of the reply. Raises _Failed, ApiError, UpstreamFailure or
+        ValueError."""
         judge, call = case.judge, carrier.call
         request = carrier.request()
         ip = ""
@@ -272,7 +273,11 @@ class Judging:
             raise ApiError(carrier.refused.status, "no answer", code=carrier.refused.code)
         assert carrier.upstream is not None
         tried = tried_target(call, carrier.upstream.url, ip)
-        for choice in objects(obj(loads_lenient(response.body)).get("choices")):
+        try:
+            found = loads_lenient(response.body)
+        except ValueError:
+            raise _Failed("its reply is no JSON") from None
+        for choice in objects(obj(found).get("choices")):
             return tried, text(obj(choice.get("message")).get("content"))
         return tried, ""
 

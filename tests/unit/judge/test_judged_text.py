@@ -12,9 +12,11 @@ from relay_support import Peer
 
 from kong_ai_proxy.config.models import Judge, Model, Target
 from kong_ai_proxy.core.call import Call
+from kong_ai_proxy.core.errors import ApiError
 from kong_ai_proxy.core.http import ClientRequest
 from kong_ai_proxy.core.json import Json
 from kong_ai_proxy.judge import said
+from kong_ai_proxy.providers import provider
 
 ANTHROPIC: Json = {
     "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
@@ -176,8 +178,8 @@ def test_other_operations_are_not_judged(route: str) -> None:
         assert it.outcomes() == {} and it.bench.seen == []
 
 
-@pytest.mark.parametrize("provider", ["anthropic", "gemini", "bedrock", "cohere", "mistral"])
-def test_any_provider_judges(provider: str) -> None:
+@pytest.mark.parametrize("name", ["anthropic", "gemini", "bedrock", "cohere", "mistral"])
+def test_any_provider_judges(name: str) -> None:
     replies = {
         "anthropic": ("/v1/messages", {**ANTHROPIC, "content": [{"type": "text", "text": "64"}]}),
         "gemini": ("/v1beta/models/m:generateContent",
@@ -186,18 +188,18 @@ def test_any_provider_judges(provider: str) -> None:
         "cohere": ("/v2/chat", {**COHERE, "message": {"content": [{"type": "text", "text": "64"}]}}),
         "mistral": ("/v1/chat/completions", openai_answer("64")),
     }  # fmt: skip
-    path, reply = replies[provider]
+    path, reply = replies[name]
     from judge_support import Bench
 
     bench = Bench(("200 OK", "", json.dumps(reply)))
     with court(openai_answer("It is four."), bench) as it:
         assert it.world.instance is not None and it.world.instance.judge is not None
         llm = it.world.instance.judge.llm
-        llm.model.provider = provider  # type: ignore[assignment]
+        llm.model.provider = name  # type: ignore[assignment]
         assert llm.model.options.upstream_url is not None
         llm.model.options.upstream_url = llm.model.options.upstream_url.replace("/v1/chat/completions", path)
         llm.model.options.max_tokens = 5
-        if provider == "bedrock":
+        if name == "bedrock":
             from kong_ai_proxy.config.models import Auth, BedrockOptions
 
             llm.model.options.bedrock = BedrockOptions(aws_region="us-east-1")
@@ -224,10 +226,12 @@ TALK: Json = {
 }  # fmt: skip
 
 
+TARGET = Target(model=Model(provider="openai", name="j"), route_type="llm/v1/chat")
+
+
 def asked(body: Json, **judge: Any) -> list[tuple[str, str]]:
-    llm = Target(model=Model(provider="openai", name="j"), route_type="llm/v1/chat")
-    call = Call(llm, llm.model.options, "m", "chat", ClientRequest("POST", "/", "", {}))
-    return [(each["role"], each["content"]) for each in said.asked(body, call, Judge(llm=llm, **judge))]
+    call = Call(TARGET, TARGET.model.options, "m", "chat", ClientRequest("POST", "/", "", {}))
+    return [(each["role"], each["content"]) for each in said.asked(body, call, Judge(llm=TARGET, **judge))]
 
 
 def test_by_default_the_last_user_message_is_judged() -> None:
@@ -265,3 +269,30 @@ def test_refusals_and_texts_among_parts() -> None:
 def test_answers_without_text(answer: Json) -> None:
     assert said._first(answer) == ""
     assert said._native_text([]) == said._native_text(None) == said._native_text([3]) == ""
+
+
+def test_a_stream_that_nobody_reads_is_no_text() -> None:
+    stream = events(
+        {"type": "completion", "completion": "It is four.", "stop_reason": None},
+        {"type": "completion", "completion": "", "stop_reason": "stop_sequence"},
+    )
+
+    def answer(peer: Peer, head: bytes, sent: bytes) -> None:
+        peer.stream_head()
+        peer.chunk(stream)
+        peer.end()
+
+    with court(answer, target={"provider": "anthropic", "path": ""}, llm_format="anthropic") as it:
+        body = {"model": "m", "prompt": "Two and two?", "max_tokens_to_sample": 9, "stream": True}
+        assert it.ask(body, "/v1/complete").complete
+        assert it.settled() == {"no_text": 1}
+
+
+def test_an_answer_that_is_no_json_or_broken_is_an_error() -> None:
+    call = Call(TARGET, TARGET.model.options, "m", "chat", ClientRequest("POST", "/", "", {}))
+    adapter = provider("openai").adapter(call)
+    with pytest.raises(ValueError, match="Expecting value"):
+        said.answered(said.Answer(b"<html>", call, adapter, whole=True, stream=False))
+    broken = sse({"error": {"message": "no"}})
+    with pytest.raises(ApiError):
+        said.answered(said.Answer(broken, call, adapter, whole=False, stream=True))

@@ -13,6 +13,7 @@ from exchange_support import USAGE_CHUNK, chunk, openai_answer, sse
 from judge_support import JUDGE_KEY, Bench, court
 from relay_support import Peer, certificate, eventually, every, provider_of
 
+from kong_ai_proxy.core.errors import ApiError
 from kong_ai_proxy.core.json import Json
 from kong_ai_proxy.judge import queue
 
@@ -117,11 +118,18 @@ def test_a_judge_that_fails_costs_a_count_and_no_answer(status: str, told: str) 
 
 
 def test_an_answer_of_the_judges_that_is_none() -> None:
-    with court(ANSWER, Bench(("200 OK", "", "<html>"), ("200 OK", "", '{"choices": 3}'))) as it:
-        it.ask()
-        it.settled()
-        it.ask()
-        assert it.settled(2) in ({"failed": 1, "no_score": 1}, {"failed": 2})
+    filtered = '{"error": {"message": "What is two and two?", "code": "content_filter"}}'
+    for reply, outcome, reason in (
+        ("<html>", "failed", "its reply is no JSON"),
+        (filtered, "failed", "content_filter"),
+        ('{"choices": 3}', "no_score", ""),
+        ('{"choices": [{"message": 3}]}', "no_score", ""),
+    ):
+        with court(ANSWER, Bench(("200 OK", "", reply))) as it:
+            it.ask()
+            assert it.settled() == {outcome: 1}, reply
+            assert [line["reason"] for line in it.events("judge_failed")] == [reason] * bool(reason)
+            assert "two and two" not in json.dumps(it.said())
 
 
 def test_a_busy_judge_is_left_alone() -> None:
@@ -385,3 +393,92 @@ def test_kong_logs_the_record_where_there_is_a_route_for_it(status: str) -> None
         assert "four" not in record and "two" not in record
         assert len(it.events("judged")) == (0 if status.startswith("204") else 1)
         assert len(it.events("deposit_failed")) == len(it.events("judged"))
+
+
+def test_a_bug_at_either_end_costs_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    from kong_ai_proxy.judge import hearing
+
+    def bug(*_: Any) -> None:
+        raise KeyError("What is two and two?")
+
+    with court(streamed) as it:
+        for module, place in ((queue, "may_be_judged"), (hearing, "answer_of")):
+            with monkeypatch.context() as patch:
+                patch.setattr(module, place, bug)
+                assert it.ask({**ASK, "stream": True}).complete
+                gevent.sleep(0.01)
+        assert len(it.events("answer_not_judged")) == 2 and it.outcomes() == {}
+        assert "two and two" not in json.dumps(it.said())
+        assert it.judging.counts.held == 0
+
+
+def test_a_request_whose_text_is_too_long_or_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    from kong_ai_proxy.judge import hearing
+
+    with court(ANSWER) as it:
+        monkeypatch.setattr(hearing, "LONGEST", 10)
+        it.ask()
+        assert it.settled() == {"too_long": 1}
+        monkeypatch.setattr(hearing, "LONGEST", 1000)
+        monkeypatch.setattr(queue, "HELD_MOST", 5)
+        it.ask()
+        assert it.settled(2) == {"too_long": 1, "dropped": 1}
+
+
+def test_a_stream_that_is_too_much_goes_on_to_its_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(peer: Peer, head: bytes, body: bytes) -> None:
+        peer.stream_head()
+        for start in range(0, len(STREAM), 100):
+            peer.chunk(STREAM[start : start + 100])
+            gevent.sleep(0.002)
+        peer.end()
+
+    monkeypatch.setattr(queue, "HELD_MOST", 250)
+    with court(slowly) as it:
+        reply = it.ask({**ASK, "stream": True})
+        assert reply.complete and b"four" in reply.body
+        assert it.settled() == {"dropped": 1}
+
+
+def test_what_waits_for_a_judge_that_is_busy_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "AT_ONCE", 1)
+    bench = Bench(("503 Service Unavailable", "", "{}"))
+    bench.hold.clear()
+    with court(ANSWER, bench) as it:
+        for _ in range(3):
+            it.ask()
+        eventually(lambda: it.metrics("waiting") == {"": 2})
+        bench.hold.set()
+        assert it.settled(3) == {"failed": 1, "dropped": 2}
+        assert len(bench.seen) == 1
+
+
+def test_a_queue_that_fills_while_the_answer_is_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(peer: Peer, head: bytes, body: bytes) -> None:
+        monkeypatch.setattr(queue, "WAITING_MOST", 0)
+        peer.answer(json.dumps(ANSWER).encode())
+
+    monkeypatch.setattr(queue, "AT_ONCE", 0)
+    with court(answer) as it:
+        it.ask()
+        assert it.settled() == {"dropped": 1}
+
+
+def test_a_credential_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: Any) -> None:
+        raise ApiError(500, "the credential of openai cannot be had", code="credential_unavailable")
+
+    with court(ANSWER) as it:
+        monkeypatch.setattr(queue, "authenticate", none)
+        it.ask()
+        assert it.settled() == {"failed": 1}
+        assert it.events("judge_failed")[0]["reason"] == "credential_unavailable"
+
+
+def test_a_question_that_cannot_be_sent() -> None:
+    with court(ANSWER) as it:
+        assert it.world.instance is not None and it.world.instance.judge is not None
+        it.world.instance.judge.llm.model.options.upstream_url = "http://127.0.0.1:1/a b"
+        it.ask()
+        assert it.settled() == {"failed": 1}
+        assert it.events("judge_failed")[0]["reason"] == "the question could not be sent"
