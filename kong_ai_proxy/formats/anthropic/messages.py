@@ -12,15 +12,17 @@ from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json
 from ..pivot import arguments_object, data_url, obj, plain_text
+from .blocks import ANSWER_BLOCKS
 
 _SYSTEM_ROLES = frozenset({"system", "developer"})
 _THINKING = frozenset({"thinking", "redacted_thinking"})
 _NATIVE_PARTS = frozenset(
-    {"image", "document", "search_result", "tool_reference", "container_upload", "tool_use", "tool_result"}
-)
+    {
+        "image", "document", "search_result", "tool_reference", "container_upload", "tool_use", "tool_result",
+        "tool_addition", "tool_removal",
+    }
+)  # fmt: skip
 """Anthropic's own blocks, given inside OpenAI messages: taken as they are."""
-_SERVER_BLOCK = re.compile(r"(?:server_tool_use|mcp_tool_use|_tool_result|^compaction|^fallback)$")
-"""Blocks of tools that Anthropic runs itself; they come back in `provider_specific_fields.content_blocks`."""
 _KNOWN_ASSISTANT = frozenset(
     {
         "role", "content", "tool_calls", "thinking_blocks", "reasoning_content", "provider_specific_fields",
@@ -50,9 +52,11 @@ def convert_messages(messages: Any, call: Call) -> tuple[list[Json], list[Json]]
                 turns.append(message)
             continue
         role = message.get("role")
-        for field in sorted(message.keys() - (_KNOWN_ASSISTANT if role == "assistant" else _KNOWN)):
-            if message[field] and not (role == "function" and field == "name"):
-                call.drop(f"messages.{field}")
+        known = _KNOWN_ASSISTANT if role == "assistant" else _KNOWN
+        if not known.issuperset(message):
+            for field in sorted(message.keys() - known):
+                if message[field] and not (role == "function" and field == "name"):
+                    call.drop(f"messages.{field}")
         if role in _SYSTEM_ROLES:
             system += _with_cache(_system_blocks(message, index), message)
             continue
@@ -152,7 +156,10 @@ def keeps_thinking(block: Any) -> bool:
 
 
 def _is_server_block(block: Any) -> bool:
-    return isinstance(block, dict) and bool(_SERVER_BLOCK.search(str(block.get("type"))))
+    """Whether it is of a tool that Anthropic runs itself; those come back in
+    `provider_specific_fields.content_blocks`."""
+    kind = str(block.get("type")) if isinstance(block, dict) else ""
+    return kind in ANSWER_BLOCKS or kind.endswith("_tool_result")
 
 
 def _tool_use(item: Any, index: int, position: int, call: Call) -> Json:

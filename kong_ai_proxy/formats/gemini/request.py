@@ -35,6 +35,7 @@ _OWN_FIELDS = {
     "toolConfig": "toolConfig", "tool_config": "toolConfig",
     "labels": "labels", "modelArmorConfig": "modelArmorConfig", "model_armor_config": "modelArmorConfig",
     "serviceTier": "serviceTier",
+    "continuationToken": "continuationToken", "continuation_token": "continuationToken",
 }  # fmt: skip
 """Gemini's own request fields, kept where a client puts them at the top level."""
 

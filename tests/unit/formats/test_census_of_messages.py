@@ -8,7 +8,7 @@ answer, then enter it here.
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
 
 import pytest
 from anthropic.types import Message, RawMessageStreamEvent
@@ -20,6 +20,9 @@ from anthropic.types.beta import (
     BetaRawMessageStreamEvent,
     BetaUsage,
 )
+from anthropic.types.beta.beta_content_block_param import BetaContentBlockParam
+from anthropic.types.beta.beta_tool_param import BetaToolParam
+from anthropic.types.beta.message_create_params import MessageCreateParamsBase
 from anthropic.types.shared.error_object import ErrorObject
 from census_support import example, examples, fields, kinds, literals, names, unlisted
 from native_support import assemble, flat, make_call, read_stream, two_way_splits
@@ -32,6 +35,8 @@ from kong_ai_proxy.formats import client_format
 from kong_ai_proxy.formats.anthropic.adapter import MessagesAdapter
 from kong_ai_proxy.formats.anthropic.blocks import ANSWER_BLOCKS, FINISH_REASONS
 from kong_ai_proxy.formats.anthropic.observer import MessagesObserver
+from kong_ai_proxy.formats.anthropic.request import _HANDLED as HANDLED
+from kong_ai_proxy.formats.anthropic.request import _TOOL_EXTRAS as TOOL_EXTRAS
 from kong_ai_proxy.wire.sse import SSEDecoder
 
 Json = dict[str, Any]
@@ -354,6 +359,50 @@ def test_errors_in_a_stream_and_with_status_200(kind: str) -> None:
     assert isinstance(item, ApiError) and item.status == ERRORS[kind]
     observer = MessagesObserver().stream(call())
     assert observer.feed(bare) == bare and observer.failed is not None
+
+
+# ---- what clients may send of it, in OpenAI's form
+
+
+def test_requests_members() -> None:
+    elsewhere = {
+        "system": "a message",
+        "betas": "the header anthropic-beta",
+        "workspace_id": "a header, and whoever configures the gateway chooses the workspace",
+    }
+    assert get_type_hints(MessageCreateParamsBase).keys() - HANDLED == elsewhere.keys()
+    own = {"name", "description", "input_schema", "strict", "type"}
+    assert get_type_hints(BetaToolParam).keys() == {*own, *TOOL_EXTRAS}
+
+
+def kinds_of_params(union: Any) -> set[str]:
+    """Types of the blocks of a union of TypedDicts and models."""
+    if get_origin(union) is Annotated:
+        return kinds_of_params(get_args(union)[0])
+    if get_origin(union) is Union:
+        return {kind for one in get_args(union) for kind in kinds_of_params(one)}
+    members = fields(union) if hasattr(union, "model_fields") else get_type_hints(union)
+    return {str(value) for value in literals(members["type"])}
+
+
+def test_blocks_in_messages_are_taken() -> None:
+    found = kinds_of_params(BetaContentBlockParam)
+    assert found > BLOCKS.keys()
+    for kind in found - {"redacted_thinking", "thinking", "text"}:
+        block = {"type": kind, "x": 1}
+        for role in ("user", "assistant"):
+            sent = ADAPTER.request({"messages": [{"role": role, "content": [block]}]}, call())
+            assert block in [one for turn in sent["messages"] for one in turn["content"]]
+    said = message_of(*(block_of(kind) for kind in BLOCKS))
+    message = ADAPTER.response(said, call())["choices"][0]["message"]
+    tool = {"role": "tool", "tool_call_id": "id_tool_use", "content": "ok"}
+    sent = ADAPTER.request({"messages": [{"role": "user", "content": "a"}, message, tool]}, call())
+    back = sent["messages"][1]["content"]
+    for kind in BLOCKS.keys() - {"text"}:
+        expected = block_of(kind)
+        if kind == "tool_use":
+            del expected["caller"]  # called directly, which goes without saying
+        assert expected in back
 
 
 # ---- usage
