@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import gc
 import json
 import os
 import random
@@ -158,13 +157,16 @@ def translate(ticket: Any, data: bytes) -> int:
     exchange = Exchange.open(ticket, ClientRequest("POST", "/chat", "", headers, data))
     attempt = exchange.next_attempt()
     assert attempt is not None
-    return len(attempt.translation.request().body)
+    size = len(attempt.translation.request().body)
+    exchange.close()
+    return size
 
 
 def pure(targets: list[str]) -> Callable[[str, bytes], float]:
     """Milliseconds of CPU for a target and a body."""
     from kong_ai_proxy import log
     from kong_ai_proxy.exchange.tickets import Ticket
+    from kong_ai_proxy.relay.memory import settle
 
     log.configure("error")
     tickets = {
@@ -172,8 +174,7 @@ def pure(targets: list[str]) -> Callable[[str, bytes], float]:
     }
     for ticket in tickets.values():
         translate(ticket, body("one text", 1000))
-    gc.collect()
-    gc.freeze()
+    settle()
 
     def measure(target: str, data: bytes) -> float:
         began = time.thread_time()

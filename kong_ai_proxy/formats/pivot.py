@@ -360,12 +360,14 @@ _CALL_KEYS = frozenset({"id", "type", "function", "index"})
 
 def note_unsaid(message: Json, known: frozenset[str], call: Call) -> None:
     """Note what a message holds beside the `known` members: it does not get to the provider."""
-    for key in sorted(message.keys() - known):
-        if message[key] is not None:
-            call.drop(f"messages.{key}")
+    if not known.issuperset(message):
+        for key in sorted(message.keys() - known):
+            if message[key] is not None:
+                call.drop(f"messages.{key}")
     for one in objects(message.get("tool_calls")):
-        for key in sorted(one.keys() - _CALL_KEYS):
-            call.drop(f"messages.tool_calls.{key}")
+        if not _CALL_KEYS.issuperset(one):
+            for key in sorted(one.keys() - _CALL_KEYS):
+                call.drop(f"messages.tool_calls.{key}")
     for part in objects(message.get("content")):
         if part.get("cache_control") is not None:
             call.drop("messages.content.cache_control")
@@ -389,6 +391,12 @@ def chosen_functions(body: Json) -> list[Json]:
     """The functions of `tools` and of the former `functions`."""
     functions = [obj(tool["function"]) for tool in objects(body.get("tools")) if "function" in tool]
     return functions + objects(body.get("functions"))
+
+
+def named(functions: list[Json], names: list[str]) -> list[Json]:
+    """Those of the functions that have one of these names."""
+    wanted = set(names)
+    return [function for function in functions if text(function.get("name")) in wanted]
 
 
 def tool_choice(body: Json) -> tuple[str, list[str]]:

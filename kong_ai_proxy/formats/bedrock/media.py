@@ -57,14 +57,17 @@ class Documents:
 
     def __init__(self) -> None:
         self._used: set[str] = set()
+        self._last: dict[str, int] = {}
+        """Name → the last number that one like it was given."""
 
     def name(self, wanted: str) -> str:
         stem = wanted.rpartition(".")[0] or wanted
         clean = _SPACES.sub(" ", _NAME.sub(" ", stem)).strip()[:180] or "document"
-        name, number = clean, 1
+        name, number = clean, self._last.get(clean, 1)
         while name in self._used:
             number += 1
             name = f"{clean} {number}"
+        self._last[clean] = number
         self._used.add(name)
         return name
 

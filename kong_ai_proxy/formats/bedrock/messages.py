@@ -47,7 +47,7 @@ class Conversation:
         self._documents = Documents()
         self.system: list[Json] = []
         self.turns: list[Json] = []
-        self.tool_names: list[str] = []
+        self.tool_names: dict[str, None] = {}
         """Names of tools that earlier turns called: Converse wants them declared."""
         self.has_tools = False
         """The turns hold tool calls or results."""
@@ -63,9 +63,11 @@ class Conversation:
                 continue
             where = f"messages[{index}]"
             role = message.get("role")
-            for field in sorted(message.keys() - (_KNOWN_ASSISTANT if role == "assistant" else _KNOWN)):
-                if message[field]:
-                    self._call.drop(f"messages.{field}")
+            known = _KNOWN_ASSISTANT if role == "assistant" else _KNOWN
+            if not known.issuperset(message):
+                for field in sorted(message.keys() - known):
+                    if message[field]:
+                        self._call.drop(f"messages.{field}")
             if role in _SYSTEM_ROLES:
                 self.system += self._system(message, where)
             elif role == "user":
@@ -145,8 +147,7 @@ class Conversation:
         if item.get("extra_content"):
             self._call.drop("messages.tool_calls.extra_content")
         self.has_tools = True
-        if name not in self.tool_names:
-            self.tool_names.append(name)
+        self.tool_names[name] = None
         return {
             "toolUse": {
                 "toolUseId": tool_id(item.get("id")),

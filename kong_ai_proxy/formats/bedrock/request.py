@@ -114,8 +114,8 @@ def _tools(body: Json, talk: Conversation, model: Family, call: Call) -> Json:
         specs += _tool(tool, index, model, call)
     if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
         allowed = obj(choice.get("allowed_tools"))
-        names = [text(obj(obj(item).get("function")).get("name")) for item in items(allowed.get("tools"))]
-        specs = [spec for spec in specs if obj(spec.get("toolSpec")).get("name") in names] or specs
+        names = {text(obj(obj(item).get("function")).get("name")) for item in items(allowed.get("tools"))}
+        specs = [spec for spec in specs if text(obj(spec.get("toolSpec")).get("name")) in names] or specs
         choice = text(allowed.get("mode")) or "auto"
     if not specs and talk.has_tools:
         # Converse refuses turns with tool blocks where no tool is declared.

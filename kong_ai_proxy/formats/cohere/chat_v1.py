@@ -22,6 +22,7 @@ from ..pivot import (
     json_object,
     merged_body,
     modern_messages,
+    named,
     not_an_answer,
     note_tool_cache,
     note_unsaid,
@@ -117,11 +118,13 @@ def _request(body: Json, call: Call) -> Json:
 def _set_messages(request: Json, messages: list[Json], call: Call) -> None:
     results: list[Json] = []
     while messages and messages[-1].get("role") == "tool":
-        results.insert(0, messages.pop())
-    history = [_turn(message, messages[:position], position) for position, message in enumerate(messages)]
+        results.append(messages.pop())
+    results.reverse()
+    calls: dict[Any, Json] = {}
+    history = [_turn(message, calls, position) for position, message in enumerate(messages)]
     if results:
         request["message"] = ""
-        request["tool_results"] = [_result(message, messages) for message in results]
+        request["tool_results"] = [_result(message, calls) for message in results]
     elif messages and messages[-1].get("role") == "user":
         request["message"] = history.pop()["message"]
     else:
@@ -132,10 +135,11 @@ def _set_messages(request: Json, messages: list[Json], call: Call) -> None:
         note_unsaid(message, _MESSAGE_KEYS, call)
 
 
-def _turn(message: Json, before: list[Json], position: int) -> Json:
+def _turn(message: Json, calls: dict[Any, Json], position: int) -> Json:
+    """`calls`: the functions of earlier messages' calls, by id; this one's are added."""
     role = message.get("role")
     if role == "tool":
-        return {"role": "TOOL", "tool_results": [_result(message, before)]}
+        return {"role": "TOOL", "tool_results": [_result(message, calls)]}
     own = _ROLES.get(role) if isinstance(role, str) else None
     if own is None:
         raise BadRequest("unknown role of a message", param=f"messages.{position}.role")
@@ -148,35 +152,33 @@ def _turn(message: Json, before: list[Json], position: int) -> Json:
                 param=f"messages.{position}.content.{index}.type",
             )
     turn: Json = {"role": own, "message": content_text(content)}
-    calls = [
-        {"name": text(function.get("name")), "parameters": arguments_object(function.get("arguments"))}
-        for one in objects(message.get("tool_calls"))
-        if (function := obj(one.get("function")))
-    ]
-    if calls:
-        turn["tool_calls"] = calls
+    said = [(one.get("id"), obj(one.get("function"))) for one in objects(message.get("tool_calls"))]
+    # Of calls with one id the latest message's counts, and in it the first.
+    calls.update((identity, function) for identity, function in reversed(said) if _is_id(identity))
+    if made := [_called(function) for _, function in said if function]:
+        turn["tool_calls"] = made
     return turn
 
 
-def _result(message: Json, before: list[Json]) -> Json:
+def _is_id(value: Any) -> bool:
+    return value is None or isinstance(value, (str, int, float))
+
+
+def _called(function: Json) -> Json:
+    return {"name": text(function.get("name")), "parameters": arguments_object(function.get("arguments"))}
+
+
+def _result(message: Json, calls: dict[Any, Json]) -> Json:
     """A tool's result beside the call it answers: v1 has no ids."""
     identity = message.get("tool_call_id")
-    for earlier in reversed(before):
-        for one in objects(earlier.get("tool_calls")):
-            if one.get("id") == identity:
-                function = obj(one.get("function"))
-                said = content_text(message.get("content"))
-                found = json_object(said)
-                return {
-                    "call": {
-                        "name": text(function.get("name")),
-                        "parameters": arguments_object(function.get("arguments")),
-                    },
-                    "outputs": [{"output": said} if found is None else found],
-                }
-    raise BadRequest(
-        f"tool_call_id {identity!r} is not the id of a tool call in an earlier message", param="messages"
-    )
+    function = calls.get(identity) if _is_id(identity) else None
+    if function is None:
+        raise BadRequest(
+            f"tool_call_id {identity!r} is not the id of a tool call in an earlier message", param="messages"
+        )
+    said = content_text(message.get("content"))
+    found = json_object(said)
+    return {"call": _called(function), "outputs": [{"output": said} if found is None else found]}
 
 
 def _set_tools(request: Json, body: Json, call: Call) -> None:
@@ -187,7 +189,9 @@ def _set_tools(request: Json, body: Json, call: Call) -> None:
     if mode == "required":
         # v1 leaves it to the model.
         call.drop("tool_choice")
-    functions = [one for one in chosen_functions(body) if not names or one.get("name") in names]
+    functions = chosen_functions(body)
+    if names:
+        functions = named(functions, names)
     if functions:
         request["tools"] = [_tool(function, call) for function in functions]
 

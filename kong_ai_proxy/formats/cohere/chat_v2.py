@@ -17,6 +17,7 @@ from ..pivot import (
     items,
     merged_body,
     modern_messages,
+    named,
     not_an_answer,
     note_tool_cache,
     note_unsaid,
@@ -119,7 +120,7 @@ def _set_tools(request: Json, body: Json, call: Call) -> None:
             call.drop(f"tools.{text(tool.get('type')) or 'unknown'}")
     if names:
         # Cohere cannot be told which tool: it is given no other.
-        functions = [function for function in functions if function.get("name") in names]
+        functions = named(functions, names)
         if not functions:
             raise BadRequest("tool_choice names a function that is not among the tools", param="tool_choice")
     if mode in ("required", "none"):

@@ -290,9 +290,9 @@ class _Request:
         choice = _CHOICES.get(text(calling.get("mode")).upper())
         if choice is None or not tools:
             return
-        names = [name for name in items(member(calling, "allowedFunctionNames")) if isinstance(name, str)]
+        names = {name for name in items(member(calling, "allowedFunctionNames")) if isinstance(name, str)}
         if choice == "required" and len(names) == 1:
-            out["tool_choice"] = {"type": "function", "function": {"name": names[0]}}
+            out["tool_choice"] = {"type": "function", "function": {"name": names.pop()}}
             return
         if names:
             out["tools"] = [tool for tool in tools if tool["function"]["name"] in names] or tools

@@ -47,6 +47,7 @@ class ContentsBuilder:
         self.contents: list[Json] = []
         self._call = call
         self._vertex = vertex
+        self._needs_signatures = needs_signatures(call.model)
         self._names: dict[str, str] = {}
         """Function names by tool call id: Gemini's results go by the name."""
         self._results: list[Json] | None = None
@@ -74,9 +75,10 @@ class ContentsBuilder:
         known = _KNOWN_KEYS.get(role) if isinstance(role, str) else None
         if known is None:
             raise BadRequest("unknown role of a message", param=f"{where}.role")
-        for key in sorted(message.keys() - known):
-            if message[key] is not None:
-                self._call.drop(f"messages.{key}")
+        if not known.issuperset(message):
+            for key in sorted(message.keys() - known):
+                if message[key] is not None:
+                    self._call.drop(f"messages.{key}")
         for part in objects(message.get("content")):
             if part.get("cache_control") is not None:
                 self._call.drop("messages.content.cache_control")
@@ -166,7 +168,7 @@ class ContentsBuilder:
                 signed = True
                 part["thoughtSignature"] = signature
             parts.append(part)
-        if parts and not signed and needs_signatures(self._call.model):
+        if parts and not signed and self._needs_signatures:
             parts[0]["thoughtSignature"] = UNSIGNED
         return parts
 

@@ -17,6 +17,7 @@ from ..pivot import (
     items,
     merged_body,
     modern_messages,
+    named,
     not_an_answer,
     note_tool_cache,
     note_unsaid,
@@ -224,7 +225,7 @@ def _set_tools(request: Json, body: Json, call: Call) -> None:
     if mode == "none":
         return
     if names:
-        functions = [function for function in functions if function.get("name") in names]
+        functions = named(functions, names)
     if mode == "required":
         # Ollama leaves it to the model; a named function is at least the only one there is.
         call.drop("tool_choice")
