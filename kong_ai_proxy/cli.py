@@ -71,6 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has enough; keep the interpreter from complaining at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if command == "serve":
+            raise
+        from .complaints import told
+
+        print(f"kong-ai-proxy {command}: {told(error)}", file=sys.stderr)
+        return 1
 
 
 def _parser(command: str | None) -> argparse.ArgumentParser:
@@ -107,13 +114,13 @@ def _version() -> str:
 def _serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kong-prefix",
-        default=os.environ.get("KONG_PREFIX", "/usr/local/kong"),
+        default=os.environ.get("KONG_PREFIX") or "/usr/local/kong",
         metavar="DIR",
         help="directory for the two sockets (default: KONG_PREFIX, else /usr/local/kong)",
     )
     parser.add_argument(
         "--relay",
-        default=os.environ.get(RELAY_VARIABLE, DEFAULT_RELAY),
+        default=os.environ.get(RELAY_VARIABLE) or DEFAULT_RELAY,
         metavar="HOST:PORT",
         help=f"where the relay listens for Kong (default: {RELAY_VARIABLE}, else {DEFAULT_RELAY})",
     )
@@ -147,7 +154,7 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=_workers,
-        default=os.environ.get(WORKERS_VARIABLE, "1"),
+        default=os.environ.get(WORKERS_VARIABLE) or "1",
         metavar="N",
         help="processes that carry requests and streams; with 1 it is the plugin server itself "
         f"(default: {WORKERS_VARIABLE}, else 1)",

@@ -18,6 +18,8 @@ from .models import AdvancedConfig, ProxyConfig, Record
 from .parse import PLUGINS, parse
 from .spec import Spec, fields_of
 
+KONGS = ("ai-proxy", "ai-proxy-advanced")
+"""Kong's own plugins that these do the work of."""
 KONG_RETRIES = 5
 KONG_READ_TIMEOUT = 60000
 """Milliseconds. Kong's defaults for a service (kong/db/schema/entities/services.lua)."""
@@ -67,7 +69,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> int:
     """Check the files, print what was found, give the exit status."""
     findings: list[Finding] = []
-    plugins, unreadable = 0, False
+    plugins, kongs, unreadable = 0, 0, False
     for name in args.files:
         try:
             document = read(_text(name))
@@ -80,6 +82,7 @@ def main(args: argparse.Namespace) -> int:
             unreadable = True
         else:
             plugins += sum(entry.name in PLUGINS for entry in document.entries())
+            kongs += sum(entry.name in KONGS for entry in document.entries())
             findings += check(document, name)
     errors = sum(found.severity == "error" for found in findings)
     failed = errors > 0 or (args.strict and bool(findings))
@@ -90,6 +93,12 @@ def main(args: argparse.Namespace) -> int:
         for found in findings:
             print(found.text())
         print(_summary(plugins, errors, len(findings) - errors), file=sys.stderr)
+        if kongs:
+            print(
+                f"note: {_count(kongs, 'entry', 'entries')} of Kong's own {' and '.join(KONGS)} left alone; "
+                "`kong-ai-proxy migrate FILE` turns them into entries for these plugins",
+                file=sys.stderr,
+            )
     return 2 if unreadable else int(failed)
 
 
@@ -272,8 +281,10 @@ def _text(name: str) -> str:
 
 
 def _summary(plugins: int, errors: int, warnings: int) -> str:
-    def count(number: int, word: str) -> str:
-        return f"{number} {word}" if number == 1 else f"{number} {word}s"
+    entries = _count(plugins, "plugin entry", "plugin entries")
+    found = f"{_count(errors, 'error', 'errors')}, {_count(warnings, 'warning', 'warnings')}"
+    return f"{entries} checked: {found}"
 
-    entries = "1 plugin entry" if plugins == 1 else f"{plugins} plugin entries"
-    return f"{entries} checked: {count(errors, 'error')}, {count(warnings, 'warning')}"
+
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"

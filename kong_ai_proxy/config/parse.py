@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -120,9 +120,12 @@ def _attach(parsed: Record, path: Path, references: dict[str, str]) -> None:
 
 
 def _problems(error: ValidationError, model: type[Record]) -> Iterator[Problem]:
-    for detail in error.errors(include_url=False, include_input=False, include_context=True):
+    for detail in error.errors(include_url=False, include_context=True):
         path: Path = detail["loc"]
-        yield format_path(path), _message(detail["type"], detail.get("ctx", {}), path, model)
+        if detail["type"] == "literal_error" and (spec := _spec_at(path, model)) is not None:
+            yield format_path(path), _choices(spec.choices, detail["input"])
+        else:
+            yield format_path(path), _message(detail["type"], detail.get("ctx", {}), path, model)
 
 
 _TYPE_MESSAGES: Final = {
@@ -149,13 +152,20 @@ def _message(kind: str, context: dict[str, Any], path: Path, model: type[Record]
     if kind == "extra_forbidden":
         return "unknown field" + _suggestion(path, model)
     if kind == "literal_error":
-        spec = _spec_at(path, model)
-        return f"expected one of: {', '.join(spec.choices)}" if spec else "not an allowed value"
+        return "not an allowed value"
     if kind in ("greater_than_equal", "less_than_equal"):
         return _range(path, model, context)
     if kind == "too_short":
         return f"needs at least {context.get('min_length', 1)} entry"
     return _TYPE_MESSAGES.get(kind, "not a valid value")
+
+
+def _choices(choices: Sequence[str], given: Any) -> str:
+    """What is allowed, and which of it was probably meant; what was given is not quoted."""
+    text = given.lower() if isinstance(given, str) else ""
+    near = difflib.get_close_matches(text, choices, n=1, cutoff=0.75)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    return f"expected one of: {', '.join(choices)}{meant}"
 
 
 def _range(path: Path, model: type[Record], context: dict[str, Any]) -> str:

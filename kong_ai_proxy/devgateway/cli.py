@@ -8,6 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
+from ..complaints import port, told
+
 _EXAMPLE = "kong.yml"
 
 
@@ -17,7 +19,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("dev", help=text, description=text)
     parser.add_argument("config", nargs="?", default=_EXAMPLE, help="declarative configuration (%(default)s)")
     parser.add_argument("--host", default="127.0.0.1", help="address for clients (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8000, help="port for clients (default: %(default)s)")
+    parser.add_argument("--port", type=port, default=8000, help="port for clients (default: %(default)s)")
     parser.add_argument(
         "--relay",
         metavar="HOST:PORT",
@@ -28,7 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="DIR",
         help="use the plugin server that serves its sockets in DIR instead of starting one",
     )
-    parser.add_argument("--mock", type=int, metavar="PORT", help="run the mock providers too, on this port")
+    parser.add_argument("--mock", type=port, metavar="PORT", help="run the mock providers too, on this port")
     parser.set_defaults(run=run)
 
 
@@ -54,26 +56,28 @@ def run(args: argparse.Namespace) -> int:
         server = mock = None
         try:
             gateway, _ = build(with_deposit(document), prefix)
-            port = args.port or free_port(args.host)
+            at = args.port or free_port(args.host)
             if not args.kong_prefix:
                 # Where this gateway is, seen from the same machine.
                 host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(args.host, args.host)
-                deposit = f"http://{f'[{host}]' if ':' in host else host}:{port}{DEPOSIT_PATH}"
+                deposit = f"http://{f'[{host}]' if ':' in host else host}:{at}{DEPOSIT_PATH}"
                 relay = args.relay or _relay_of(gateway.declared)
                 server = PluginServer(prefix, relay, arguments=("--deposit-url", deposit))
                 server.start()
             if args.mock is not None:
                 mock = MockLLM(port=args.mock, keep=False).start()
                 _say(f"mock providers    {mock.url}")
-            gateway.start(args.host, port)
+            gateway.start(args.host, at)
             declared: Declared = gateway.declared
             _say(f"gateway           http://{args.host}:{gateway.port}")
             for route in declared.routes:
                 _say(f"  route {route.get('name') or route['id']}: {', '.join(route.get('paths') or ['*'])}")
             ended.wait()
             gateway.stop()
+        except BrokenPipeError:
+            raise
         except (ConfigError, OSError, RuntimeError) as error:
-            print(f"kong-ai-proxy dev: {error}", file=sys.stderr)
+            print(f"kong-ai-proxy dev: {told(error)}", file=sys.stderr)
             return 1
         finally:
             if server is not None:
@@ -87,10 +91,15 @@ def _read(path: Path) -> object:
     import yaml
 
     try:
-        return yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        print(f"kong-ai-proxy dev: {path}: {error}", file=sys.stderr)
-        return None
+        return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        said = told(error)
+    except UnicodeDecodeError:
+        said = f"{path}: not UTF-8 text"
+    except yaml.YAMLError as error:
+        said = f"{path}: {error}"
+    print(f"kong-ai-proxy dev: {said}", file=sys.stderr)
+    return None
 
 
 def _relay_of(declared: object) -> str:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..complaints import port, told
 from ..core.json import Json
 
 QUESTION = "In one line: why put a gateway in front of language models?"
@@ -43,7 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     text = "show chats through the gateway to three mock providers, and what they cost in the log"
     parser = subparsers.add_parser("demo", help=text, description=text)
     parser.add_argument("--once", action="store_true", help="end after the chats; non-zero if one failed")
-    parser.add_argument("--port", type=int, default=0, help="port of the gateway (default: a free one)")
+    parser.add_argument("--port", type=port, default=0, help="port of the gateway (default: a free one)")
     parser.add_argument("--verbose", action="store_true", help="show the plugin server's log too")
     parser.set_defaults(run=run)
 
@@ -70,8 +71,10 @@ def run(args: argparse.Namespace) -> int:
                 return 1 if failed else 0
             _stay(style, url, log_file)
             gateway.stop()
+        except BrokenPipeError:
+            raise
         except (ConfigError, OSError, RuntimeError) as error:
-            print(f"kong-ai-proxy demo: {error}", file=sys.stderr)
+            print(f"kong-ai-proxy demo: {told(error)}", file=sys.stderr)
             return 1
         finally:
             server.stop()

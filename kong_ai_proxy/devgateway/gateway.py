@@ -393,6 +393,12 @@ class Gateway:
                     log.error("log phase of %s: %s", handler.name, error)
 
 
+def _unknown(name: str, known: Iterable[str]) -> str:
+    told = f"plugin {name!r}: this development gateway knows only {', '.join(sorted(known))}"
+    kongs = f"kong-{name}" in known
+    return f"{told}; `kong-ai-proxy migrate` turns Kong's own into kong-{name}" if kongs else told
+
+
 def _configured(declared: Declared, external: dict[str, Handler]) -> list[Configured]:
     configured: dict[str, Configured] = {}
     for plugin in declared.plugins:
@@ -402,10 +408,7 @@ def _configured(declared: Declared, external: dict[str, Handler]) -> list[Config
             elif plugin.name in BUNDLED:
                 handler = BUNDLED[plugin.name]()
             else:
-                raise ConfigError(
-                    f"plugin {plugin.name!r}: this development gateway knows only "
-                    f"{', '.join(sorted({*external, *BUNDLED}))}"
-                )
+                raise ConfigError(_unknown(plugin.name, {*external, *BUNDLED}))
             configured[plugin.name] = Configured(handler, {})
         configured[plugin.name].configs[(plugin.route, plugin.service, plugin.consumer)] = plugin
     if "pre-function" in configured and "post-function" in configured:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path as File
 from typing import Any
 
+from ..complaints import told
 from ..config.check import check
 from ..config.entries import UnreadableFile, read
 from . import kong, litellm
@@ -24,7 +25,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "LiteLLM's config.yaml, and print one for these plugins. What could not be carried over, and what is "
         "to be done by hand, is told on standard error. Exit status: 0 done, 1 something was not "
         "carried over and --strict, "
-        "or the result is not valid, 2 the file cannot be read.",
+        "or the result is not valid, 2 a file cannot be read or written.",
     )
     parser.add_argument("file", metavar="FILE", help='the configuration; "-" reads stdin')
     parser.add_argument(
@@ -68,11 +69,16 @@ def main(args: argparse.Namespace) -> int:
     except UnreadableFile as error:
         return _refuse(f"{args.file}:{error.line or 1}: {error}")
     valid = _check(result, report)
-    if args.output:
-        File(args.output).write_text(result, encoding="utf-8")
-    else:
-        print(result, end="")
-    _tell(args, report)
+    try:
+        if args.output:
+            File(args.output).write_text(result, encoding="utf-8")
+        else:
+            print(result, end="")
+        _tell(args, report)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        return _refuse(f"cannot be written: {told(error)}")
     return int(not valid or (args.strict and bool(report.of("lost"))))
 
 

@@ -7,12 +7,14 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from errno import EADDRINUSE, ENOENT, ENOTDIR
 from functools import partial
 from typing import Any, Protocol
 
 import gevent
 import gevent.event
 
+from ..complaints import told
 from ..config.models import Target
 from ..exchange.tickets import TicketStore
 from ..log import get_logger, take_over_gevent
@@ -205,6 +207,15 @@ def _relay_of(options: Options) -> Callable[[tuple[str, int], TicketStore], Rela
     )
 
 
+def _hint(error: Exception) -> dict[str, str]:
+    """How to mend what people meet first."""
+    if isinstance(error, OSError) and error.filename is not None and error.errno in (ENOENT, ENOTDIR):
+        return {"hint": "--kong-prefix or KONG_PREFIX names the directory for the sockets: Kong's prefix"}
+    if isinstance(error, OSError) and error.errno == EADDRINUSE:
+        return {"hint": "another address for the relay: --relay HOST:PORT; the services' URL leads there"}
+    return {}
+
+
 def serve(options: Options) -> int:
     """Serve until a signal or Kong's end. Gives the exit status."""
     from ..relay.networks import allowed_networks
@@ -215,11 +226,8 @@ def serve(options: Options) -> int:
     try:
         allowed_networks()  # so that a mistake in them ends this process, and not each worker
         server.start()
-    except SocketInUse as error:
-        log.error("not_started", reason=str(error))
-        return 1
-    except (OSError, ValueError) as error:
-        log.error("not_started", reason=f"{error}")
+    except (OSError, ValueError, SocketInUse) as error:
+        log.error("not_started", reason=told(error), **_hint(error))
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, server.stop, signal.Signals(number).name)

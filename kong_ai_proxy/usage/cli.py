@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import gzip
 import os
 import re
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
@@ -18,10 +20,12 @@ from .follow import FollowedFile, FollowedPipe
 from .page import GROUPINGS, as_html
 from .records import read_line
 from .summary import DIMENSIONS, Key, Summary
-from .text import as_csv, as_json, as_table
+from .text import as_csv, as_json, as_table, many
 
 _AGO: Final = re.compile(r"(\d+)([smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_GZIP: Final = b"\x1f\x8b"
+"""How a file begins that log rotation has compressed (RFC 1952)."""
 _CLEAR: Final = "\033[H\033[2J"
 _LEFT_OUT: Final = 1
 """Exit status where no line could be read as a record."""
@@ -36,7 +40,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "server's own log, say. Exit status: 0; 1 where there were lines but none was a record; 2 a file or "
         "an argument cannot be used.",
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help='records, one JSON a line; "-" reads stdin')
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help='records, one JSON a line, gzip or not; "-" reads stdin'
+    )
     parser.add_argument(
         "--by",
         action="append",
@@ -56,7 +62,10 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="count records without AI usage too: requests that were refused before a provider was asked",
     )
     parser.add_argument("--format", choices=("table", "json", "csv", "html"), default="table")
-    parser.add_argument("--top", type=int, default=0, metavar="N", help="groups in a table (default: all)")
+    parser.add_argument(
+        "--html", dest="format", action="store_const", const="html", help="the same as --format html"
+    )
+    parser.add_argument("--top", type=_top, default=0, metavar="N", help="groups in a table (default: all)")
     parser.add_argument("--follow", action="store_true", help="keep reading one file, show the table anew")
     parser.add_argument(
         "--interval", type=float, default=2.0, metavar="SECONDS", help="between two tables (default: 2)"
@@ -80,12 +89,15 @@ def main(args: argparse.Namespace) -> int:
             for line in _lines(name):
                 for read in read_line(line, everything=args.all):
                     summary.add(read)
-        except OSError as error:
-            return _refused(f"{name}: {error.strerror or error}")
+        except EOFError:
+            return _refused(f"{name}: the compressed file is cut off")
+        except (OSError, zlib.error) as error:
+            return _refused(f"{name}: {getattr(error, 'strerror', None) or error}")
     table = args.format == "table"
     sys.stdout.write(as_table(summary, args.top) if table else _FORMATS[args.format](summary))
     if summary.bad_lines and not table:
-        print(f"kong-ai-proxy usage: {summary.bad_lines} lines are not JSON records", file=sys.stderr)
+        told = many(summary.bad_lines, "line")
+        print(f"kong-ai-proxy usage: {told} could not be read, left out", file=sys.stderr)
     nothing = not summary.totals.requests and not summary.other_records and not summary.outside
     return _LEFT_OUT if summary.bad_lines and nothing else 0
 
@@ -113,6 +125,13 @@ def _grouping(text: str) -> Key:
     return tuple(dict.fromkeys(names))
 
 
+def _top(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"not a number from 1 on: {text!r}")
+    return number
+
+
 def _zone(name: str) -> tzinfo:
     if name == "UTC":
         return UTC
@@ -138,7 +157,11 @@ def _lines(name: str) -> Iterator[bytes]:
         yield from sys.stdin.buffer
         return
     with Path(name).open("rb") as file:
-        yield from file
+        if file.peek(2)[:2] == _GZIP:
+            with gzip.open(file) as text:
+                yield from text
+        else:
+            yield from file
 
 
 def _follow(args: argparse.Namespace, summary: Summary) -> int:

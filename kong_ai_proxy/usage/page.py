@@ -30,7 +30,7 @@ body{margin:0 auto;padding:2rem 1.25rem 4rem;max-width:80rem;background:var(--ba
 font:16px/1.5 system-ui,sans-serif}
 h1{font-size:1.6rem;margin:0}h2{font-size:1.15rem;margin:2.5rem 0 .5rem}
 p{margin:.3rem 0}.soft{color:var(--soft)}
-dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.5rem,1fr));gap:.75rem;margin:1.5rem 0}
+dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));gap:.75rem;margin:1.5rem 0}
 dl div{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.7rem .9rem}
 dt{color:var(--soft);font-size:.85rem}
 dd{margin:0;font-size:1.35rem;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
@@ -43,10 +43,10 @@ svg text{fill:var(--ink);font:13px system-ui,sans-serif}svg .soft{fill:var(--sof
 .key span:first-child{margin-left:0}.key .k1{background:var(--one)}.key .k2{background:var(--two)}
 .wide{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:.88rem;font-variant-numeric:tabular-nums;margin-top:.6rem}
-th,td{padding:.32rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
-th:first-child{text-align:left;white-space:normal;overflow-wrap:break-word;min-width:7rem;max-width:20rem;
+th,td{padding:.32rem .5rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
+th:first-child{text-align:left;white-space:normal;overflow-wrap:break-word;min-width:10rem;max-width:20rem;
 position:sticky;left:0;background:var(--back)}
-thead th{color:var(--soft);font-weight:600}tbody th{font-weight:400}
+thead th{color:var(--soft);font-weight:600;white-space:normal;vertical-align:bottom}tbody th{font-weight:400}
 @media print{body{max-width:none}}
 """
 
@@ -152,13 +152,15 @@ def _section(grouping: Key, rows: Sequence[tuple[Key, Totals]]) -> str:
 
 
 def _bar(key: Key, totals: Totals) -> tuple[str, list[tuple[int, str]], str]:
-    told = count(totals.total_tokens) + (f" · {money(totals.cost)}" if totals.cost else "")
+    told = billed_otherwise(totals) if not totals.total_tokens else ""
+    told = told or many(totals.total_tokens, "token")
+    told += f" · cost {money(totals.cost)}" if totals.cost else ""
     return " / ".join(key), [(totals.prompt_tokens, "one"), (totals.completion_tokens, "two")], told
 
 
 def _bars(rows: Sequence[tuple[str, list[tuple[int, str]], str]], label: str) -> str:
     """Lying bars, each with its name above it and its numbers behind it. The table below says the same."""
-    step, room = 40, 190
+    step, room = 40, 215
     most = max((sum(value for value, _ in parts) for _, parts, _ in rows), default=0) or 1
     drawn = []
     for number, (name, parts, told) in enumerate(rows):
@@ -235,10 +237,10 @@ _COLUMNS: Final[tuple[tuple[str, Callable[[Totals], str]], ...]] = (
     ("completion", lambda totals: count(totals.completion_tokens)),
     ("total", lambda totals: count(totals.total_tokens)),
     ("cost", lambda totals: money(totals.cost)),
-    ("latency p50", lambda totals: _ms(totals.latency, 50)),
-    ("p95", lambda totals: _ms(totals.latency, 95)),
-    ("first token p50", lambda totals: _ms(totals.first_token, 50)),
-    ("p95", lambda totals: _ms(totals.first_token, 95)),
+    ("latency p50\u00a0ms", lambda totals: _ms(totals.latency, 50)),
+    ("p95\u00a0ms", lambda totals: _ms(totals.latency, 95)),
+    ("first\u00a0token p50\u00a0ms", lambda totals: _ms(totals.first_token, 50)),
+    ("p95\u00a0ms", lambda totals: _ms(totals.first_token, 95)),
     ("estimated", lambda totals: share(totals.estimated, totals.requests)),
     ("partial", lambda totals: share(totals.partial, totals.requests)),
 )
@@ -250,7 +252,7 @@ _SELDOM: Final = frozenset({"estimated", "partial"})
 
 def _ms(values: Distribution, quantile: int) -> str:
     told = values.percentiles()
-    return f"{count(told[quantile])} ms" if told else NOBODY
+    return count(told[quantile]) if told else NOBODY
 
 
 def _table(grouping: Key, rows: Sequence[tuple[Key, Totals]]) -> str:

@@ -55,7 +55,7 @@ def as_csv(summary: Summary) -> str:
 def as_table(summary: Summary, top: int = 0) -> str:
     """For people. `top`: so many groups of each grouping; 0 is all."""
     blocks = [overview(summary)]
-    for grouping in summary.groups:
+    for grouping in summary.groups if summary.totals.requests else ():
         rows = summary.rows(grouping)
         shown = rows[:top] if top else rows
         blocks.append(_grouped(grouping, shown, len(rows) - len(shown)))
@@ -72,6 +72,9 @@ def overview(summary: Summary) -> str:
         f"{many(totals.requests, 'request')}, {many(totals.failed, 'error')}"
         f"{_statuses(totals)}, {many(totals.failovers, 'failover')}"
     )
+    if not totals.requests:
+        lines += [f"! {remark}" for remark in remarks(summary)]
+        return "\n".join(lines)
     lines.append(
         f"{many(totals.total_tokens, 'token')}: {count(totals.prompt_tokens)} prompt "
         f"({count(totals.cached_tokens)} cached), {count(totals.completion_tokens)} completion; "
@@ -101,6 +104,11 @@ def remarks(summary: Summary) -> list[str]:
     remark(summary.outside, "request", "outside the period or without a time, left out")
     remark(summary.other_records, "record", "without AI usage, left out")
     remark(summary.bad_lines, "line", "that could not be read, left out")
+    if summary.other_records and not totals.requests and not summary.outside:
+        found.append(
+            "no record has usage: see that logging.log_statistics is on, and that the usage filter covers "
+            "the route (`kong-ai-proxy check kong.yml` tells)"
+        )
     return found
 
 
@@ -127,8 +135,11 @@ def many(number: float, noun: str) -> str:
 
 
 def money(amount: float) -> str:
-    """Cents, and what is less than a hundred of them to six places."""
-    return f"{amount:,.2f}" if amount >= 100 or not amount else f"{amount:,.6f}".rstrip("0").rstrip(".")
+    """Cents, and what is less than a thousand of them to six places."""
+    if amount >= 10 or not amount:
+        return f"{amount:,.2f}"
+    whole, _, parts = f"{amount:.6f}".partition(".")
+    return f"{whole}.{parts.rstrip('0').ljust(2, '0')}"
 
 
 def share(part: int, whole: int) -> str:

@@ -60,8 +60,8 @@ def test_table(capsys, log):
     assert "! 1 record without AI usage, left out" in rest
     assert "! 1 line that could not be read, left out" in rest
     rows = {words[0]: words[1:] for row in rest if (words := row.split())}
-    assert rows["gpt-4o"] == ["2", "0", "30", "2", "32", "1", "100", "100", "-", "-", "-"]
-    assert rows["claude"] == ["2", "1", "6", "2", "8", "1", "100", "100", "-", "-", "50.0%"]
+    assert rows["gpt-4o"] == ["2", "0", "30", "2", "32", "1.00", "100", "100", "-", "-", "-"]
+    assert rows["claude"] == ["2", "1", "6", "2", "8", "1.00", "100", "100", "-", "-", "50.0%"]
 
 
 def test_a_long_table_is_cut_where_asked(capsys, log):
@@ -80,7 +80,7 @@ def test_json(capsys, log):
     assert told["bad_lines"] == 1
     assert [group["by"] for group in told["groups"]] == [["provider", "model"], ["consumer"]]
     assert told["groups"][0]["rows"][0]["group"] == {"provider": "openai", "model": "gpt-4o"}
-    assert "1 lines are not JSON" in err
+    assert "1 line could not be read" in err
 
 
 def test_csv(capsys, log):
