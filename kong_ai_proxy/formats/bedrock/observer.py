@@ -122,8 +122,9 @@ class InvokeReader(BedrockReader):
         if body.get("type") == "message" and "content" in body:
             note_message(body, call)
         else:
-            call.usage = _read_counts(obj(body.get("usage"))) or _read_counts(body) or _titan(body) or Usage()
-            call.output_bytes += _words(body)
+            call.usage = _read_counts(obj(body.get("usage"))) or _titan(body) or _read_counts(body) or Usage()
+            call.output_bytes += _words(body) or _nova_words(body)
+            self._reasons(body)
         if call.usage.source is UsageSource.NONE:
             call.usage = _read_headers(call)
         call.response_model = call.response_model or call.model or None
@@ -141,10 +142,7 @@ class InvokeReader(BedrockReader):
             self.failed = self._messages.failed
             return
         call.output_bytes += _words(inner) or _converse_words(inner)
-        reason = inner.get("stop_reason") or inner.get("completionReason")
-        reason = reason or obj(inner.get("messageStop")).get("stopReason")
-        if isinstance(reason, str):
-            call.finish_reasons = [_reason(reason)]
+        self._reasons(inner)
         found = (
             _read_counts(obj(obj(inner.get("metadata")).get("usage")))
             or _read_counts(obj(inner.get("usage")))
@@ -156,6 +154,15 @@ class InvokeReader(BedrockReader):
     def end(self) -> None:
         if self._messages is not None:
             self._messages.end()
+
+    def _reasons(self, body: Json) -> None:
+        """Why the answer, or each of several, ended, if it says so."""
+        said = [body, obj(body.get("messageStop"))]
+        for name in ("choices", "results", "outputs", "generations"):
+            said += objects(body.get(name))
+        reasons = [text(one.get(name)) for one in said for name in _REASON_NAMES]
+        if found := [_reason(reason) for reason in reasons if reason]:
+            self.call.finish_reasons = found
 
 
 class FrameReader(BedrockReader):
@@ -187,9 +194,15 @@ RAG_STREAM_OBSERVER: Final = FramedObserver(FrameReader)
 _REASONS: Final = {
     "FINISH": "stop", "COMPLETE": "stop", "FINISHED": "stop", "end_turn": "stop", "stop": "stop",
     "LENGTH": "length", "MAX_TOKENS": "length", "max_tokens": "length", "length": "length",
-    "CONTENT_FILTERED": "content_filter", "tool_use": "tool_calls",
+    "CONTENT_FILTERED": "content_filter", "ERROR_TOXIC": "content_filter",
+    "content_filtered": "content_filter", "content_filter": "content_filter", "tool_use": "tool_calls",
+    "tool_calls": "tool_calls",
 }  # fmt: skip
 """Stop reasons of the families: Titan, Cohere, AI21, Nova, Llama."""
+
+
+_REASON_NAMES: Final = ("stop_reason", "stopReason", "completionReason", "finish_reason")
+"""What the families call them: Llama, Mistral, Claude; Nova; Titan; Cohere and those in OpenAI's form."""
 
 
 def _reason(reason: str) -> str:
@@ -236,8 +249,10 @@ def _header(call: Call, name: str) -> int | None:
 
 
 def _words(body: Json) -> int:
-    """Bytes of text in an answer or a piece of one: Llama, Titan, Mistral, Cohere, OpenAI's shape."""
-    size = utf8_size(text(body.get("generation")) or text(body.get("outputText")) or text(body.get("text")))
+    """Bytes of text in an answer or a piece of one: Llama, Titan, Mistral, Cohere, old Claudes, OpenAI's
+    shape."""
+    own = ("generation", "outputText", "text", "completion")
+    size = next((utf8_size(body[name]) for name in own if text(body.get(name))), 0)
     for name in ("outputs", "results", "generations"):
         for one in objects(body.get(name)):
             size += utf8_size(text(one.get("text")) or text(one.get("outputText")))
@@ -245,6 +260,12 @@ def _words(body: Json) -> int:
         said = obj(choice.get("delta")) or obj(choice.get("message"))
         size += utf8_size(text(said.get("content")))
     return size
+
+
+def _nova_words(body: Json) -> int:
+    """Nova's answer is Converse's."""
+    blocks = objects(obj(obj(body.get("output")).get("message")).get("content"))
+    return sum(utf8_size(text(block.get("text"))) for block in blocks)
 
 
 def _converse_words(inner: Json) -> int:
