@@ -38,6 +38,7 @@ class Panel:
     height: int = 8
     about: str = ""
     stacked: bool = False
+    decimals: int | None = None
 
 
 def _rate(metric: str, labels: str, by: str) -> str:
@@ -64,7 +65,15 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
     (
         "At a glance",
         (
-            Panel("Requests", (("", _total(f"{_LLM}_requests_total")),), kind="stat", width=4, height=4),
+            Panel(
+                "Requests",
+                (("", _total(f"{_LLM}_requests_total")),),
+                kind="stat",
+                width=4,
+                height=4,
+                decimals=0,
+                about="Reckoned between readings of the counters, as Prometheus does.",
+            ),
             Panel(
                 "Failed",
                 (("", f"{_FAILED} / ({_total(f'{_LLM}_requests_total')} > 0)"),),
@@ -79,6 +88,7 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
                 kind="stat",
                 width=4,
                 height=4,
+                decimals=0,
             ),
             Panel(
                 "Cost",
@@ -94,6 +104,7 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
                 kind="stat",
                 width=4,
                 height=4,
+                decimals=0,
             ),
             Panel(
                 "Targets with an open breaker",
@@ -323,7 +334,8 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
             Panel(
                 "Under way",
                 (
-                    ("exchanges", "sum(kong_ai_proxy_relay_exchanges_running)"),
+                    # Prometheus' own request is among them.
+                    ("exchanges", "sum(kong_ai_proxy_relay_exchanges_running - 1)"),
                     ("streams", "sum(kong_ai_proxy_relay_streams_open)"),
                     ("connections from Kong", "sum(kong_ai_proxy_relay_connections)"),
                     ("idle to providers", "sum(kong_ai_proxy_upstream_idle_connections)"),
@@ -333,7 +345,7 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
                 "Round trips a phase",
                 (
                     (
-                        "",
+                        "round trips",
                         "sum(rate(kong_ai_proxy_rpc_round_trips_total[$__rate_interval])) / "
                         "sum(rate(kong_ai_proxy_rpc_events_total[$__rate_interval]))",
                     ),
@@ -346,7 +358,7 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
             Panel("Descriptors", (("{{instance}}", "process_open_fds"),)),
             Panel(
                 "Oldest ticket",
-                (("", "max(kong_ai_proxy_tickets_oldest_age_seconds)"),),
+                (("oldest", "max(kong_ai_proxy_tickets_oldest_age_seconds)"),),
                 "s",
                 about="Grows where Kong does not reach the relay.",
             ),
@@ -434,6 +446,8 @@ def _panel(panel: Panel, number: int, left: int, top: int) -> Json:
 
 def _defaults(panel: Panel) -> Json:
     defaults: Json = {"unit": panel.unit, "min": 0}
+    if panel.decimals is not None:
+        defaults["decimals"] = panel.decimals
     if panel.kind == "timeseries":
         stacking = {"mode": "normal" if panel.stacked else "none", "group": "A"}
         fill = 25 if panel.stacked else 5

@@ -97,6 +97,22 @@ def test_the_file_is_what_code_makes_and_panels_do_not_overlap() -> None:
             assert target["expr"].count("(") == target["expr"].count(")")
 
 
+def test_totals_begin_with_a_series_first_value() -> None:
+    """`increase` of a counter that was first seen at 1 and stayed there is 0."""
+    totals = [panel for panel in MADE["panels"] if panel["type"] == "stat"][:5]
+    for panel in totals:
+        (target,) = panel["targets"]
+        assert target["instant"] is True and target["range"] is False
+        for series in re.findall(r"increase\((.*?)\[\$__range\]\)", target["expr"]):
+            assert f"min_over_time({series}[$__range]) unless {series} offset $__range" in target["expr"]
+        assert "increase(" in target["expr"]
+    # Counted things have no fractions.
+    whole = {"Requests", "Tokens", "Failovers"}
+    assert {
+        panel["title"] for panel in totals if panel["fieldConfig"]["defaults"].get("decimals") == 0
+    } == whole
+
+
 def test_grafana_finds_its_source_and_its_dashboard() -> None:
     (source,) = yaml.safe_load((PROVISIONING / "datasources" / "prometheus.yml").read_text())["datasources"]
     assert {panel["datasource"]["uid"] for panel in MADE["panels"] if "datasource" in panel} == {
