@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from kong_ai_proxy.balancer.base import Outcome, Scored
 from kong_ai_proxy.balancer.guard import Guarded
 from kong_ai_proxy.balancer.measures import Accuracy
 from kong_ai_proxy.balancer.states import States
+from kong_ai_proxy.balancer.weighted import RoundRobin
+from kong_ai_proxy.metrics.sources import of_targets
 
 RATE = 20.0
 
@@ -52,6 +55,21 @@ def test_a_configured_judge_makes_the_algorithm() -> None:
     )
     assert isinstance(instance.balancer, Guarded) and isinstance(instance.balancer, Scored)
     assert isinstance(instance.balancer.algorithm, MostAccurate)
+
+
+def test_with_another_algorithm_a_judge_is_for_the_metrics_alone() -> None:
+    judge = {"llm": target_config(name="judge")}
+    instance = advanced(target_config(), target_config(name="other"), kong_ai_proxy={"judge": judge})
+    assert instance.judge is not None and isinstance(instance.balancer, Guarded)
+    assert isinstance(instance.balancer.algorithm, RoundRobin)
+    instance.balancer.scored(1, 60)
+    gauges = {
+        family.name: family.samples
+        for family in of_targets(lambda: [SimpleNamespace(instance=instance)])
+    }
+    (labels,) = gauges["kong_ai_proxy_target_accuracy"]
+    assert dict(labels)["target"] == "2" and gauges["kong_ai_proxy_target_accuracy"][labels] == 60
+    assert list(gauges["kong_ai_proxy_target_scores"].values()) == [1]
 
 
 def test_without_scores_it_goes_by_weight() -> None:
