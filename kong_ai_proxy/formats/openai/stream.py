@@ -286,8 +286,10 @@ class OpenAIStream:
             call.output_bytes += utf8_size(content)
         elif content is not None:
             self._parts(delta, Parts(items(content)), state)
-        if "reasoning_content" in delta or "reasoning" in delta or "reasoning_details" in delta:
-            reasoning = take_reasoning(delta)
+        if "reasoning" in delta or "reasoning_details" in delta or "reasoning_content" in delta:
+            reasoning = delta.get("reasoning_content")
+            if not reasoning or not isinstance(reasoning, str) or "reasoning" in delta:
+                reasoning = take_reasoning(delta)
             if reasoning:
                 delta["reasoning_content"] = reasoning
                 call.output_bytes += utf8_size(reasoning)
@@ -331,10 +333,13 @@ class OpenAIStream:
             function = {}
         name = text(function.get("name"))
         arguments = arguments_text(function.get("arguments"))
-        given = _Fragment(
-            integer(fragment.get("index")), call_id(fragment.get("id")), name, arguments[:1] == "{"
-        )
-        tool, new = _find(state, given, self._call)
+        index, id = fragment.get("index"), fragment.get("id")
+        tool, new = None, False
+        if type(index) is int and not id and not name:
+            tool = state.by_index.get(index)
+        if tool is None:
+            given = _Fragment(integer(index), call_id(id), name, arguments[:1] == "{")
+            tool, new = _find(state, given, self._call)
         if arguments:
             tool.arguments.append(arguments)
             self._call.output_bytes += utf8_size(arguments)
