@@ -7,6 +7,7 @@ One deviation: an event that the end of the stream cuts off before its empty lin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -177,6 +178,7 @@ class AlignedBuffer:
 
 # Two line ends in a row contain one of these pairs; CR LF, one line end, is not among them.
 _DOUBLE = (b"\n\n", b"\n\r", b"\r\r")
+_TWO_ENDS = re.compile(rb"\n\n|\n\r\n?|\r\r\n?")
 
 
 def _boundary(data: bytes) -> int:
@@ -224,13 +226,8 @@ def encode(data: bytes, event: str | None = None) -> bytes:
 
 
 def _first_boundary(block: bytes, start: int) -> int:
-    ends = [end for pair in _DOUBLE if (end := block.find(pair, start)) >= 0]
-    if not ends:
-        return len(block)
-    end = min(ends) + 2
-    if block[end - 1] == 13 and block[end : end + 1] == b"\n":
-        end += 1
-    return end
+    found = _TWO_ENDS.search(block, start)
+    return found.end() if found else len(block)
 
 
 def _is_one_line_event(data: bytes) -> bool:
