@@ -32,6 +32,8 @@ DROPPED_HEADER: Final = "x-kong-ai-dropped"
 _HEADER_MAX: Final = 1024
 _VAGUE: Final = frozenset({"", "text/plain", "text/json"})
 """Content types that do not tell a stream from a whole answer."""
+_NO_OBJECTS: Final = frozenset({"openai", "anthropic", "bedrock"})
+"""Formats whose streams never begin with an object: a whole answer does."""
 _NONE: Final[frozenset[int]] = frozenset()
 
 
@@ -242,7 +244,7 @@ class Carrier:
         else:
             running = TranslatedStream(self._adapter_for().stream(self.call), encoder, self.call)
         named = given.partition(";")[0].strip().lower()
-        if named == JSON_TYPE or (named in _VAGUE and self._adapter_for().format == "openai"):
+        if named == JSON_TYPE or (named in _VAGUE and self._adapter_for().format in _NO_OBJECTS):
             # Some providers call their stream that, some ignore `stream: true`: the first byte tells.
             whole = b"{[" if _may_be_list(self._adapter_for()) else b"{"
             running = SniffedStream(running, encoder, self.call, self._answer, whole)
