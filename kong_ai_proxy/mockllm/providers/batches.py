@@ -1,5 +1,5 @@
-"""Batch APIs: Anthropic's message batches, Gemini's files and batches, Bedrock's jobs with S3, Vertex's with
-Cloud Storage.
+"""Batch APIs: Anthropic's message batches, Gemini's files and batches, jobs of Bedrock and Vertex, which
+keep their files in `storage`.
 
 Forms: https://platform.claude.com/docs/en/api/creating-message-batches,
 https://ai.google.dev/gemini-api/docs/batch-api, https://ai.google.dev/gemini-api/docs/files#rest,
@@ -16,16 +16,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from typing import Final
-from urllib.parse import parse_qs, quote, unquote
-from xml.sax.saxutils import escape
+from urllib.parse import parse_qs, quote
 
 from ...core.json import Json, dumps, loads
 from ..answers import Answer
 from ..brain import think
 from ..received import Received
-from . import anthropic, bedrock, gemini
+from . import anthropic, bedrock, gemini, storage
+from .storage import CREATED, STORED
 
-BUCKET: Final = "mock-batches"
 _ANTHROPIC: Final = re.compile(r"^/v1/messages/batches(?:/(?P<id>msgbatch_\w+)(?P<verb>/cancel|/results)?)?$")
 _UPLOAD: Final = re.compile(r"^/upload/v1beta/files$")
 _DOWNLOAD: Final = re.compile(r"^/download/v1beta/(?P<name>files/batch-\d+):download$")
@@ -35,19 +34,14 @@ _GENERATE: Final = re.compile(
 )
 _BATCHES: Final = re.compile(r"^/v1beta/(?P<name>batches(?:/\w+)?)(?P<verb>:cancel)?$")
 _JOBS: Final = re.compile(r"^/model-invocation-job(?:s|/(?P<id>[a-z0-9]{12})(?P<verb>/stop)?)?$")
-_S3: Final = re.compile(rf"^/{BUCKET}/(?P<key>.*)$")
 _PREDICTIONS: Final = re.compile(
     r"^/v1/(?P<place>projects/[^/]+/locations/[^/]+)/batchPredictionJobs(?:/(?P<id>\d+)(?P<verb>:cancel)?)?$"
 )
-_GCS: Final = re.compile(rf"^(?P<upload>/upload)?/storage/v1/b/{BUCKET}/o(?:/(?P<name>.+))?$")
-_CREATED: Final = "2025-06-01T10:00:00Z"
 _ENDED: Final = "2025-06-01T10:02:00Z"
 _ARN: Final = "arn:aws:bedrock:us-east-1:123456789012:model-invocation-job/"
 
 _lock = threading.Lock()
 _numbers = count(1)
-_stored: dict[str, bytes] = {}
-"""Files by their name or key."""
 _labels: dict[str, str] = {}
 """Display names of Gemini's files."""
 _jobs: dict[str, _Job] = {}
@@ -157,7 +151,7 @@ def _message_batch(job: _Job, state: str) -> Json:
     return {
         "id": job.id, "type": "message_batch",
         "processing_status": "ended" if ended else "canceling" if state == "canceling" else "in_progress",
-        "request_counts": counts, "created_at": _CREATED, "expires_at": "2025-06-02T10:00:00Z",
+        "request_counts": counts, "created_at": CREATED, "expires_at": "2025-06-02T10:00:00Z",
         "ended_at": _ENDED if ended else None, "archived_at": None,
         "cancel_initiated_at": _ENDED if job.cancelled else None,
         "results_url": f"https://api.anthropic.com/v1/messages/batches/{job.id}/results" if ended else None,
@@ -197,14 +191,14 @@ def _gemini_upload(received: Received) -> Answer:
     name = parse_qs(received.query).get("upload_id", [""])[0]
     if command != "upload, finalize" or name not in _labels:
         return gemini.error(400, "Upload has already been terminated.")
-    _stored[name] = received.body
+    STORED[name] = received.body
     return Answer.json({"file": _gemini_file(name)})
 
 
 def _gemini_file(name: str) -> Json:
     return {
         "name": name, "displayName": _labels[name], "mimeType": "application/jsonl",
-        "sizeBytes": str(len(_stored[name])), "createTime": _CREATED, "updateTime": _CREATED,
+        "sizeBytes": str(len(STORED[name])), "createTime": CREATED, "updateTime": CREATED,
         "expirationTime": "2025-06-03T10:00:00Z", "state": "ACTIVE", "source": "UPLOADED",
     }  # fmt: skip
 
@@ -215,11 +209,11 @@ def _gemini_files(received: Received) -> Answer:
     if not _has_key(received):
         return gemini.error(403, "Method doesn't allow unregistered callers.")
     if match["name"] == "files":
-        return Answer.json({"files": [_gemini_file(name) for name in reversed(_labels) if name in _stored]})
-    if match["name"] not in _stored:
+        return Answer.json({"files": [_gemini_file(name) for name in reversed(_labels) if name in STORED]})
+    if match["name"] not in STORED:
         return gemini.error(403, "You do not have permission to access the File or it may not exist.")
     if received.method == "DELETE":
-        del _stored[match["name"]]
+        del STORED[match["name"]]
         return Answer.json({})
     return Answer.json(_gemini_file(match["name"]))
 
@@ -231,9 +225,9 @@ def _gemini_created(received: Received) -> Answer:
         return gemini.error(403, "Method doesn't allow unregistered callers.")
     batch = received.json.get("batch") or {}
     file = (batch.get("inputConfig") or {}).get("fileName")
-    if not batch.get("displayName") or file not in _stored:
+    if not batch.get("displayName") or file not in STORED:
         return gemini.error(400, "Request contains an invalid argument.")
-    lines = [loads(line) for line in _stored[file].splitlines()]
+    lines = [loads(line) for line in STORED[file].splitlines()]
     member = "content" if match["verb"].startswith("async") else "contents"
     if any(set(line) != {"key", "request"} or not line["request"].get(member) for line in lines):
         return gemini.error(400, "Request contains an invalid argument.")
@@ -262,8 +256,8 @@ def _gemini_batch(job: _Job, state: str) -> Json:
     stats = {"requestCount": str(number), "pendingRequestCount": str(number)}
     metadata: Json = {
         "@type": f"type.googleapis.com/google.ai.generativelanguage.v1main.{_kind(job)}ContentBatch",
-        "model": job.model, "displayName": job.body["displayName"], "createTime": _CREATED,
-        "updateTime": _CREATED, "name": job.id, "batchStats": stats,
+        "model": job.model, "displayName": job.body["displayName"], "createTime": CREATED,
+        "updateTime": CREATED, "name": job.id, "batchStats": stats,
     }  # fmt: skip
     word = {"pending": "PENDING", "running": "RUNNING", "done": "SUCCEEDED", "cancelled": "CANCELLED"}[state]
     metadata["state"] = f"BATCH_STATE_{word}"
@@ -328,9 +322,9 @@ def _bedrock_jobs(received: Received) -> Answer:
 def _bedrock_created(body: Json) -> Answer:
     source = ((body.get("inputDataConfig") or {}).get("s3InputDataConfig") or {}).get("s3Uri") or ""
     key = source.removeprefix("s3://")
-    if key not in _stored or not body.get("roleArn") or body.get("modelInvocationType") != "Converse":
+    if key not in STORED or not body.get("roleArn") or body.get("modelInvocationType") != "Converse":
         return bedrock.error(400, "Input data could not be read with the role's credentials.")
-    lines = [loads(line) for line in _stored[key].splitlines()]
+    lines = [loads(line) for line in STORED[key].splitlines()]
     if any(set(line) != {"recordId", "modelInput"} for line in lines):
         return bedrock.error(400, "Malformed records.")
     with _lock:
@@ -345,7 +339,7 @@ def _bedrock_job(job: _Job, state: str) -> Json:
     status = {"running": "InProgress", "done": "Completed", "cancelled": "Stopped"}[state]
     told: Json = {
         "jobArn": _ARN + job.id, "jobName": body["jobName"], "modelId": body["modelId"],
-        "roleArn": body["roleArn"], "status": status, "submitTime": _CREATED, "lastModifiedTime": _CREATED,
+        "roleArn": body["roleArn"], "status": status, "submitTime": CREATED, "lastModifiedTime": CREATED,
         "inputDataConfig": body["inputDataConfig"], "outputDataConfig": body["outputDataConfig"],
         "modelInvocationType": "Converse", "totalRecordCount": len(job.requests),
     }  # fmt: skip
@@ -354,7 +348,7 @@ def _bedrock_job(job: _Job, state: str) -> Json:
         told["errorRecordCount"] = job.failing
         source = body["inputDataConfig"]["s3InputDataConfig"]["s3Uri"]
         place = body["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"].removeprefix("s3://").rstrip("/")
-        _stored[f"{place}/{job.id}/{source.rpartition('/')[2]}.out"] = _bedrock_output(job)
+        STORED[f"{place}/{job.id}/{source.rpartition('/')[2]}.out"] = _bedrock_output(job)
     return told
 
 
@@ -370,46 +364,7 @@ def _bedrock_output(job: _Job) -> bytes:
     return b"".join(lines)
 
 
-def _s3(received: Received) -> Answer:
-    signed = "/us-east-1/s3/aws4_request" in received.headers.get("authorization", "")
-    if not signed or "x-amz-content-sha256" not in received.headers:
-        return _s3_error(403, "AccessDenied", "Access Denied")
-    match = _S3.match(received.path)
-    assert match is not None
-    if not match["key"]:
-        return _s3_list(parse_qs(received.query))
-    key = f"{BUCKET}/{match['key']}"
-    if received.method == "PUT":
-        _stored[key] = received.body
-        return Answer(200, {"etag": '"mock"'})
-    if key not in _stored:
-        return _s3_error(404, "NoSuchKey", "The specified key does not exist.")
-    if received.method == "DELETE":
-        del _stored[key]
-        return Answer(204)
-    headers = {"content-type": "application/jsonl", "last-modified": "Sun, 01 Jun 2025 10:00:00 GMT"}
-    return Answer(200, headers, _stored[key])
-
-
-def _s3_list(query: dict[str, list[str]]) -> Answer:
-    prefix, after = (f"{BUCKET}/" + unquote(query.get(name, [""])[0]) for name in ("prefix", "start-after"))
-    keys = sorted(key for key in _stored if key.startswith(prefix) and key > after)
-    found = "".join(
-        f"<Contents><Key>{escape(key.removeprefix(f'{BUCKET}/'))}</Key><LastModified>{_CREATED}"
-        f"</LastModified><Size>{len(_stored[key])}</Size></Contents>"
-        for key in keys
-        if "/" not in key.removeprefix(prefix)
-    )
-    body = f"<ListBucketResult><IsTruncated>false</IsTruncated>{found}</ListBucketResult>"
-    return Answer(200, {"content-type": "application/xml"}, body.encode())
-
-
-def _s3_error(status: int, code: str, message: str) -> Answer:
-    body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
-    return Answer(status, {"content-type": "application/xml"}, body.encode())
-
-
-# Vertex and Cloud Storage.
+# Vertex.
 
 
 def _vertex(received: Received) -> Answer:
@@ -434,9 +389,9 @@ def _vertex(received: Received) -> Answer:
 def _vertex_created(body: Json, place: str) -> Answer:
     uris = ((body.get("inputConfig") or {}).get("gcsSource") or {}).get("uris") or [""]
     key = uris[0].removeprefix("gs://")
-    if key not in _stored or not str(body.get("model")).startswith("publishers/google/models/"):
+    if key not in STORED or not str(body.get("model")).startswith("publishers/google/models/"):
         return gemini.error(400, "Request contains an invalid argument.")
-    lines = [loads(line) for line in _stored[key].splitlines()]
+    lines = [loads(line) for line in STORED[key].splitlines()]
     if any(set(line) != {"request"} or not _labelled(line["request"]) for line in lines):
         return gemini.error(400, "Request contains an invalid argument.")
     requests = [(place, line["request"]) for line in lines]
@@ -454,7 +409,7 @@ def _vertex_job(job: _Job, state: str) -> Json:
     told: Json = {
         "name": f"{job.requests[0][0]}/batchPredictionJobs/{job.id}", "state": f"JOB_STATE_{word}",
         "displayName": body["displayName"], "model": body["model"], "inputConfig": body["inputConfig"],
-        "outputConfig": body["outputConfig"], "createTime": _CREATED, "startTime": _CREATED,
+        "outputConfig": body["outputConfig"], "createTime": CREATED, "startTime": CREATED,
         "completionStats": {"incompleteCount": str(number)},
     }  # fmt: skip
     if state == "done":
@@ -463,7 +418,7 @@ def _vertex_job(job: _Job, state: str) -> Json:
         told.update(endTime=_ENDED, outputInfo={"gcsOutputDirectory": place}, completionStats=stats)
         model = body["model"].rpartition("/")[2]
         lines = [dumps(_prediction(request, model)) for _, request in job.requests]
-        _stored[f"{place.removeprefix('gs://')}/predictions.jsonl"] = b"\n".join(lines)
+        STORED[f"{place.removeprefix('gs://')}/predictions.jsonl"] = b"\n".join(lines)
     return told
 
 
@@ -475,37 +430,6 @@ def _prediction(request: Json, model: str) -> Json:
     return {**line, "response": gemini.whole(model, think(gemini.read_generate(request, model)))}
 
 
-def _storage(received: Received) -> Answer:
-    if not received.headers.get("authorization"):
-        return gemini.error(401, "Anonymous caller does not have storage.objects access.")
-    match = _GCS.match(received.path)
-    assert match is not None
-    query = parse_qs(received.query)
-    if match["upload"]:
-        name = query["name"][0]
-        _stored[f"{BUCKET}/{name}"] = received.body
-        return Answer.json(_object(name))
-    if not match["name"]:
-        begins = f"{BUCKET}/{query.get('prefix', [''])[0]}"
-        names = [key for key in sorted(_stored) if key.startswith(begins)]
-        plain = [key.removeprefix(f"{BUCKET}/") for key in names if "/" not in key.removeprefix(begins)]
-        return Answer.json({"items": [_object(name) for name in plain]})
-    key = f"{BUCKET}/{match['name']}"
-    if key not in _stored:
-        return gemini.error(404, f"No such object: {key}")
-    if received.method == "DELETE":
-        del _stored[key]
-        return Answer(204)
-    if "alt=media" in received.query:
-        return Answer(200, {"content-type": "application/octet-stream"}, _stored[key])
-    return Answer.json(_object(match["name"]))
-
-
-def _object(name: str) -> Json:
-    size = str(len(_stored[f"{BUCKET}/{name}"]))
-    return {"kind": "storage#object", "name": name, "bucket": BUCKET, "size": size, "timeCreated": _CREATED}
-
-
 ROUTES: Final[list[tuple[re.Pattern[str], Callable[[Received], Answer]]]] = [
     (_ANTHROPIC, _anthropic),
     (_UPLOAD, _gemini_upload),
@@ -514,7 +438,6 @@ ROUTES: Final[list[tuple[re.Pattern[str], Callable[[Received], Answer]]]] = [
     (_GENERATE, _gemini_created),
     (_BATCHES, _gemini_batches),
     (_JOBS, _bedrock_jobs),
-    (_S3, _s3),
     (_PREDICTIONS, _vertex),
-    (_GCS, _storage),
+    *storage.ROUTES,
 ]
