@@ -193,8 +193,11 @@ class OpenAIStream:
         given = chunk.get("id")
         if isinstance(given, str) and given:
             if given != self._id:
-                self._id = given
-                call.response_id = given
+                if self._id:
+                    # One answer has one id; some gateways make up another for each chunk.
+                    chunk["id"] = self._id
+                else:
+                    self._id = call.response_id = given
         elif chunk.get("choices"):
             chunk["id"] = self._id = self._id or call.new_id("chatcmpl-" if self._chat else "cmpl-")
             call.response_id = self._id

@@ -117,6 +117,13 @@ def test_identity_is_always_there() -> None:
     assert [choice["index"] for item in items for choice in item["choices"]] == [0, 0]
 
 
+def test_one_answer_has_one_id() -> None:
+    call = make_call(stream=True)
+    items = decode(sse(*({**chunk({"content": "a"}), "id": f"c{at}"} for at in (1, 2)), "[DONE]"), call)
+    assert [item["id"] for item in items] == ["c1", "c1"]
+    assert call.response_id == "c1"
+
+
 def _end() -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
 
