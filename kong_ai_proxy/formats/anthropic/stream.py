@@ -30,6 +30,9 @@ from .errors import read_stream_error
 from .json_mode import JSON_TOOL
 from .usage import StreamUsage
 
+_SAID = frozenset({"text", "thinking", "tool_use"})
+"""Blocks whose deltas are told as they come."""
+
 
 class MessagesDecoder:
     """One stream of server-sent events. See `formats.base.StreamDecoder`."""
@@ -195,7 +198,8 @@ class MessagesEvents:
             return []
         kind = delta.get("type")
         block = self._blocks.get(_index(event))
-        if kind == "text_delta" and (block is None or block.kind == "text"):
+        if kind == "text_delta" and (block is None or block.kind in _SAID):
+            # Also where the number is another block's: nothing that is said may be lost.
             words = text(delta.get("text"))
             if not words:
                 return []
@@ -209,9 +213,9 @@ class MessagesEvents:
             return self._input(block, text(delta.get("partial_json")))
         if kind == "citations_delta" and block.kind == "text":
             block.citations.append(delta.get("citation"))
-        elif block.kind == "thinking":
+        elif block.kind in _SAID:
             return self._thinking(block, delta)
-        elif block.kind not in ("text", "tool_use"):
+        else:
             _grow(block, delta)
         return []
 
@@ -221,7 +225,8 @@ class MessagesEvents:
         words = text(delta.get("thinking"))
         if not words:
             return []
-        block.parts.append(words)
+        if block.kind == "thinking":
+            block.parts.append(words)
         return [self._reasoning(words)] if self._started else [*self._open(), self._reasoning(words)]
 
     def _input(self, block: _Block, partial: str) -> list[StreamItem]:
@@ -275,11 +280,12 @@ class MessagesEvents:
         call = self._call
         call.usage = self._usage.usage(complete=False)
         delta = obj(event.get("delta"))
+        if delta.get("stop_reason") is not None:
+            self._own.pop("stop_reason", None)
         self._own.update(stop_fields(event))
         self._own.update(stop_fields(delta))
         if delta.get("stop_reason") is not None:
-            self._stop_reason = delta["stop_reason"]
-            self._refusal = refusal(delta) or self._refusal
+            self._stop_reason, self._refusal = delta["stop_reason"], refusal(delta)
             call.finish_reasons = [finish_reason(self._stop_reason, self._tools > 0)]
         return []
 

@@ -586,6 +586,29 @@ def test_thinking_whose_start_is_missing() -> None:
     assert found["thinking"] == [{"type": "thinking", "thinking": "Hm.", "signature": "s"}]
 
 
+def test_what_is_said_under_another_blocks_number_is_said() -> None:
+    at = {"type": "content_block_delta", "index": 0}
+    words = [{**at, "delta": {"type": "text_delta", "text": " More."}}]
+    words.append({**at, "delta": {"type": "thinking_delta", "thinking": " Ah."}})
+    start = {"type": "content_block_start", "index": 0}
+    for kind in ("text", "thinking", "tool_use"):
+        block = {**block_of(kind), "input": {"x": 1}, "thinking": "", "text": "", "citations": None}
+        events = [PLAIN[0], {**start, "content_block": block}, *words, *PLAIN[-2:]]
+        choice = merged(read_stream(ADAPTER, call(), [sse(events)]))["choices"][0]
+        assert (choice["content"], choice["reasoning_content"]) == (" More.", " Ah.")
+        assert [one["arguments"] for one in choice["tool_calls"]] == ['{"x":1}'] * (kind == "tool_use")
+
+
+def test_the_last_stop_reason_holds() -> None:
+    first = {"stop_reason": "refusal", "stop_details": {"type": "refusal", "explanation": "no"}}
+    event = {"type": "message_delta", "delta": first, "usage": {"output_tokens": 1}}
+    items = read_stream(ADAPTER, call(), [sse([*PLAIN[:-2], event, *PLAIN[-2:]])])
+    choice = merged(items)["choices"][0]
+    assert choice["finish_reason"] == "tool_calls"
+    assert "refusal" not in choice["extra"]
+    assert "stop_reason" not in choice["extra"]["provider_specific_fields"]
+
+
 def test_a_block_that_begins_again_ends_the_one_before() -> None:
     thinking = [event for event in PLAIN if event.get("index") == 0 and event["type"] != "content_block_stop"]
     found = merged(read_stream(ADAPTER, call(), [sse([PLAIN[0], *thinking, *thinking, *PLAIN[-2:]])]))
