@@ -18,6 +18,7 @@ field                                                 meaning
                                                       in its OpenAI-compatible API)
 ``message.extra_content.google.thought_signature``    Gemini's signature of a text part
 ``message.annotations``                               citations with a URL, in OpenAI's ``url_citation`` form
+``message.images`` / delta, same name                 images of an answer, as OpenRouter documents them
 ``message.provider_specific_fields``                  the rest of what a provider says (grounding, citations
                                                       without URL, safety ratings), by the provider's names
 ``choice.native_finish_reason``                       the provider's own word, where it is not OpenAI's

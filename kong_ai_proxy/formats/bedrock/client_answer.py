@@ -36,6 +36,10 @@ _ERRORS: Final = {
 }  # fmt: skip
 
 
+_TTLS: Final = ("5m", "1h")
+"""CacheTTL: other providers' times to live have no word here."""
+
+
 def converse_answer(answer: Json, call: Call) -> Json:
     """A whole answer."""
     choice = next(iter(objects(answer.get("choices"))), {})
@@ -127,6 +131,9 @@ def usage_of(call: Call, openai: Any) -> Json:
         made["cacheReadInputTokens"] = read
     if usage.cache_write_tokens is not None:
         made["cacheWriteInputTokens"] = written
+    if details := [{"ttl": ttl, "inputTokens": usage.cache_write_by_ttl[ttl]} for ttl in _TTLS
+                   if ttl in usage.cache_write_by_ttl]:  # fmt: skip
+        made["cacheDetails"] = details
     return made
 
 

@@ -317,6 +317,12 @@ def test_every_client_format_has_all_that_it_can_say(name: str) -> None:
         assert "toolResult" not in whole and b"toolResult" not in out  # no block of Messages
 
 
+def test_usage_comes_out_as_it_went_in() -> None:
+    made = call()
+    answer = client_format("bedrock").response(ADAPTER.response(EVERYTHING, made), made)
+    assert answer["usage"] == USED
+
+
 def test_members_without_a_place_go_along() -> None:
     made, twin = call(), call()
     whole = ADAPTER.response(EVERYTHING, made)
