@@ -8,6 +8,7 @@ list of such records (http-log in batches), or an event "usage" or "judged" of t
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,6 +22,10 @@ NOBODY: Final = "-"
 _KEYS: Final = ("proxy", "ai-proxy")
 _EVENTS: Final = frozenset({"usage", "judged"})
 """Of the plugin server's own log."""
+_MARKS: Final = frozenset({"ai", "response", "component"})
+"""Some of which each record has, Kong's or the plugin server's."""
+_COLOUR: Final = re.compile(rb"\x1b\[[0-9;]*m")
+_LONGEST_PREFIX: Final = 200
 _JUDGE: Final = "ai-llm-as-judge"
 JUDGE: Final = "judge"
 """The mode of questions to a judge."""
@@ -84,10 +89,21 @@ def read_line(line: bytes, *, everything: bool = False) -> Iterator[Entry | Skip
     try:
         told = loads_lenient(line)
     except ValueError:
-        yield Skipped(bad=True)
-        return
+        told = _behind_a_prefix(line)
     for record in told if isinstance(told, list) else [told]:
         yield from read_record(record, everything=everything)
+
+
+def _behind_a_prefix(line: bytes) -> Json | None:
+    """A record behind what container engines put before it, in colour: `kong-1  | {"ai": …}`."""
+    plain = _COLOUR.sub(b"", line)
+    start, end = plain.find(b'{"'), plain.rfind(b"}")
+    try:
+        told = loads_lenient(plain[start : end + 1]) if 0 <= start <= _LONGEST_PREFIX else None
+    except ValueError:
+        return None
+    # An error log's lines have JSON behind something, too.
+    return told if isinstance(told, dict) and _MARKS & told.keys() else None
 
 
 def read_record(record: Any, *, everything: bool = False) -> Iterator[Entry | Skipped]:

@@ -244,3 +244,31 @@ def test_the_record_of_kongs_own_judge_is_not_counted_twice():
     record = {**JUDGED, "ai": {"ai-llm-as-judge": {**JUDGED["ai"]["ai-llm-as-judge"], "judged": None}}}
     del record["component"]
     assert [type(each) for each in read_line(json.dumps(record).encode())] == [Skipped]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"kong-1  | ", b""),
+        (b"\x1b[1;32m[kong] |\x1b[0m \x1b[37m", b"\x1b[0m"),
+        (b"2026-01-31T12:00:00.000Z stdout F ", b""),
+        (b"[pod/kong-7c9/proxy] ", b"\r"),
+    ],
+)
+def test_records_behind_what_container_engines_put_before_them(before: bytes, after: bytes) -> None:
+    line = json.dumps(record()).encode()
+    assert list(read_line(before + line + after)) == list(read_line(line))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'kong-1  | 2026/01/31 [error] 1#1: upstream said {"error": {"message": "no"}}',
+        b"kong-1  | nginx: [warn] a line {",
+        b"x" * 300 + b'{"ai": {}}',
+        b'kong-1  | {"ai": {"proxy": ',
+        b"kong-1  | }",
+    ],
+)
+def test_other_lines_are_none(line: bytes) -> None:
+    assert list(read_line(line)) == [Skipped(bad=True)]
