@@ -25,6 +25,14 @@ _FAST: Final = re.compile(r"\bfast\b", re.IGNORECASE)
 
 def cost(usage: Usage, options: Options) -> float:
     """In the currency of the configured prices; 0 where none is configured."""
+    if not (
+        options.input_cost
+        or options.output_cost
+        or options.cache_read_cost
+        or options.cache_write_cost
+        or options.cache_write_cost_list
+    ):
+        return 0
     input_factor, output_factor = _context_factors(usage.prompt_tokens, options)
     paid_in = _input_cost(usage, options)
     paid_out = _output_tokens(usage) * (options.output_cost or 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -55,11 +56,7 @@ class Url:
     @classmethod
     def parse(cls, url: str) -> Url:
         """From an absolute http(s) or ws(s) URL. Raises ValueError for anything else."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https", "ws", "wss") or not parts.hostname:
-            raise ValueError(f"not an absolute http(s) URL: {url!r}")
-        port = parts.port or (443 if parts.scheme in ("https", "wss") else 80)
-        return cls(parts.scheme, parts.hostname, port, parts.path or "/", parts.query)
+        return cls(*_parts(url))
 
     @property
     def target(self) -> str:
@@ -100,6 +97,16 @@ class UpstreamRequest:
     """Sent without any credential: what is asked is open to everybody who knows its address."""
     public_only: bool = False
     """An answer named the host, no configuration: it must be on the public internet."""
+
+
+@lru_cache(maxsize=512)
+def _parts(url: str) -> tuple[str, str, int, str, str]:
+    """What `Url` is made of. Most URLs are configured, and parsed for each request."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https", "ws", "wss") or not parts.hostname:
+        raise ValueError(f"not an absolute http(s) URL: {url!r}")
+    port = parts.port or (443 if parts.scheme in ("https", "wss") else 80)
+    return parts.scheme, parts.hostname, port, parts.path or "/", parts.query
 
 
 @dataclass(slots=True)

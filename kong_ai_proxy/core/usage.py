@@ -81,20 +81,22 @@ class Usage:
             prompt_tokens=_int(usage, "prompt_tokens", "input_tokens") or 0,
             completion_tokens=_int(usage, "completion_tokens", "output_tokens") or 0,
             total_tokens=_int(usage, "total_tokens"),
-            cached_tokens=_int(inp, "cached_tokens"),
-            cache_write_tokens=_int(inp, "cache_write_tokens"),
-            cache_write_by_ttl=_by_ttl(inp.get("cache_write_tokens_details")),
-            reasoning_tokens=_int(out, "reasoning_tokens"),
-            audio_prompt_tokens=_int(inp, "audio_tokens"),
-            audio_completion_tokens=_int(out, "audio_tokens"),
-            image_prompt_tokens=_int(inp, "image_tokens"),
-            image_completion_tokens=_int(out, "image_tokens"),
-            text_prompt_tokens=_int(inp, "text_tokens"),
-            text_completion_tokens=_int(out, "text_tokens"),
-            accepted_prediction_tokens=_int(out, "accepted_prediction_tokens"),
-            rejected_prediction_tokens=_int(out, "rejected_prediction_tokens"),
             source=UsageSource.REPORTED,
         )
+        if inp:
+            found.cached_tokens = _int(inp, "cached_tokens")
+            found.cache_write_tokens = _int(inp, "cache_write_tokens")
+            found.cache_write_by_ttl = _by_ttl(inp.get("cache_write_tokens_details"))
+            found.audio_prompt_tokens = _int(inp, "audio_tokens")
+            found.image_prompt_tokens = _int(inp, "image_tokens")
+            found.text_prompt_tokens = _int(inp, "text_tokens")
+        if out:
+            found.reasoning_tokens = _int(out, "reasoning_tokens")
+            found.audio_completion_tokens = _int(out, "audio_tokens")
+            found.image_completion_tokens = _int(out, "image_tokens")
+            found.text_completion_tokens = _int(out, "text_tokens")
+            found.accepted_prediction_tokens = _int(out, "accepted_prediction_tokens")
+            found.rejected_prediction_tokens = _int(out, "rejected_prediction_tokens")
         if found.cached_tokens is None:
             # DeepSeek's own name for it: https://api-docs.deepseek.com/api/create-chat-completion
             found.cached_tokens = _int(usage, "prompt_cache_hit_tokens")

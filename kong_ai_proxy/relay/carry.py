@@ -122,12 +122,12 @@ class Journey:
         own = exchange.itself()
         if own is not None:
             return own
-        error = ApiError(502, "no provider could answer", code="upstream_error")
+        error: ApiError | None = None
         while True:
             try:
                 attempt = self._attempt = exchange.next_attempt()
                 if attempt is None:
-                    return exchange.refuse(error)
+                    return exchange.refuse(error or _no_answer())
                 return self._try(attempt)
             except _Another as another:
                 error = another.error
@@ -388,6 +388,10 @@ class Journey:
     def _broken_off(self) -> None:
         self._end(partial=True)
         self._telling.broken_off()
+
+
+def _no_answer() -> ApiError:
+    return ApiError(502, "no provider could answer", code="upstream_error")
 
 
 def too_large() -> ApiError:
