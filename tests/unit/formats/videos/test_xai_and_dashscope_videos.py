@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from exchange_support import first_attempt, proxy
 from videos_support import Drive
 
 from kong_ai_proxy.core.errors import ApiError
+from kong_ai_proxy.core.http import ClientRequest
 from kong_ai_proxy.formats.steps import Step, Streamed
 from kong_ai_proxy.formats.videos.ids import Job, encode
 
@@ -146,9 +149,27 @@ DONE = {
 def test_content(kind: str, made: str, url: str) -> None:
     drive = Drive(kind, rest=f"/{made}/content").answer(DONE[kind](url))
     # Always by TLS: object storage serves both, and the signature is not of the scheme.
-    assert drive.url == url.replace("http://", "https://") and drive.step.streams and not drive.step.credentials
+    assert drive.url == url.replace("http://", "https://")
+    assert drive.step.streams and not drive.step.credentials
     drive.answer(b"")
     assert isinstance(drive.result, Streamed)
+
+
+@pytest.mark.parametrize(
+    ("kind", "made", "host"), [("xai", XAI, "vidgen.x.ai"), ("dashscope", WAN, "a.aliyuncs.com")]
+)
+def test_a_host_that_the_answer_names_must_be_public(kind: str, made: str, host: str) -> None:
+    """The configured one need not be."""
+    instance = proxy(
+        kind, "m", route_type="video/v1/videos/generations", options={"upstream_url": "http://127.0.0.1:9"}
+    )
+    for url, public in ((f"https://{host}/f.mp4", True), ("http://127.0.0.1:9/f.mp4", False)):
+        _, attempt = first_attempt(instance, ClientRequest("GET", f"/videos/{made}/content", "", {}))
+        asked = attempt.translation.request()
+        assert not asked.public_only and not asked.anonymous
+        further = attempt.translation.further(200, {}, json.dumps(DONE[kind](url)).encode())
+        assert further is not None and further.request.anonymous
+        assert further.request.public_only is public
 
 
 @pytest.mark.parametrize("kind", DONE)
