@@ -11,8 +11,10 @@ from ..core.json import Json, dumps_text
 WORST: Final = 1.0
 BEST: Final = 100.0
 
-_THOUGHT: Final = re.compile(r"<think>.*?</think>", re.DOTALL)
-"""Some servers leave a model's reasoning in its reply."""
+_THOUGHT: Final = "</think>"
+"""Some servers leave a model's reasoning at the beginning of its reply."""
+_LONGEST: Final = 2000
+"""Characters of a reply that could be a score with some words around it."""
 _SCALE: Final = re.compile(
     r"(?:/|\bout\s+of|\bof)\s*100\b|\b1\s*(?:-|–|to|and|through)\s*100\b", re.IGNORECASE
 )  # fmt: skip
@@ -38,7 +40,10 @@ def question(judge: Judge, asked: list[Json], answered: str) -> Json:
 def score_in(reply: str) -> float | None:
     """The one number from 1 to 100 that a reply names, such as "87", "**87**/100" or "Score: 87.5". None
     where there is none, or it could be one of several."""
-    text = _SCALE.sub(" ", _THOUGHT.sub(" ", reply))
+    text = reply.rpartition(_THOUGHT)[2].strip()
+    if len(text) > _LONGEST:
+        return None
+    text = _SCALE.sub(" ", text)
     numbers = {float(found) for found in _NUMBER.findall(text)}
     if len(numbers) != 1:
         return None

@@ -43,6 +43,10 @@ from kong_ai_proxy.judge.score import question, score_in
         ("1e2", None),
         ("٤٢", None),
         ("4" * 5000, None),
+        ("1 to 2 " * 100, None),
+        ("<think>" * 150_000, None),
+        (" " * 1_000_000 + "7", 7),
+        ("<think>" + "8 or 9? " * 5000 + "</think>\n9", 9),
     ],
 )  # fmt: skip
 def test_the_number_of_a_reply(reply: str, score: float | None) -> None:
