@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,12 @@ from fuzz_support import use_as_default  # noqa: E402  (found through the paths 
 from postgres_support import postgres_server  # noqa: E402
 
 use_as_default()
+
+
+def pytest_collection_finish() -> None:
+    """Fifteen thousand tests and their parameters stay to the end: the collector need not look at them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -56,7 +56,7 @@ def test_events_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", re.findall(r"(?:^|\| )(kong-ai-proxy (?:usage|doctor) .*)$", PAGE, re.MULTILINE)
+    "line", re.findall(r"(?:^|\| )(kong-ai-proxy (?:usage|doctor) [^`\n]*)$", PAGE, re.MULTILINE)
 )
 def test_commands_parse(line: str) -> None:
     words = shlex.split(line.partition(" > ")[0])[1:]
