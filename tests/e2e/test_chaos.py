@@ -238,15 +238,16 @@ class Watched:
         self.wrong: list[str] = []
 
     def pick(self, candidates: list[int], tried: list[int], asked: Asked) -> int | None:
-        return self.inner.pick(candidates, tried, asked)
+        target = self.inner.pick(candidates, tried, asked)
+        # The breaker's rule, told once more: closed, or fail_timeout after the last failure.
+        if target is not None and self.fails[target] >= MAX_FAILS:
+            since = time.monotonic() - self.failed_at[target]
+            if since < FAIL_TIMEOUT - 0.01:
+                self.wrong.append(f"{target} was chosen {since:.3f} s after it became unhealthy")
+        return target
 
     def started(self, target: int) -> None:
         self.started_at[target] += 1
-        # The breaker's rule, told once more: closed, or fail_timeout after the last failure.
-        if self.fails[target] >= MAX_FAILS:
-            since = time.monotonic() - self.failed_at[target]
-            if since < FAIL_TIMEOUT - 0.01:
-                self.wrong.append(f"{target} was asked {since:.3f} s after it became unhealthy")
         self.inner.started(target)
 
     def answering(self, target: int) -> None:
