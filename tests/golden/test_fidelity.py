@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from golden_support import HERE, TARGETS, UPDATE, make
+from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 
 DOC = HERE.parent.parent / "docs" / "fidelity.md"
 
@@ -25,6 +26,8 @@ TOOL = {
         "parameters": {"type": "object", "properties": {"q": {"type": "string"}}, "required": ["q"]},
     },
 }
+OTHER = {"type": "function", "function": {"name": "other", "parameters": {"type": "object"}}}
+CUSTOM = {"type": "custom", "custom": {"name": "patch", "format": {"type": "text"}}}
 SCHEMA = {
     "type": "object",
     "properties": {"a": {"type": "string"}},
@@ -101,6 +104,21 @@ FIELDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {**PLAIN, "tools": [TOOL]},
         {**PLAIN, "tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "lookup"}}},
     ),
+    "tool_choice: allowed_tools": (
+        {**PLAIN, "tools": [TOOL, OTHER]},
+        {
+            **PLAIN,
+            "tools": [TOOL, OTHER],
+            "tool_choice": {
+                "type": "allowed_tools",
+                "allowed_tools": {
+                    "mode": "required",
+                    "tools": [{"type": "function", "function": {"name": "other"}}],
+                },
+            },
+        },
+    ),
+    "tools: custom": ({**PLAIN, "tools": [TOOL]}, {**PLAIN, "tools": [TOOL, CUSTOM]}),
     "parallel_tool_calls: false": (
         {**PLAIN, "tools": [TOOL]},
         {**PLAIN, "tools": [TOOL], "parallel_tool_calls": False},
@@ -125,6 +143,19 @@ FIELDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
                 {
                     "role": "user",
                     "content": [{"type": "text", "text": "Hello", "cache_control": {"type": "ephemeral"}}],
+                }
+            ]
+        },
+    ),
+    "prompt_cache_breakpoint": (
+        {"messages": said()},
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": "Hello", "prompt_cache_breakpoint": {"mode": "explicit"}}
+                    ],
                 }
             ]
         },
@@ -167,6 +198,10 @@ FIELDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "verbosity": (PLAIN, {**PLAIN, "verbosity": "low"}),
     "safety_identifier": (PLAIN, {**PLAIN, "safety_identifier": "u-1"}),
     "prompt_cache_key": (PLAIN, {**PLAIN, "prompt_cache_key": "k"}),
+    "prompt_cache_options": (PLAIN, {**PLAIN, "prompt_cache_options": {"mode": "explicit"}}),
+    "prompt_cache_retention": (PLAIN, {**PLAIN, "prompt_cache_retention": "24h"}),
+    "moderation": (PLAIN, {**PLAIN, "moderation": {"model": "omni-moderation-latest"}}),
+    "audio": (PLAIN, {**PLAIN, "audio": {"voice": "alloy", "format": "wav"}}),
     "generationConfig": (PLAIN, {**PLAIN, "generationConfig": {"topK": 3}}),
     "safetySettings": (
         PLAIN,
@@ -230,6 +265,13 @@ def _same(sent: dict[str, Any], body: dict[str, Any]) -> bool:
 def test_no_field_is_lost(target: str) -> None:
     lost = [field for field in FIELDS if effect(target, field) == "lost"]
     assert not lost, f"neither sent to {target} nor reported: {lost}"
+
+
+def test_every_member_of_openais_request_is_in_the_table() -> None:
+    """An upgrade of OpenAI's SDK that brings new ones fails this."""
+    known = {"messages", "model", "stream", "stream_options", "top_logprobs"}
+    known |= {field.partition(":")[0] for field in FIELDS} | {"functions", "function_call"}
+    assert CompletionCreateParamsBase.__annotations__.keys() <= known
 
 
 def test_the_table_is_current() -> None:

@@ -81,6 +81,9 @@ class TextGeneration:
                 call.drop(key)
         for message in objects(body.get("messages")):
             note_unsaid(message, _MESSAGE_KEYS, call)
+        for tool in objects(body.get("tools")):
+            if "function" not in tool:
+                call.drop(f"tools.{text(tool.get('type')) or 'unknown'}")
         if any(function.get("strict") for function in chosen_functions(body)):
             call.drop("tools.function.strict")
         return request

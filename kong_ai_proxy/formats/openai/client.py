@@ -9,8 +9,11 @@ from ...core.errors import ApiError, BadRequest
 from ...core.json import Json, dumps
 from ...wire.sse import DONE, encode
 from ..base import StreamEncoder
-from ..pivot import merged_body
+from ..pivot import merged_body, objects
 from .functions import with_function_calls, with_tools
+from .messages import without_member
+
+_BREAKPOINT: Final = "prompt_cache_breakpoint"
 
 
 class OpenAIClient:
@@ -22,7 +25,7 @@ class OpenAIClient:
         body = merged_body(body)
         if call.operation == "chat":
             _check_messages(body)
-            return with_tools(body, call)
+            return with_tools(_without_breakpoints(body, call), call)
         if call.operation == "completions":
             _check_prompt(body)
         elif call.operation == "embeddings":
@@ -70,6 +73,20 @@ class OpenAIEncoder:
 
     def error(self, error: ApiError) -> bytes:
         return encode(dumps(CLIENT.error(error)))
+
+
+def _without_breakpoints(body: Json, call: Call) -> Json:
+    """Where a part's cache breakpoint stands is OpenAI's own business (openai 3.54:
+    types/chat/chat_completion_content_part_text_param.py); it passes through to whoever has OpenAI's API."""
+    if _BREAKPOINT.encode() not in call.request.body:
+        return body
+    messages = [
+        {**one, "content": without_member(one["content"], _BREAKPOINT, "messages.content", call)}
+        if isinstance(one.get("content"), list)
+        else one
+        for one in objects(body["messages"])
+    ]
+    return {**body, "messages": messages}
 
 
 def _check_messages(body: Json) -> None:

@@ -123,8 +123,6 @@ class Dialect:
     """Wants tool calls' ids to be nine letters and digits."""
     allowed_tools: bool = False
     """Takes a `tool_choice` of type "allowed_tools". Where not, it gets no other tools than the allowed."""
-    cache_breakpoints: bool = False
-    """Reads `prompt_cache_breakpoint` on parts."""
     cache_control: bool = False
     """Reads `cache_control` on messages, parts and tools."""
     reasoning_field: str | None = None
@@ -146,7 +144,6 @@ COMPATIBLE: Final = Dialect(
     reasoning_models=_REASONING_MODELS,
     known=ANSWER_MEMBERS,
     allowed_tools=True,
-    cache_breakpoints=True,
 )
 """Whoever is called as OpenAI without being it (`upstream_url`): nothing is held back from them."""
 

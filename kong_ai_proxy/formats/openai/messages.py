@@ -70,10 +70,6 @@ def _message(message: Json, call: Call, dialect: Dialect) -> Json:
         out = _with(
             out, "content", without_member(out.get("content"), "cache_control", "messages.content", call)
         )
-    if not dialect.cache_breakpoints:
-        where = "messages.content"
-        content = without_member(out.get("content"), "prompt_cache_breakpoint", where, call)
-        out = _with(out, "content", content)
     if "tool_calls" in out and "extra_content" not in dialect.known:
         calls = without_member(out["tool_calls"], "extra_content", "messages.tool_calls", call)
         out = _with(out, "tool_calls", calls)

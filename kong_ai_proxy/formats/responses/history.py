@@ -174,6 +174,8 @@ class History:
             made = {"type": "input_audio", "input_audio": obj(part.get("input_audio"))}
         else:
             raise BadRequest(f"{where}: content of type {kind!r} is not supported", param=f"{where}.type")
+        if part.get("prompt_cache_breakpoint") is not None:
+            self._call.drop("input.content.prompt_cache_breakpoint")
         if part.get("cache_control") is not None:
             made["cache_control"] = part["cache_control"]
         return made

@@ -9,6 +9,7 @@ import pytest
 from openai_support import make_call
 
 from kong_ai_proxy.core.errors import ApiError, BadRequest
+from kong_ai_proxy.core.http import ClientRequest
 from kong_ai_proxy.core.json import loads
 from kong_ai_proxy.formats import client_format
 from kong_ai_proxy.formats.openai.client import CLIENT
@@ -68,6 +69,17 @@ def test_a_literal_extra_body_is_merged() -> None:
     body = {"messages": HELLO, "extra_body": {"top_k": 5}, "top_p": 1}
     assert CLIENT.request(body, make_call()) == {"messages": HELLO, "top_k": 5, "top_p": 1}
     assert "extra_body" in body
+
+
+def test_cache_breakpoints_of_parts_are_openais_own() -> None:
+    part = {"type": "text", "text": "hi", "prompt_cache_breakpoint": {"mode": "explicit"}}
+    body = {"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": [part, "x"]}]}
+    request = ClientRequest("POST", "/", "", {}, json.dumps(body).encode())
+    call = make_call("mistral", request=request)
+    made = CLIENT.request(body, call)
+    assert made["messages"][0] is body["messages"][0]
+    assert made["messages"][1] == {"role": "user", "content": [{"type": "text", "text": "hi"}, "x"]}
+    assert call.dropped == ["messages.content.prompt_cache_breakpoint"]
 
 
 class TestStream:

@@ -232,15 +232,6 @@ def test_allowed_tools_are_the_only_ones_where_there_is_no_such_choice(name: str
     assert (out["tools"], out["tool_choice"]) == (tools, "auto")
 
 
-def test_cache_breakpoints_of_openais_parts_go_to_openai_alone() -> None:
-    part = {"type": "text", "text": "hi", "prompt_cache_breakpoint": {"mode": "explicit"}}
-    body = {"messages": [{"role": "developer", "name": "n", "content": [part]}]}
-    out, call = made("mistral", body)
-    assert out["messages"] == [{"role": "system", "content": [{"type": "text", "text": "hi"}]}]
-    assert set(call.dropped) == {"messages.name", "messages.content.prompt_cache_breakpoint"}
-    assert made("openai", body)[0]["messages"][0]["content"] == [part]
-
-
 def test_mistral_refuses_members_of_messages() -> None:
     spoken = {
         "role": "assistant",
