@@ -23,8 +23,8 @@ _NOBODY: Final = openai_error(
 """In OpenAI's form: nobody has looked whose request it is."""
 
 
-def listening(address: tuple[str, int], backlog: int) -> socket.socket:
-    """Raises OSError."""
+def bound(address: tuple[str, int]) -> socket.socket:
+    """A socket that has this address, and does not listen yet. Raises OSError."""
     host, port = address
     found = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM)
     family, kind, protocol, _, where = found[0]
@@ -33,7 +33,6 @@ def listening(address: tuple[str, int], backlog: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setblocking(False)
         listener.bind(where)
-        listener.listen(backlog)
     except BaseException:
         listener.close()
         raise

@@ -34,7 +34,7 @@ from . import channel as channels
 from .channel import Channel, ChannelClosed, RemoteError
 from .child import Child
 from .desk import Desk, Visitor
-from .door import listening, pass_on, refuse, taken
+from .door import bound, pass_on, refuse, taken
 from .merge import Kept, merged, of_workers
 from .wire import Hello, Packed, unpack_families
 
@@ -140,13 +140,15 @@ class WorkerPool:
         return [worker.process.pid for worker in self._workers if worker.ready and worker.process]
 
     def start(self) -> None:
-        """Listens, and waits until all workers are there. Raises OSError where the address is taken, or a
+        """Waits until all workers are there, and listens. Raises OSError where the address is taken, or a
         worker ends at its start."""
-        self._listener = listening(self._listen, self._backlog)
+        self._listener = bound(self._listen)
         try:
             for worker in self._workers:
                 worker.keeper = gevent.spawn(self._keep, worker)
             self._await_all()
+            # Not before: what comes now has passed no plugin, so that it need not wait for workers.
+            self._listener.listen(self._backlog)
         except BaseException:
             self.stop(0)
             raise

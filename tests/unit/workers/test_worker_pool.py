@@ -524,6 +524,24 @@ def test_workers_that_never_come(lines: Any, monkeypatch: pytest.MonkeyPatch) ->
     assert [fake.grace for fake in Fake.made] == [[0.0], [0.0]]
 
 
+def test_nobody_is_let_in_before_there_are_workers(lines: Any) -> None:
+    refused: list[int] = []
+
+    def slowly(fake: Fake) -> None:
+        with socket.socket() as early:
+            refused.append(early.connect_ex(("127.0.0.1", pool.port)))
+        fake.channel.tell("ready")
+
+    Fake.behave = staticmethod(slowly)  # type: ignore[assignment]
+    pool = WorkerPool(("127.0.0.1", 0), TicketStore(), workers=2)
+    pool.start()
+    try:
+        assert refused == [errno.ECONNREFUSED] * 2
+        connect(pool).close()
+    finally:
+        pool.stop(0)
+
+
 def test_an_address_that_is_taken(pool: WorkerPool) -> None:
     with pytest.raises(OSError, match="in use"):
         WorkerPool(("127.0.0.1", pool.port), TicketStore(), workers=1).start()
