@@ -23,9 +23,11 @@ def test_one_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KONG_AI_PROXY_WORKERS", "3")
     assert parsed() == 3
     assert parsed("--workers", "2") == 2
+    monkeypatch.setenv("KONG_AI_PROXY_WORKERS", "")
+    assert parsed() == 1
 
 
-@pytest.mark.parametrize("wrong", ["0", "65", "-1", "two", "", "1.5", "²"])
+@pytest.mark.parametrize("wrong", ["0", "65", "-1", "two", " ", "1.5", "²"])
 def test_what_is_no_number_of_workers(
     wrong: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
