@@ -53,6 +53,7 @@ HANDLED = frozenset(
 
 _EFFORTS: dict[str, bool | str] = {
     "none": False, "minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "max",
+    "ultra": "max", "max": "max",
 }  # fmt: skip
 """`reasoning_effort` → `think`, as Ollama's own OpenAI-compatible API maps it (openai/openai.go)."""
 
@@ -79,6 +80,8 @@ def common_request(body: Json, call: Call) -> Json:
     think = _think(body)
     if think is not None:
         request["think"] = think
+    elif body.get("reasoning_effort") is not None:
+        call.drop("reasoning_effort")
     for name in _OWN:
         if body.get(name) is not None:
             request[name] = body[name]

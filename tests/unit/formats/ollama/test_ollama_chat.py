@@ -113,6 +113,7 @@ def test_tool_loop() -> None:
         ({"reasoning_effort": "none"}, "think", False),
         ({"reasoning_effort": "minimal"}, "think", "low"),
         ({"reasoning_effort": "xhigh"}, "think", "max"),
+        ({"reasoning_effort": "max"}, "think", "max"),
         ({"thinking": {"type": "enabled", "budget_tokens": 3}}, "think", True),
         ({"thinking": {"type": "disabled"}}, "think", False),
         ({"think": True, "reasoning_effort": "none"}, "think", True),
@@ -120,6 +121,12 @@ def test_tool_loop() -> None:
 )
 def test_format_and_thinking(body: dict[str, Any], key: str, value: Any) -> None:
     assert send(body)[0].get(key) == value
+
+
+def test_an_effort_nobody_knows_is_reported() -> None:
+    sent, call = send({"reasoning_effort": "some"})
+    assert "think" not in sent
+    assert call.dropped == ["reasoning_effort"]
 
 
 def ndjson(*lines: dict[str, Any]) -> bytes:
