@@ -334,7 +334,7 @@ class _Block:
 
     def __init__(self, given: Json, text_start: int) -> None:
         self.given = given
-        self.kind = given.get("type")
+        self.kind = text(given.get("type"))
         self.text_start = text_start
         self.parts: list[str] = []
         self.signature = text(given.get("signature"))
