@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Protocol
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 Headers = dict[str, str]
@@ -23,6 +24,15 @@ class Upload(Protocol):
         ...
 
     def __iter__(self) -> Iterator[bytes]: ...
+
+
+_PARTS: Final = re.compile(r"[/\\]")
+
+
+def leads_elsewhere(value: str) -> bool:
+    """Whether a name is none for a path. Also where it would be encoded there: some servers, and proxies
+    before them, decode a slash before they go by the path."""
+    return not value.isprintable() or any(part in ("", ".", "..") for part in _PARTS.split(value))
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from ..core.call import Call
 from ..core.errors import ApiError, BadRequest
-from ..core.http import Url
+from ..core.http import Url, leads_elsewhere
 from ..formats.base import Adapter, Observer
 from ..formats.openai.adapter import openai_adapter
 from ..formats.openai.dialect import Dialect
@@ -136,7 +136,7 @@ def is_absolute(path: str) -> bool:
 
 def path_segment(value: str, what: str) -> str:
     """A model, deployment or id as one segment of a path. BadRequest for what would lead elsewhere."""
-    if not value or value in (".", ".."):
+    if leads_elsewhere(value):
         raise BadRequest(f"invalid {what}", param="model")
     return quote(value, safe="")
 

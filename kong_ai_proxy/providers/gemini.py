@@ -30,7 +30,7 @@ from urllib.parse import quote
 from ..config.models import GeminiOptions, Options
 from ..core.call import Call
 from ..core.errors import BadRequest
-from ..core.http import Headers, Url
+from ..core.http import Headers, Url, leads_elsewhere
 from ..core.native import NativeCall
 from ..formats.anthropic.adapter import MessagesAdapter
 from ..formats.anthropic.flavor import VERTEX as CLAUDE_ON_VERTEX
@@ -337,7 +337,7 @@ def _url(host: str, path: str, verb: str) -> Url:
 
 def model_segment(model: str) -> str:
     """A model's name as part of a path. Whoever may name the model must not leave the path with it."""
-    if not model or model in (".", "..") or "/" in model:
+    if leads_elsewhere(model) or "/" in model:
         raise BadRequest("Gemini needs the name of a model", param="model")
     return quote(model, safe="@")
 

@@ -22,7 +22,7 @@ from urllib.parse import quote
 from ..config.models import Options
 from ..core.call import Call
 from ..core.errors import ApiError, BadRequest
-from ..core.http import Headers, Url
+from ..core.http import Headers, Url, leads_elsewhere
 from ..formats.base import Adapter
 from ..formats.huggingface import FEATURE_EXTRACTION, TEXT_CHAT, TEXT_COMPLETIONS
 from ..formats.openai.dialect import Dialect
@@ -157,7 +157,7 @@ def _is_classic(call: Call) -> bool:
 def _model(call: Call) -> str:
     """`owner/name` as part of a path; whoever may name the model must not leave the path with it."""
     segments = call.model.split("/")
-    if not call.model or len(segments) > 2 or any(segment in ("", ".", "..") for segment in segments):
+    if len(segments) > 2 or leads_elsewhere(call.model):
         raise BadRequest("Hugging Face needs a model as owner/name", param="model")
     return "/".join(quote(segment, safe="") for segment in segments)
 

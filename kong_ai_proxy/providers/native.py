@@ -14,7 +14,7 @@ from ..config.models import GeminiOptions, Target
 from ..core.aws import aws_domain
 from ..core.call import Call
 from ..core.errors import ApiError, BadRequest
-from ..core.http import Url
+from ..core.http import Url, leads_elsewhere
 from ..core.native import NativeCall
 from .bedrock import region_of
 from .compatible import missing, path_segment, upstream_url
@@ -166,7 +166,7 @@ def _huggingface(call: Call, native: NativeCall) -> Url:
             path = "/generate_stream"
         return Url("https", "huggingface", 443, path)
     segments = call.model.split("/")
-    if not call.model or len(segments) > 2 or any(part in ("", ".", "..") for part in segments):
+    if len(segments) > 2 or leads_elsewhere(call.model):
         raise BadRequest("Hugging Face needs a model as owner/name", param="model")
     model = "/".join(quote(part, safe="") for part in segments)
     return Url("https", "router.huggingface.co", 443, f"/hf-inference/models/{model}")

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 
 from ...core.call import Call
 from ...core.errors import BadRequest
+from ...core.http import leads_elsewhere
 from ...core.json import Json, JSONDecodeError, loads
 from ..pivot import data_url, integer, merged_body, obj
 from ..steps import Asked, FilePart
@@ -369,6 +370,6 @@ def configured_path(call: Call, own: str) -> str:
 def invoke_path(call: Call) -> str:
     """Bedrock's InvokeModel. Raises BadRequest where the model would lead elsewhere:
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModel.html."""
-    if call.model in ("", ".", ".."):
+    if leads_elsewhere(call.model):
         raise BadRequest("provider bedrock needs a model: it is part of the path", param="model")
     return configured_path(call, f"/model/{quote(call.model, safe='')}/invoke")

@@ -181,7 +181,6 @@ class TestAzure:
     @pytest.mark.parametrize(
         ("evil", "path"),
         [
-            ("../../admin", "..%2F..%2Fadmin"),
             ("a/b", "a%2Fb"),
             ("a?b#c", "a%3Fb%23c"),
             ("a b%2f", "a%20b%252f"),
@@ -192,7 +191,7 @@ class TestAzure:
         """Kong 3.14.0.7: unsafe model names could construct upstream paths."""
         assert f"/deployments/{path}/chat" in url("azure", azure_instance="inst", azure_deployment_id=evil)
 
-    @pytest.mark.parametrize("evil", [".", ".."])
+    @pytest.mark.parametrize("evil", [".", "..", "../../admin", "a/../b", "a\\..\\b"])
     def test_a_deployment_cannot_climb(self, evil: str) -> None:
         with pytest.raises(ApiError) as caught:
             url("azure", azure_instance="inst", azure_deployment_id=evil)

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from exchange_support import client_request, first_attempt, proxy
 from native_support import make_call
 
 from kong_ai_proxy.core.errors import ApiError
@@ -253,3 +254,28 @@ def test_huggingface() -> None:
     for model in ("", "../x", "a/b/c"):
         with pytest.raises(ApiError):
             where("huggingface", model, "embeddings")
+
+
+@pytest.mark.parametrize(
+    "model", ["a/../../b", "a/..", "../a", "..\\a", "a\\..\\b", "arn:aws:bedrock:x:1:inference-profile/../y",
+              "a//b", "a\x7f", "a\r\nb", ".", "..", "a/"]
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("provider", "route_type", "options"),
+    [
+        ("bedrock", "llm/v1/chat", {"bedrock": {"aws_region": "us-east-1"}}),
+        ("bedrock", "llm/v1/embeddings", {"bedrock": {"aws_region": "us-east-1"}}),
+        ("gemini", "llm/v1/chat", {}),
+        ("huggingface", "llm/v1/embeddings", {}),
+    ],
+)
+def test_a_clients_model_leads_nowhere_else(
+    provider: str, route_type: str, options: dict[str, Any], model: str
+) -> None:
+    """Not encoded either: some servers, and proxies before them, decode a slash before they look."""
+    member = {"input": "x"} if "embed" in route_type else {"messages": [{"role": "user", "content": "x"}]}
+    request = client_request({"model": model, **member})
+    _, attempt = first_attempt(proxy(provider, None, route_type=route_type, options=options), request)
+    with pytest.raises(ApiError) as refused:
+        attempt.translation.request()
+    assert refused.value.status == 400
