@@ -23,6 +23,7 @@ from kong_ai_proxy.core.call import Call
 from kong_ai_proxy.core.errors import ApiError, BadRequest
 from kong_ai_proxy.core.rest import RestApi
 from kong_ai_proxy.core.usage import UsageSource
+from kong_ai_proxy.exchange.chunks import chunks_of, whole_of
 from kong_ai_proxy.formats import client_format
 from kong_ai_proxy.formats.cohere import CHAT_V1, CHAT_V2, GENERATE
 from kong_ai_proxy.formats.cohere.common import FINISH_REASONS as COHERE_REASONS
@@ -399,6 +400,7 @@ def test_an_answer_with_everything(provider: str, form: str) -> None:
     assert asked.usage.total == 1
     assert json.dumps(once) == json.dumps(_decoded(adapter_for(asked), call(True), _pieces(raw, 7)))
     if form == "openai":
+        assert whole_of(chunks_of(made)) == made
         assert whole.keys() == made.keys()
         assert whole["choices"][0].keys() == made["choices"][0].keys()
         assert whole["choices"][0]["message"].keys() == made["choices"][0]["message"].keys()
