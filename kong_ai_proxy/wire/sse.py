@@ -1,8 +1,10 @@
 """Server-sent events without I/O: an incremental decoder, an event-aligned buffer, an event's encoding.
 
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation.
-One deviation: an event that the end of the stream cuts off before its empty line is still given out by
-`finish`, because providers end streams that way; whoever reads it must judge whether it is whole.
+Two deviations. An event that the end of the stream cuts off before its empty line is still given out by
+`finish`, because providers end streams that way; whoever reads it must judge whether it is whole. And an
+object that stands there bare, without `data:`, is an event too: so Google says that its stream failed
+(https://github.com/googleapis/python-genai, `_api_client.py`).
 """
 
 from __future__ import annotations
@@ -252,5 +254,7 @@ def _parse(frame: bytes) -> Event | None:
         elif field == b"id" and b"\0" not in value:
             identity = value.decode("utf-8", "replace")
     if not data:
-        return None
+        bare = frame.strip()
+        is_object = bare.startswith(b"{") and bare.endswith(b"}")
+        return Event(name, bare, identity) if is_object else None
     return Event(name, b"\n".join(data) if len(data) > 1 else data[0], identity)

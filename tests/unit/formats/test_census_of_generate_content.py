@@ -488,6 +488,21 @@ def test_errors_with_status_200() -> None:
         assert isinstance(items[-1], ApiError) and items[-1].status == 429
 
 
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n\r\n"])
+def test_an_error_that_stands_bare_in_a_stream_of_events(indent: int | None, end: bytes) -> None:
+    error = {"error": {"code": 503, "message": "no {", "status": "UNAVAILABLE"}}
+    data = sse(PLAIN[:1]) + json.dumps(error, indent=indent).encode() + end
+    for split in two_way_splits(data, most=40):
+        items = read_stream(PUBLIC_CHAT, call(), split)
+        assert isinstance(items[-1], ApiError)
+        assert (items[-1].status, items[-1].message) == (503, "no {")
+    passed = call()
+    observer = PUBLIC_OBSERVER.stream(passed)
+    assert observer.feed(data) + observer.finish() == data
+    assert not observer.complete
+
+
 def test_the_same_whatever_the_split() -> None:
     data = sse(PLAIN)
     expected = normalised(read_stream(PUBLIC_CHAT, call(), [data]))
