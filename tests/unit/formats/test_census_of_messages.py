@@ -48,7 +48,7 @@ BLOCKS: Final = {
     "thinking": "reasoning",
     "redacted_thinking": "reasoning",
     "tool_use": "call",
-    **dict.fromkeys(ANSWER_BLOCKS, "kept"),
+    **dict.fromkeys(sorted(ANSWER_BLOCKS), "kept"),
 }
 DELTAS: Final = {
     "text_delta": "content",
