@@ -260,7 +260,7 @@ def merged(items: list[Any]) -> Json:
     return added | {"thinking": blocks}
 
 
-@pytest.mark.parametrize("kind", BLOCKS)
+@pytest.mark.parametrize("kind", sorted(BLOCKS))
 def test_blocks(kind: str) -> None:
     block = block_of(kind)
     before, after = {"type": "text", "text": "Before. "}, {"type": "text", "text": " After."}
