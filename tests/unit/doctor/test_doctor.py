@@ -277,6 +277,22 @@ def test_what_is_wrong_with_kong(pages, level, says):
     ), found
 
 
+def test_a_kong_that_fails_at_its_root():
+    """Kong 3.9.3 answers `GET /` with 500 where it started the plugin server: it tries to encode a pipe."""
+    pages = kong()
+    names = list(pages.pop("/")["plugins"]["available_on_server"])
+    pages["/plugins/enabled"] = {"enabled_plugins": names}
+    [found] = not_ok(pages)
+    assert found[0] == "warning" and "not GET /" in found[2]
+    assert {"plugin kong-ai-proxy", "configuration", "service ai"} <= {each.subject for each in told(pages)}
+    pages["/plugins/enabled"] = {"enabled_plugins": names[:1]}
+    assert any("not known" in each[2] for each in not_ok(pages))
+    pages["/plugins/enabled"] = {"enabled_plugins": None}
+    assert any("not known" in each[2] for each in not_ok(pages))
+    del pages["/plugins/enabled"]
+    assert [each[0] for each in not_ok(pages)] == ["problem"]
+
+
 def test_no_credential_is_shown():
     found = told(change(*PLUGIN, "config", "auth", "header_value", to=f"Bearer {SECRET}"))
     assert any("vault" in each.text for each in found), "it says so"
