@@ -151,9 +151,8 @@ def check_configuration(document: Document, relay: tuple[str, int]) -> Iterator[
         field = f"{found.path}: " if found.path else ""
         yield Finding("problem" if found.severity == "error" else "warning", where, f"{field}{found.message}")
     if sound:
-        yield Finding(
-            "ok", "configuration", f"{len(enabled)} enabled plugin entries, with usage filter: nothing to say"
-        )
+        entries = "1 enabled plugin entry" if len(enabled) == 1 else f"{len(enabled)} enabled plugin entries"
+        yield Finding("ok", "configuration", f"{entries}, with usage filter: nothing to say")
     yield from _check_services(document, enabled, relay)
 
 
