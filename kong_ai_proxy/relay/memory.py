@@ -10,8 +10,8 @@ import gc
 from typing import Final
 
 _YOUNG: Final = 10_000
-"""New objects that it takes for the collector to look at them. One long conversation has Python's own 700 many
-times over, none of them garbage yet; and circular garbage there is hardly any (`Exchange.close`)."""
+"""New objects that it takes for the collector to look at them. One long conversation has Python's own 700
+many times over, none of them garbage yet; and circular garbage there is hardly any (`Exchange.close`)."""
 _WHEN: Final = frozenset({1, 16, 256, 4096})
 """After so many exchanges: modules are loaded when they are first needed."""
 
