@@ -120,6 +120,7 @@ def test_plugin_server_dies_under_load(gateway: Gateway, mock: MockLLM) -> None:
                 status, text = -1, repr(error)
             with lock:
                 results.append((status, time.monotonic() - started, text))
+            time.sleep(0.01)  # what is refused at once shall not keep the server from starting
 
     threads = [threading.Thread(target=load, args=(number,)) for number in range(6)]
     for thread in threads:
@@ -128,7 +129,7 @@ def test_plugin_server_dies_under_load(gateway: Gateway, mock: MockLLM) -> None:
         time.sleep(0.7)
         gateway.plugin_server.kill()
         time.sleep(0.7)
-        gateway.plugin_server.start()
+        gateway.plugin_server.start(60)
         time.sleep(1.0)
     finally:
         stop.set()
@@ -159,7 +160,7 @@ def test_kong_fails_open_and_the_relay_does_not(gateway: Gateway, mock: MockLLM)
         call(gateway.url, "/open/openai", asked("m"), headers=headers)
         assert mock.last.headers["authorization"] == "Bearer of-the-client"
     finally:
-        gateway.plugin_server.start()
+        gateway.plugin_server.start(60)
     assert call(gateway.url, "/openai", asked("m"), headers=headers).status == 200
 
 
