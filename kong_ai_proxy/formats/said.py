@@ -80,6 +80,8 @@ class BlockEncoder(ABC):
         self._open = ""
         """What block is open: "text", "tool", …, or none."""
         self._tools: dict[int, ToolCall] = {}
+        self._unclosed: dict[int, ToolCall] = {}
+        """Those of `_tools` whose blocks are not closed: one or two, of what may be thousands."""
         self._tool: ToolCall | None = None
         """The call whose block is open."""
         self._finish: Any = None
@@ -145,7 +147,10 @@ class BlockEncoder(ABC):
         index = integer(fragment.get("index"))
         if index is None:
             index = max(self._tools, default=-1) + (1 if fragment.get("id") else 0)
-        tool = self._tools.setdefault(max(index, 0), ToolCall())
+        index = max(index, 0)
+        tool = self._tools.get(index)
+        if tool is None:
+            tool = self._tools[index] = self._unclosed[index] = ToolCall()
         function = obj(fragment.get("function"))
         tool.id = tool.id or text(fragment.get("id"))
         tool.name = tool.name or text(function.get("name"))
@@ -159,8 +164,9 @@ class BlockEncoder(ABC):
     def _send_tools(self, *, ended: bool) -> None:
         """Stream the first unfinished call; go on to the next once its arguments are whole JSON. `ended`: no
         fragment will follow."""
-        for _, tool in sorted(self._tools.items()):
+        for index, tool in sorted(self._unclosed.items()):
             if tool.closed:
+                del self._unclosed[index]
                 continue
             if self._tool is not tool:
                 waits = self._tool is not None and not self._tool.whole()

@@ -102,10 +102,10 @@ def shown_usage(reported: Json) -> Json:
     """The provider's own numbers, with the three that OpenAI's form requires always there."""
     usage = dict(reported)
     for name, other in (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")):
-        if count(usage.get(name)) is None:
-            usage[name] = count(usage.get(other)) or 0
-    if count(usage.get("total_tokens")) is None:
-        usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
+        found = count(usage.get(name))
+        usage[name] = (count(usage.get(other)) or 0) if found is None else found  # a 3.0 becomes 3
+    total = count(usage.get("total_tokens"))
+    usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"] if total is None else total
     for name in ("prompt_tokens_details", "completion_tokens_details"):
         details = usage.get(name)
         if isinstance(details, dict):
@@ -114,12 +114,12 @@ def shown_usage(reported: Json) -> Json:
                 usage[name] = {key: value for key, value in details.items() if key not in wrong}
         elif details is not None:
             del usage[name]
-    for name, found in (
+    for name, cache in (
         ("cached_tokens", _cached(reported)),
         ("cache_write_tokens", _written(reported)[0] or None),
     ):
-        if found is not None and count(obj(usage.get("prompt_tokens_details")).get(name)) is None:
-            usage["prompt_tokens_details"] = {**obj(usage.get("prompt_tokens_details")), name: found}
+        if cache is not None and count(obj(usage.get("prompt_tokens_details")).get(name)) is None:
+            usage["prompt_tokens_details"] = {**obj(usage.get("prompt_tokens_details")), name: cache}
     return usage
 
 

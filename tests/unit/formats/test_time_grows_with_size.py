@@ -7,11 +7,15 @@ import time
 from typing import Any
 
 import pytest
+from native_support import make_call
 
 from kong_ai_proxy.config.models import Target
 from kong_ai_proxy.core.call import Call
 from kong_ai_proxy.core.http import ClientRequest
 from kong_ai_proxy.core.json import Json
+from kong_ai_proxy.formats.anthropic.client_stream import MessagesEncoder
+from kong_ai_proxy.formats.bedrock.client_stream import ConverseEncoder
+from kong_ai_proxy.formats.said import BlockEncoder
 from kong_ai_proxy.providers import provider
 
 _MANY = 12_000
@@ -93,3 +97,15 @@ def test_a_result_goes_with_the_latest_call_of_its_id() -> None:
     results = [turn["tool_results"] for turn in made["chat_history"] if "tool_results" in turn]
     assert [one["call"]["name"] for each in results for one in each] == ["first"]
     assert [one["call"]["name"] for one in made["tool_results"]] == ["second"]
+
+
+@pytest.mark.parametrize("encoder", [MessagesEncoder, ConverseEncoder])
+def test_time_of_a_stream_with_many_calls(encoder: type[BlockEncoder]) -> None:
+    stream = encoder(make_call("openai", stream=True))
+    began = time.thread_time()
+    for at in range(_MANY // 4):
+        function = {"name": "f", "arguments": "{}"}
+        fragments = [{"index": at, "id": f"call_{at}", "function": function}]
+        stream.encode({"choices": [{"index": 0, "delta": {"tool_calls": fragments}}]})
+    stream.finish()
+    assert time.thread_time() - began < _LIMIT
