@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import gevent
 
@@ -17,11 +17,8 @@ from ..exchange.plan import Plan
 from ..exchange.rest_plan import RestPlan
 from ..exchange.streams import Stream
 from ..log import get_logger
-from .counts import Outcome
+from .counts import Counts, Outcome
 from .said import Answer, answer_of, asked
-
-if TYPE_CHECKING:
-    from .queue import Judging
 
 log = get_logger("judge")
 
@@ -45,12 +42,24 @@ class Case:
     """Bytes that are accounted for."""
 
 
+class Court(Protocol):
+    """What takes cases (`queue.Judging`), and bounds what is kept for them."""
+
+    counts: Counts
+
+    def hold(self, size: int) -> bool: ...
+
+    def release(self, size: int) -> None: ...
+
+    def submit(self, case: Case) -> None: ...
+
+
 class Hearing:
     """One exchange that was sampled."""
 
     __slots__ = ("_answer", "_asked", "_body", "_call", "_held", "_instance", "_judge", "_judging", "_lost")
 
-    def __init__(self, judging: Judging, judge: Judge, exchange: Exchange) -> None:
+    def __init__(self, judging: Court, judge: Judge, exchange: Exchange) -> None:
         self._judging = judging
         self._judge = judge
         self._instance = exchange.instance
