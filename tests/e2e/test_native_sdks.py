@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -329,9 +330,18 @@ def test_usage_of_frames_and_arrays(gateway: Gateway, provider: str, prefix: str
         assert [usage["completion_tokens"] for usage in usages] == [4, 4]
         assert all("source" not in usage for usage in usages), "the whole answer's"
         return
-    lines = [json.loads(line) for line in gateway.server_log().splitlines() if model in line]
-    used = [line["ai"]["proxy"]["usage"]["completion_tokens"] for line in lines if line["event"] == "usage"]
-    assert used == [4, 4]
+
+    def used() -> list[int]:
+        lines = [json.loads(line) for line in gateway.server_log().splitlines() if model in line]
+        return [
+            line["ai"]["proxy"]["usage"]["completion_tokens"] for line in lines if line["event"] == "usage"
+        ]
+
+    # Written once the client has its answer.
+    until = time.monotonic() + 5
+    while len(used()) < 2 and time.monotonic() < until:
+        time.sleep(0.02)
+    assert used() == [4, 4]
 
 
 def test_google_errors_are_googles(gateway: Gateway, mock: MockLLM) -> None:
