@@ -43,14 +43,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the program's."""
     text = "show chats through the gateway to three mock providers, and what they cost in the log"
     parser = subparsers.add_parser("demo", help=text, description=text)
-    parser.add_argument("--once", action="store_true", help="end after the chats; non-zero if one failed")
+    text = "end after the chats, as it does where nobody is at a terminal; non-zero if one failed"
+    parser.add_argument("--once", action="store_true", help=text)
     parser.add_argument("--port", type=port, default=0, help="port of the gateway (default: a free one)")
     parser.add_argument("--verbose", action="store_true", help="show the plugin server's log too")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Start everything, show the chats, stay (unless `--once`)."""
+    """Start everything, show the chats; stay for whoever sits at a terminal (unless `--once`)."""
     from ..mockllm import MockLLM
     from .declared import ConfigError
     from .embedded import LogFile, PluginServer, build, free_port, temporary_prefix
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
             url = f"http://127.0.0.1:{gateway.start(port=args.port)}"
             style.banner(url, relay, mock.url)
             failed = _chats(style, url, log_file)
-            if args.once:
+            if args.once or not (sys.stdin and sys.stdin.isatty()):
                 gateway.stop()
                 return 1 if failed else 0
             _stay(style, url, log_file)

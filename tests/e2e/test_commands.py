@@ -35,11 +35,18 @@ def test_demo() -> None:
     assert "\033" not in done.stdout
 
 
-def test_demo_without_the_sdk(tmp_path: Path) -> None:
+def test_demo_without_the_sdk_and_a_terminal(tmp_path: Path) -> None:
     (tmp_path / "openai.py").write_text("raise ImportError('not installed')\n")
     env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', ROOT)}"}
+    # It ends by itself where nobody is at a terminal.
     done = subprocess.run(
-        [*COMMAND, "demo", "--once"], capture_output=True, text=True, timeout=60, env=env, check=False
+        [*COMMAND, "demo"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=env,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("← You said: In one line") == 6
