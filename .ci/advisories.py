@@ -11,6 +11,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +82,11 @@ def main(arguments: list[str]) -> int:
     for path in arguments[1:]:
         pinned |= pins(Path(path).read_text(encoding="utf-8"))
     read, newest, found = 0, "", 0
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     for record in records(Path(arguments[0])):
         read += 1
-        newest = max(newest, str(record.get("modified", "")))
+        changed = str(record.get("modified", ""))
+        newest = max(newest, changed) if changed < tomorrow else newest  # a year mistyped says nothing
         for name, version, fixed in findings(record, pinned):
             found += 1
             known_as = ", ".join([str(record.get("id")), *(record.get("aliases") or ())])
