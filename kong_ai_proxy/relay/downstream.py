@@ -15,6 +15,8 @@ from .connection import Connection, ConnectionBroken, TimedOut
 from .headers import merged, text_of
 
 _RECV: Final = 64 * 1024
+_BULK: Final = 256 * 1024
+"""Where so much of a body of known length is still to come, it is read past the parser, in such pieces."""
 _SURPLUS: Final = 64 * 1024
 """Bytes of a next request that may come while one is answered, before the client is taken for broken."""
 
@@ -169,6 +171,8 @@ class Downstream:
         self._http10 = False
         self._method = ""
         self._continue = False
+        self._left = 0
+        """Bytes of the current body that the parser need not see, but for them everything has come."""
         self._greenlet: Any = None
         self._surplus = 0
 
@@ -223,6 +227,8 @@ class Downstream:
         path, _, query = text_of(incoming.target).partition("?")
         if not path.startswith("/"):
             raise BadMessage(400, "the request's target is not a path")
+        left = (self.body_length(headers) or 0) - sum(map(len, incoming.body))
+        self._left = left if left >= _BULK and not incoming.upgrade else 0
         return ClientRequest(self._method, path, query, headers)
 
     @property
@@ -271,13 +277,20 @@ class Downstream:
             if incoming.complete:
                 return
             try:
-                data = self.connection.recv(_RECV, self.limits.body_seconds)
+                data = self.connection.recv(min(self._left, _BULK) or _RECV, self.limits.body_seconds)
             except TimedOut:
                 raise BadMessage(408, "the request's body did not arrive in time") from None
             except ConnectionBroken:
                 raise ClientGone from None
             if not data:
                 raise ClientGone
+            if self._left:
+                self._left -= len(data)
+                if not self._left:
+                    incoming.complete = True
+                    self._parser = incoming.parser = httptools.HttpRequestParser(incoming)
+                yield data
+                continue
             self._feed(data)
             framing = 0 if incoming.body else framing + len(data)
             if framing > FRAMING_MAX:

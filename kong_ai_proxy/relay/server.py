@@ -24,6 +24,7 @@ from ..telemetry import Telemetry
 from .carry import Journey, too_large
 from .connection import Connection
 from .downstream import BadMessage, BodyTooLarge, ClientGone, Downstream, Limits, RequestUpload
+from .heap import Heap
 from .memory import Settling
 from .parts import Authenticate, Encode, LogUsage, Open, Parts
 from .upstream import UpstreamClient
@@ -78,10 +79,10 @@ class RelayServer:
     ) -> None:
         """`listen`: None where connections are accepted by somebody else (see `serve`); port 0 takes a free
         one. `open`, `authenticate`, `encode` and `log_usage` are those of `exchange`, `auth`, `accounting`
-        and the log unless given. `settle`: keep the garbage collector's pauses short in the whole process
-        (see `memory`), as suits one that serves. `deposit_url`: the route of Kong's where records of
-        WebSockets and judges are left (see `websocket_deposit`); ValueError for what is none. `manage`
-        answers /health and /metrics in this relay's place."""
+        and the log unless given. `settle`: keep the garbage collector's pauses short, and freed
+        memory, in the whole process (see `memory` and `heap`), as suits one that serves. `deposit_url`: the
+        route of Kong's where records of WebSockets and judges are left (see `websocket_deposit`); ValueError
+        for what is none. `manage` answers /health and /metrics in this relay's place."""
         llm = LlmMetrics()
         self._limits = limits or Limits()
         self._tickets = tickets
@@ -110,6 +111,9 @@ class RelayServer:
         self.collectors: list[Collector] = [self._metrics, llm.collect, judging.counts.collect]
         """What /metrics tells, besides the process itself; others may add theirs."""
         self._settling = Settling() if settle else None
+        self._heap = Heap()
+        if settle:
+            self._heap.keep()
         self._manage = manage or self._manage_alone
 
     def start(self) -> None:
@@ -155,6 +159,7 @@ class RelayServer:
             gevent.killall(list(self._connections), timeout=2.0)
         self._judging.close()
         self._client.close()
+        self._heap.close()
         if self._parts.telemetry is not None:
             gevent.spawn(self._parts.telemetry.shutdown).join(_LAST_TELEMETRY)
 
@@ -209,6 +214,7 @@ class RelayServer:
                 down.drain()
             if self._settling is not None:
                 self._settling.exchanged()
+            self._heap.exchanged()
             if down.closing:
                 down.linger()
                 return

@@ -319,12 +319,25 @@ def test_request_that_does_not_arrive() -> None:
         assert idle.at_end()  # after idle_seconds
 
 
-def test_pipelined_request_is_not_served() -> None:
+def test_a_large_body_that_stops_coming() -> None:
+    with relay_world(Limits(body_seconds=0.05)) as world:
+        head = f"POST / HTTP/1.1\r\nhost: a\r\nx-kong-ai-ticket: {{}}\r\ncontent-length: {1_000_000}\r\n\r\n"
+        silent = raw(world, head.format(world.ticket()).encode() + b"x" * 400_000)
+        assert silent.read().status == 408
+        assert silent.at_end()
+        gone = raw(world, head.format(world.ticket()).encode() + b"x" * 400_000)
+        gone.close()
+        eventually(lambda: world.relay.connections == 0)
+
+
+@pytest.mark.parametrize("size", [2, 700_000])
+def test_pipelined_request_is_not_served(size: int) -> None:
     with relay_world() as world, provider_of(every(ok)) as provider:
         world.to(provider)
         first, second = world.ticket(), world.ticket()
         data = "".join(
-            f"POST / HTTP/1.1\r\nhost: a\r\nx-kong-ai-ticket: {token}\r\ncontent-length: 2\r\n\r\n{{}}"
+            f"POST / HTTP/1.1\r\nhost: a\r\nx-kong-ai-ticket: {token}\r\ncontent-length: {size}\r\n\r\n"
+            f"{'{}':<{size}}"
             for token in (first, second)
         )
         client = raw(world, data.encode())
