@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from ..config.models import Options, Target
 from .http import ClientRequest, Headers
@@ -58,6 +58,9 @@ class Call:
     secrets: list[str] = field(default_factory=list)
     """Credentials that this attempt's request carries and no configuration holds (access tokens, an assumed
     role's): should the provider repeat one, it is taken out."""
+
+    plain: tuple[list[Any], list[str | None]] | None = None
+    """While the request is translated: its messages, and what `formats.pivot.plain_texts` found in them."""
 
     # Found out on the way; read by accounting.
     dropped: list[str] = field(default_factory=list)

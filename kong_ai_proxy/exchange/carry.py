@@ -88,6 +88,8 @@ class Carrier:
             raise
         except Exception as error:
             raise self._not_translated(error) from None
+        finally:
+            call.plain = None
         url = with_client_query(self._provider.url(call), call)
         headers = provider_headers(self._provider, call)
         self.upstream = UpstreamRequest("POST", url, dict(headers), body)

@@ -277,10 +277,9 @@ def _check_prompt(llm_format: str, operation: str, body: Json) -> None:
             return  # a prompt that is stored at Bedrock
         if not isinstance(prompt, list) or not prompt:
             raise BadRequest(NO_PROMPT, param=member)
-        for position, message in enumerate(prompt):
-            if not isinstance(message, dict):
-                where = f"{member}[{position}]"
-                raise BadRequest(f"{where} must be a JSON object", param=where)
+        if set(map(type, prompt)) != {dict}:
+            where = f"{member}[{next(at for at, one in enumerate(prompt) if not isinstance(one, dict))}]"
+            raise BadRequest(f"{where} must be a JSON object", param=where)
     elif not isinstance(prompt, (str, list)) or not prompt:
         raise BadRequest(NO_PROMPT, param=member)
 

@@ -318,14 +318,19 @@ def error_text(body: bytes, limit: int = 2000) -> str:
 # Requests.
 
 
-def modern_messages(messages: Any) -> list[Json]:
+def modern_messages(messages: Any, call: Call | None = None) -> list[Json]:
     """The messages with OpenAI's former `function_call` and `function` role as tool calls and tool results.
+    The same list where there are none of them.
 
     Raises BadRequest where a message is no object.
     """
+    given = items(messages)
+    rest = special_messages(given, call)
+    if set(map(type, rest)) <= {dict} and not speak_of_functions(rest):
+        return given
     made: list[Json] = []
     calls = 0
-    for position, message in enumerate(items(messages)):
+    for position, message in enumerate(given):
         if not isinstance(message, dict):
             raise BadRequest("a message must be an object", param=f"messages.{position}")
         if "function_call" not in message and message.get("role") != "function":
@@ -343,16 +348,37 @@ def modern_messages(messages: Any) -> list[Json]:
     return made
 
 
-def plain_text(message: Json) -> str | None:
-    """What a user or the model says, where the message is nothing but that: a role and a text. Else None.
+def speak_of_functions(messages: list[Json]) -> bool:
+    """Whether any of them has OpenAI's former `function_call`, or is of the `function` role."""
+    return any("function_call" in message or message.get("role") == "function" for message in messages)
 
-    Most messages are of that kind, so formats ask for it first: a long conversation has thousands.
+
+def plain_texts(messages: list[Any], call: Call | None = None) -> list[str | None]:
+    """What a user or the model says in each message that is nothing but that: a role and a text. Else None.
+
+    Most messages are of that kind, and a long conversation has thousands. So formats ask for it first, for
+    all at once; it is found once for a call.
     """
-    if len(message) == 2 and message.get("role") in ("user", "assistant"):
-        content = message.get("content")
-        if isinstance(content, str):
-            return content
-    return None
+    if call is not None and call.plain is not None and call.plain[0] is messages:
+        return call.plain[1]
+    found = [
+        content
+        if isinstance(message, dict)
+        and len(message) == 2
+        and message.get("role") in ("user", "assistant")
+        and isinstance(content := message.get("content"), str)
+        else None
+        for message in messages
+    ]
+    if call is not None:
+        call.plain = (messages, found)
+    return found
+
+
+def special_messages(messages: list[Any], call: Call | None = None) -> list[Any]:
+    """The messages that are more, or something else, than `plain_texts`."""
+    found = plain_texts(messages, call)
+    return [one for one, said in zip(messages, found, strict=True) if said is None] if None in found else []
 
 
 _CALL_KEYS = frozenset({"id", "type", "function", "index"})

@@ -11,7 +11,7 @@ from typing import Any
 from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json
-from ..pivot import arguments_object, data_url, obj, plain_text
+from ..pivot import arguments_object, data_url, obj, plain_texts
 from .blocks import ANSWER_BLOCKS
 
 _SYSTEM_ROLES = frozenset({"system", "developer"})
@@ -43,14 +43,15 @@ def convert_messages(messages: Any, call: Call) -> tuple[list[Json], list[Json]]
     turns: list[Json] = []
     results: list[Json] | None = None  # the open user turn of tool results
     legacy_calls = 0
-    for index, message in enumerate(messages):
-        if not isinstance(message, dict):
-            raise BadRequest(f"messages[{index}] must be an object", param=f"messages[{index}]")
-        if (said := plain_text(message)) is not None:
+    for index, said in enumerate(plain_texts(messages, call)):
+        message = messages[index]
+        if said is not None:
             results = None
-            if said.strip():
+            if said and not said.isspace():
                 turns.append(message)
             continue
+        if not isinstance(message, dict):
+            raise BadRequest(f"messages[{index}] must be an object", param=f"messages[{index}]")
         role = message.get("role")
         known = _KNOWN_ASSISTANT if role == "assistant" else _KNOWN
         if not known.issuperset(message):
@@ -163,31 +164,35 @@ def _is_server_block(block: Any) -> bool:
 
 
 def _tool_use(item: Any, index: int, position: int, call: Call) -> Json:
-    where = f"messages[{index}].tool_calls[{position}]"
     if not isinstance(item, dict):
-        raise BadRequest(f"{where} must be an object", param=where)
+        raise _bad_call(index, position, "must be an object")
     function = item.get("function")
     if isinstance(item.get("custom"), dict):
         function = {"name": item["custom"].get("name"), "arguments": {"input": item["custom"].get("input")}}
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise BadRequest(f"{where} has no function name", param=where)
+        raise _bad_call(index, position, "has no function name")
     block: Json = {
         "type": "tool_use",
-        "id": tool_id(item.get("id"), f"call_{index}_{position}"),
+        "id": tool_id(item.get("id")) or f"call_{index}_{position}",
         "name": function["name"],
         "input": arguments_object(function.get("arguments")),
     }
-    foreign = obj(item.get("extra_content"))
-    if foreign.keys() - {"anthropic"}:
-        call.drop("messages.tool_calls.extra_content")
-    own = obj(foreign.get("anthropic"))
-    block.update({name: own[name] for name in ("caller", "toolset_name") if own.get(name) is not None})
+    if foreign := obj(item.get("extra_content")):
+        if foreign.keys() - {"anthropic"}:
+            call.drop("messages.tool_calls.extra_content")
+        own = obj(foreign.get("anthropic"))
+        block.update({name: own[name] for name in ("caller", "toolset_name") if own.get(name) is not None})
     return _cached(block, item)
 
 
-def tool_id(identity: Any, fallback: str) -> str:
-    """A tool call's id in the characters the API allows; the same for the call and its result."""
-    return _BAD_ID.sub("_", identity) if isinstance(identity, str) and identity else fallback
+def _bad_call(index: int, position: int, what: str) -> BadRequest:
+    where = f"messages[{index}].tool_calls[{position}]"
+    return BadRequest(f"{where} {what}", param=where)
+
+
+def tool_id(identity: Any) -> str:
+    """A tool call's id in the characters the API allows, the same for the call and its result; "" for none."""
+    return _BAD_ID.sub("_", identity) if isinstance(identity, str) else ""
 
 
 def _tool_result(message: Json, identity: Any, index: int, call: Call) -> Json:
@@ -195,7 +200,7 @@ def _tool_result(message: Json, identity: Any, index: int, call: Call) -> Json:
         raise BadRequest(
             f"messages[{index}]: a tool message needs tool_call_id", param=f"messages[{index}].tool_call_id"
         )
-    block: Json = {"type": "tool_result", "tool_use_id": tool_id(identity, "")}
+    block: Json = {"type": "tool_result", "tool_use_id": tool_id(identity)}
     content = message.get("content")
     if isinstance(content, list):
         if blocks := _blocks(content, index, call):

@@ -11,7 +11,7 @@ from typing import Any
 from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json
-from ..pivot import arguments_object, items, modern_messages, obj, objects, plain_text, text
+from ..pivot import arguments_object, items, modern_messages, obj, objects, plain_texts, text
 from .media import Documents, audio_block, media_block
 
 _SYSTEM_ROLES = frozenset({"system", "developer"})
@@ -56,10 +56,17 @@ class Conversation:
         """Take all messages. Raises BadRequest for what cannot be told."""
         if not isinstance(messages, list) or not messages:
             raise BadRequest("messages must be a non-empty array", param="messages")
-        for index, message in enumerate(modern_messages(messages)):
-            if (said := plain_text(message)) is not None:
-                if said.strip():
-                    self._turn(message["role"], [{"text": said}])
+        given = modern_messages(messages, self._call)
+        turns = self.turns
+        for index, said in enumerate(plain_texts(given, self._call)):
+            message = given[index]
+            if said is not None:
+                if said and not said.isspace():
+                    spoken = message["role"]
+                    if turns and turns[-1]["role"] == spoken:
+                        turns[-1]["content"].append({"text": said})
+                    else:
+                        turns.append({"role": spoken, "content": [{"text": said}]})
                 continue
             where = f"messages[{index}]"
             role = message.get("role")

@@ -98,7 +98,7 @@ class ChatV1:
 
 def _request(body: Json, call: Call) -> Json:
     request: Json = {"model": call.model}
-    _set_messages(request, modern_messages(body.get("messages")), call)
+    _set_messages(request, list(modern_messages(body.get("messages"))), call)
     request |= sampling(body, (*_SAME, *_OWN), _RENAMED, stops="stop_sequences")
     wanted = obj(body.get("response_format"))
     if wanted.get("type") in ("json_object", "json_schema"):

@@ -23,7 +23,7 @@ from ..pivot import (
     note_unsaid,
     obj,
     objects,
-    plain_text,
+    plain_texts,
     text,
     text_only,
     tool_call,
@@ -168,8 +168,10 @@ def _set_thinking(request: Json, body: Json, call: Call) -> None:
 
 def _messages(body: Json, call: Call) -> list[Json]:
     made: list[Json] = []
-    for position, message in enumerate(modern_messages(body.get("messages"))):
-        if plain_text(message) is not None:
+    given = modern_messages(body.get("messages"), call)
+    for position, said in enumerate(plain_texts(given, call)):
+        message = given[position]
+        if said is not None:
             made.append(message)
             continue
         where = f"messages.{position}"

@@ -10,7 +10,7 @@ from typing import Any
 from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json
-from ..pivot import arguments_object, items, json_object, obj, objects, plain_text, text, text_only
+from ..pivot import arguments_object, items, json_object, obj, objects, plain_texts, text, text_only
 from .media import media_part
 from .models import needs_signatures, takes_media_in_results
 
@@ -19,8 +19,6 @@ UNSIGNED = "skip_thought_signature_validator"
 
 Source: https://ai.google.dev/gemini-api/docs/thought-signatures (its FAQ).
 """
-
-_TURNS = {"user": "user", "assistant": "model"}
 
 _KNOWN_KEYS: dict[str, frozenset[str]] = {
     role: frozenset({"role", "content", *more})
@@ -55,16 +53,19 @@ class ContentsBuilder:
 
     def add(self, messages: Any) -> None:
         """Raises BadRequest for what cannot be carried."""
-        for index, message in enumerate(items(messages)):
-            if not isinstance(message, dict):
-                raise BadRequest("a message must be an object", param=f"messages.{index}")
-            if (said := plain_text(message)) is None:
+        given = items(messages)
+        for index, said in enumerate(plain_texts(given, self._call)):
+            message = given[index]
+            if said is None:
+                if not isinstance(message, dict):
+                    raise BadRequest("a message must be an object", param=f"messages.{index}")
                 self._add(message, f"messages.{index}")
                 continue
             self._results = None
-            role = _TURNS[message["role"]]
-            if said or role == "user":
-                self.contents.append({"role": role, "parts": [{"text": said}]})
+            if message["role"] == "user":
+                self.contents.append({"role": "user", "parts": [{"text": said}]})
+            elif said:
+                self.contents.append({"role": "model", "parts": [{"text": said}]})
         if not self.contents and self.system:
             # Gemini refuses a request that has nothing but instructions.
             self.contents.append({"role": "user", "parts": self.system})
@@ -79,7 +80,8 @@ class ContentsBuilder:
             for key in sorted(message.keys() - known):
                 if message[key] is not None:
                     self._call.drop(f"messages.{key}")
-        for part in objects(message.get("content")):
+        content = message.get("content")
+        for part in objects(content):
             if part.get("cache_control") is not None:
                 self._call.drop("messages.content.cache_control")
         if role in ("tool", "function"):
@@ -87,9 +89,9 @@ class ContentsBuilder:
             return
         self._results = None
         if role in ("system", "developer"):
-            self.system.extend(self._system_parts(message.get("content")))
+            self.system.extend(self._system_parts(content))
         elif role == "user":
-            parts = self._parts(message.get("content"), where)
+            parts = self._parts(content, where)
             self.contents.append({"role": "user", "parts": parts or [{"text": ""}]})
         else:
             self._add_answer(message, where)
@@ -126,7 +128,8 @@ class ContentsBuilder:
     def _add_answer(self, message: Json, where: str) -> None:
         """An earlier answer of the model's, with all that it must get back unchanged."""
         parts = objects(obj(message.get("provider_specific_fields")).get("parts"))
-        said = [part for part in self._parts(message.get("content"), where) if part.get("text") != ""]
+        content = message.get("content")
+        said = [part for part in self._parts(content, where) if part.get("text") != ""] if content else []
         if text(message.get("refusal")):
             said.append({"text": message["refusal"]})
         for index, image in enumerate(objects(message.get("images"))):
@@ -156,13 +159,14 @@ class ContentsBuilder:
             custom = obj(call.get("custom"))
             name = text(function.get("name")) or text(custom.get("name"))
             arguments = function.get("arguments") if function else {"input": text(custom.get("input"))}
-            part: Json = {"functionCall": {"name": name, "args": arguments_object(arguments)}}
+            made: Json = {"name": name, "args": arguments_object(arguments)}
+            part: Json = {"functionCall": made}
             identity = text(call.get("id"))
             if identity:
                 self._names[identity] = name
                 if not self._vertex:
                     # Vertex's v1 has no ids: it matches calls and results by name and order.
-                    part["functionCall"]["id"] = identity
+                    made["id"] = identity
             signature = _signature(call)
             if signature:
                 signed = True
@@ -196,13 +200,17 @@ class ContentsBuilder:
 
     def _response(self, content: Any, where: str) -> tuple[Json, list[Json]]:
         """A result's object: the text's own if it is the JSON of one, else under "output", as documented."""
-        parts = self._parts(content, where)
-        said = "".join(part["text"] for part in parts if "text" in part)
-        media = [part for part in parts if "text" not in part]
+        media: list[Json] = []
+        if isinstance(content, str):
+            said = content
+        else:
+            parts = self._parts(content, where)
+            said = "".join(part["text"] for part in parts if "text" in part)
+            media = [part for part in parts if "text" not in part]
         found = json_object(said)
         return ({"output": said} if found is None else found), media
 
 
 def _signature(holder: Json) -> str:
-    google = obj(obj(holder.get("extra_content")).get("google"))
-    return text(google.get("thought_signature"))
+    extra = holder.get("extra_content")
+    return text(obj(obj(extra).get("google")).get("thought_signature")) if extra else ""

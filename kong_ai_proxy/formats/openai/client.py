@@ -9,7 +9,7 @@ from ...core.errors import ApiError, BadRequest
 from ...core.json import Json, dumps
 from ...wire.sse import DONE, encode
 from ..base import StreamEncoder
-from ..pivot import merged_body, objects
+from ..pivot import merged_body, special_messages
 from .functions import with_function_calls, with_tools
 from .messages import without_member
 
@@ -24,7 +24,7 @@ class OpenAIClient:
     def request(self, body: Json, call: Call) -> Json:
         body = merged_body(body)
         if call.operation == "chat":
-            _check_messages(body)
+            _check_messages(body, call)
             return with_tools(_without_breakpoints(body, call), call)
         if call.operation == "completions":
             _check_prompt(body)
@@ -78,18 +78,20 @@ class OpenAIEncoder:
 def _without_breakpoints(body: Json, call: Call) -> Json:
     """Where a part's cache breakpoint stands is OpenAI's own business (openai 3.54:
     types/chat/chat_completion_content_part_text_param.py); it passes through to whoever has OpenAI's API."""
-    if _BREAKPOINT.encode() not in call.request.body:
+    given = body["messages"]
+    parted = any(isinstance(one.get("content"), list) for one in special_messages(given, call))
+    if not parted or _BREAKPOINT.encode() not in call.request.body:
         return body
     messages = [
         {**one, "content": without_member(one["content"], _BREAKPOINT, "messages.content", call)}
         if isinstance(one.get("content"), list)
         else one
-        for one in objects(body["messages"])
+        for one in given
     ]
     return {**body, "messages": messages}
 
 
-def _check_messages(body: Json) -> None:
+def _check_messages(body: Json, call: Call) -> None:
     messages = _check_present(body, "messages")
     if not isinstance(messages, list):
         raise BadRequest("Invalid type for 'messages': expected an array of objects.", param="messages")
@@ -97,9 +99,9 @@ def _check_messages(body: Json) -> None:
         raise BadRequest(
             "Invalid 'messages': expected at least one message.", param="messages", code="empty_array"
         )
-    for position, message in enumerate(messages):
+    for message in special_messages(messages, call):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            where = f"messages[{position}]"
+            where = f"messages[{messages.index(message)}]"
             raise BadRequest(f"Invalid '{where}': expected an object with a role.", param=where)
     tools = body.get("tools")
     if tools is not None and (not isinstance(tools, list) or not all(isinstance(t, dict) for t in tools)):

@@ -7,11 +7,11 @@ Source: https://platform.openai.com/docs/api-reference/chat/create (`functions`,
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from ...core.call import Call
 from ...core.json import Json
-from ..pivot import items, modern_messages, obj, objects
+from ..pivot import modern_messages, obj, objects, speak_of_functions, special_messages
 
 _LEGACY_MEMBERS: Final = frozenset({"functions", "function_call"})
 
@@ -19,10 +19,10 @@ _LEGACY_MEMBERS: Final = frozenset({"functions", "function_call"})
 def with_tools(body: Json, call: Call) -> Json:
     """The request with its functions as tools; noted on the call. The same object where there are none."""
     functions = objects(body.get("functions"))
-    if not functions and not _speaks_of_functions(items(body.get("messages"))):
+    if not functions and not speak_of_functions(special_messages(body["messages"], call)):
         return body
     out = {name: value for name, value in body.items() if name not in _LEGACY_MEMBERS}
-    out["messages"] = modern_messages(body.get("messages"))
+    out["messages"] = modern_messages(body["messages"], call)
     if functions:
         call.legacy_functions = True
         out["tools"] = [{"type": "function", "function": function} for function in functions]
@@ -55,10 +55,3 @@ def _message(message: Json) -> Json:
     if calls and not calls[0].get("index"):
         out["function_call"] = obj(calls[0].get("function"))
     return out
-
-
-def _speaks_of_functions(messages: list[Any]) -> bool:
-    for message in messages:
-        if isinstance(message, dict) and ("function_call" in message or message.get("role") == "function"):
-            return True
-    return False

@@ -6,20 +6,21 @@ Who knows and wants what is data (`dialect`, `providers`), with its source there
 from __future__ import annotations
 
 import re
-from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
 
 from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json
-from ..pivot import items, objects, plain_text, text
+from ..pivot import items, objects, plain_texts, text
 from .dialect import ANSWER_MEMBERS, EXTENSIONS, Dialect
 
 _NOT_OPENAIS: Final = EXTENSIONS | ANSWER_MEMBERS
 _REASONING: Final = frozenset({"reasoning_content", "reasoning"})
 _SHORT_ID: Final = re.compile(r"[A-Za-z0-9]{9}")
 _DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_POWERS: Final = tuple(62**place for place in range(9))
 
 
 def dialect_messages(messages: Any, call: Call, dialect: Dialect) -> list[Any]:
@@ -27,17 +28,23 @@ def dialect_messages(messages: Any, call: Call, dialect: Dialect) -> list[Any]:
     if not isinstance(messages, list):
         raise BadRequest("'messages' must be an array", param="messages")
     renamed = dialect.roles
-    made = []
-    for message in messages:
-        if isinstance(message, dict) and (plain_text(message) is None or message["role"] in renamed):
-            message = _message(message, call, dialect)
-        made.append(message)
+    made = list(messages)
+    for at, said in enumerate(plain_texts(messages, call)):
+        if said is None or (renamed and messages[at]["role"] in renamed):
+            message = messages[at]
+            if isinstance(message, dict):
+                made[at] = _message(message, call, dialect)
     return made
 
 
 def without_member(parts: Any, name: str, where: str, call: Call) -> Any:
     """The objects of a list without one of their members; the same list where none has it."""
-    if not isinstance(parts, list) or not any(isinstance(part, dict) and name in part for part in parts):
+    if not isinstance(parts, list):
+        return parts
+    for part in parts:
+        if isinstance(part, dict) and name in part:
+            break
+    else:
         return parts
     call.drop(f"{where}.{name}")
     return [
@@ -46,16 +53,13 @@ def without_member(parts: Any, name: str, where: str, call: Call) -> Any:
     ]
 
 
+@lru_cache(256)  # a call's id comes again with its result
 def short_id(given: str) -> str:
     """A tool call's id as Mistral wants it: nine letters and digits, the same for the same id."""
     if _SHORT_ID.fullmatch(given):
         return given
     number = int.from_bytes(sha256(given.encode("utf-8", "surrogatepass")).digest()[:8], "big")
-    found = ""
-    for _ in range(9):
-        number, digit = divmod(number, 62)
-        found += _DIGITS[digit]
-    return found
+    return "".join([_DIGITS[number // power % 62] for power in _POWERS])
 
 
 def _message(message: Json, call: Call, dialect: Dialect) -> Json:
@@ -67,9 +71,9 @@ def _message(message: Json, call: Call, dialect: Dialect) -> Json:
         if "cache_control" in out:
             out = {name: value for name, value in out.items() if name != "cache_control"}
             call.drop("messages.cache_control")
-        out = _with(
-            out, "content", without_member(out.get("content"), "cache_control", "messages.content", call)
-        )
+        content = out.get("content")
+        if isinstance(content, list):
+            out = _with(out, "content", without_member(content, "cache_control", "messages.content", call))
     if "tool_calls" in out and "extra_content" not in dialect.known:
         calls = without_member(out["tool_calls"], "extra_content", "messages.tool_calls", call)
         out = _with(out, "tool_calls", calls)
@@ -78,13 +82,14 @@ def _message(message: Json, call: Call, dialect: Dialect) -> Json:
 
 def _known_members(message: Json, call: Call, dialect: Dialect) -> Json:
     """Without the members this provider does not know; what they say is kept where there is another place."""
-    foreign: AbstractSet[str] = _NOT_OPENAIS & message.keys()
     role = text(message.get("role"))
     members = dialect.message_members.get(dialect.roles.get(role, role))
-    if foreign:
-        foreign -= dialect.known
-    if members is not None:
-        foreign |= message.keys() - members - {"cache_control"}
+    foreign = {
+        name
+        for name in message
+        if (name in _NOT_OPENAIS and name not in dialect.known)
+        or (members is not None and name not in members and name != "cache_control")
+    }
     if not foreign:
         return message
     out = {name: value for name, value in message.items() if name not in foreign}

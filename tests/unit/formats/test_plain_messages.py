@@ -9,9 +9,10 @@ import pytest
 
 from kong_ai_proxy.config.models import Target
 from kong_ai_proxy.core.call import Call
+from kong_ai_proxy.core.errors import BadRequest
 from kong_ai_proxy.core.http import ClientRequest
 from kong_ai_proxy.core.json import Json
-from kong_ai_proxy.formats.pivot import modern_messages, plain_text
+from kong_ai_proxy.formats.pivot import modern_messages, plain_texts
 from kong_ai_proxy.providers import provider
 
 _SAID = ["Hello.", "", "  \n", "ends in space \n", "Straße 🙂", " begins"]
@@ -84,12 +85,19 @@ def test_the_short_way_is_the_same(name: str, messages: list[Json]) -> None:
     ],
 )
 def test_what_is_more_than_a_text(message: Json) -> None:
-    assert plain_text(message) is None
+    assert plain_texts([message, {"role": "user", "content": "x"}]) == [None, "x"]
 
 
 def test_a_text() -> None:
-    assert plain_text({"content": "x", "role": "assistant"}) == "x"
-    assert plain_text({"role": "user", "content": ""}) == ""
+    assert plain_texts([{"content": "x", "role": "assistant"}, {"role": "user", "content": ""}]) == ["x", ""]
+
+
+@pytest.mark.parametrize("stranger", [None, "x", 1, ["role", "content"]])
+def test_what_is_no_message(stranger: Any) -> None:
+    assert plain_texts([stranger]) == [None]
+    with pytest.raises(BadRequest) as raised:
+        modern_messages([{"role": "user", "content": "x"}, stranger])
+    assert raised.value.param == "messages.1"
 
 
 def test_messages_without_functions_stay_the_same_objects() -> None:
