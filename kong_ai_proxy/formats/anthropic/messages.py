@@ -191,7 +191,7 @@ def _bad_call(index: int, position: int, what: str) -> BadRequest:
 
 
 def tool_id(identity: Any) -> str:
-    """A tool call's id in the characters the API allows, the same for the call and its result; "" for none."""
+    """A tool call's id in the characters the API allows, the same for call and result; "" for none."""
     return _BAD_ID.sub("_", identity) if isinstance(identity, str) else ""
 
 
