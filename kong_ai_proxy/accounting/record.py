@@ -2,7 +2,8 @@
 
 Keys, types and units: https://developer.konghq.com/ai-gateway/ai-audit-log-reference/. Beyond Kong's keys:
 `usage.source`, "estimated" or "partial", where the numbers are not the provider's own count of a whole
-answer; `usage.images`, `.seconds` and `.characters`, where that is what is billed.
+answer; `usage.images`, `.seconds` and `.characters`, where that is what is billed; `usage.other_models`, what
+models used that had a part in the answer at prices of their own.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ def attempt_usage(call: Call) -> Json:
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.total,
         "cost": cost(usage, call.options),
+        **_other_models(usage),
     }
 
 
@@ -102,6 +104,7 @@ def usage_record(usage: Usage, call: Call, timing: Timing) -> Json:
             record[name] = amount
     record["total_tokens"] = usage.total
     record["cost"] = cost(usage, call.options)
+    record.update(_other_models(usage))
     if timing.latency is not None and usage.completion_tokens > 0:
         record["time_per_token"] = int(timing.latency) / usage.completion_tokens
     if timing.first_token is not None:
@@ -109,6 +112,22 @@ def usage_record(usage: Usage, call: Call, timing: Timing) -> Json:
     if usage.source in _SOURCES_TOLD:
         record["source"] = str(usage.source)
     return record
+
+
+def _other_models(usage: Usage) -> Json:
+    """Tokens that are in none of the other counts, nor in the cost: what they cost is not configured."""
+    if not usage.other_models:
+        return {}
+    return {
+        "other_models": [
+            {
+                "model": other.model,
+                "prompt_tokens": other.prompt_tokens,
+                "completion_tokens": other.completion_tokens,
+            }
+            for other in usage.other_models
+        ]
+    }
 
 
 def _input_and_output(usage: Usage) -> Json:

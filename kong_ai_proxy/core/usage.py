@@ -20,6 +20,17 @@ class UsageSource(StrEnum):
     """The client or the provider broke off; what was known by then."""
 
 
+@dataclass(frozen=True, slots=True)
+class OtherModel:
+    """What a model used that had a part in an answer, and is not the one that gave it."""
+
+    model: str
+    """Its name at the provider; "" where that is not told."""
+    prompt_tokens: int
+    """All input, cached and cache-write tokens included."""
+    completion_tokens: int
+
+
 @dataclass(slots=True)
 class Usage:
     """Token counts of one call.
@@ -57,6 +68,9 @@ class Usage:
     """Of a text that was spoken, where that is what is billed."""
     service_tier: str | None = None
     """The tier the provider says it served."""
+    other_models: tuple[OtherModel, ...] = ()
+    """Models that had a part in the answer at prices of their own, each once. Their tokens are in none of
+    the counts above."""
     source: UsageSource = UsageSource.NONE
 
     @property

@@ -126,6 +126,10 @@ class LlmMetrics:
         if usage.cached_tokens:
             _add(self._tokens, (*labels, ("type", "cached")), usage.cached_tokens)
         _add(self._cost, labels, cost(usage, attempt.call.options))
+        for other in usage.other_models:
+            names = (labels[0], ("model", self._bounded("model", other.model)), labels[2])
+            _add(self._tokens, (*names, ("type", "input")), other.prompt_tokens)
+            _add(self._tokens, (*names, ("type", "output")), other.completion_tokens)
 
     def _times(self, attempt: Attempt) -> None:
         timing, labels = attempt.timing, self._of(attempt)

@@ -66,10 +66,13 @@ class Entry:
     failovers: int = 0
     """Targets tried before the last."""
     request: bool = True
-    """False for an attempt before the last one, and for a question to a judge: tokens and cost, but no
-    request of its own."""
+    """False for an attempt before the last one, for a question to a judge, and for a model beside the one
+    that answered: tokens, but no request of its own."""
     judged: bool = False
     """A question to a judge."""
+    beside: bool = False
+    """The tokens of a model that had a part in another's answer, as an advisor has: no request of its own,
+    and without a price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +138,13 @@ def read_record(record: Any, *, everything: bool = False) -> Iterator[Entry | Sk
         return
     entry = _entry(record, told or {})
     yield entry
+    yield from _other_models(entry, _table((told or {}).get("usage")))
     for tried in _tables((told or {}).get("tried_targets")):
         usage = tried.get("usage")
         if isinstance(usage, dict):
-            yield _failed_attempt(entry, tried, usage)
+            failed = _failed_attempt(entry, tried, usage)
+            yield failed
+            yield from _other_models(failed, usage)
 
 
 def _entry(record: Json, told: Json) -> Entry:
@@ -191,6 +197,28 @@ def _failed_attempt(entry: Entry, tried: Json, usage: Json) -> Entry:
         failovers=0,
         request=False,
     )
+
+
+def _other_models(entry: Entry, usage: Json) -> Iterator[Entry]:
+    """What other models used, each under its own name."""
+    for other in _tables(usage.get("other_models")):
+        prompt, completion = _whole(other.get("prompt_tokens")), _whole(other.get("completion_tokens"))
+        yield replace(
+            entry,
+            model=_name(other.get("model")),
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            total_tokens=prompt + completion,
+            cached_tokens=0,
+            **_billed_otherwise({}),
+            cost=0.0,
+            latency_ms=None,
+            first_token_ms=None,
+            source="",
+            failovers=0,
+            request=False,
+            beside=True,
+        )
 
 
 def _billed_otherwise(usage: Json) -> dict[str, Any]:

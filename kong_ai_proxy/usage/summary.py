@@ -54,6 +54,8 @@ class Totals:
     """Attempts that failed, were followed by another, and cost something: their tokens are in the sums."""
     judged: int = 0
     """Questions to a judge: their tokens are in the sums."""
+    beside: int = 0
+    """Models beside the one that answered, as advisors are: their tokens are in the sums, without a price."""
     failovers: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -87,7 +89,8 @@ class Totals:
         self.cost += entry.cost
         if not entry.request:
             self.judged += entry.judged
-            self.failed_attempts += not entry.judged
+            self.beside += entry.beside
+            self.failed_attempts += not (entry.judged or entry.beside)
             return
         self.requests += 1
         self.failovers += entry.failovers
@@ -124,6 +127,7 @@ class Totals:
             "failovers": self.failovers,
             "failed_attempts": self.failed_attempts,
             "judged": self.judged,
+            "beside": self.beside,
             "llm_latency_ms": _percentiles(self.latency),
             "time_to_first_token_ms": _percentiles(self.first_token),
         }

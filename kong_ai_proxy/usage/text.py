@@ -14,7 +14,7 @@ from .summary import QUANTILES, Distribution, Key, Summary, Totals
 _CSV = (
     "requests", "errors", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "cost",
     "estimated", "partial", "unmetered", "failovers", "failed_attempts", "judged",
-    "images", "seconds", "characters",
+    "images", "seconds", "characters", "beside",
 )  # fmt: skip
 _HEADINGS = (
     "requests", "errors", "prompt", "completion", "total", "cost", "p50 ms", "p95 ms", "ttft p50", "ttft p95",
@@ -101,6 +101,7 @@ def remarks(summary: Summary) -> list[str]:
     remark(totals.unmetered, "request", f"without usage ({share(totals.unmetered, totals.requests)})")
     remark(totals.failed_attempts, "failed attempt", "whose tokens are in the sums")
     remark(totals.judged, "judged answer", "whose judge's tokens are in the sums")
+    remark(totals.beside, "use", "of a model beside the one asked (an advisor): tokens in the sums, no cost")
     remark(summary.outside, "request", "outside the period or without a time, left out")
     remark(summary.other_records, "record", "without AI usage, left out")
     remark(summary.bad_lines, "line", "that could not be read, left out")

@@ -41,7 +41,7 @@ def call(**more: Any) -> Call:
 def naive(message: dict[str, Any]) -> dict[str, Any]:
     """What a whole native message says, read without any of the code under test."""
     usage = message["usage"]
-    rounds = usage.get("iterations") or [usage]
+    rounds = [u for u in usage.get("iterations") or [usage] if u.get("type") != "advisor_message"]
     return {
         "text": "".join(b["text"] for b in message["content"] if b["type"] == "text"),
         "thinking": [b for b in message["content"] if b["type"] in ("thinking", "redacted_thinking")],
@@ -58,6 +58,19 @@ def naive(message: dict[str, Any]) -> dict[str, Any]:
             for name in ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
         ),
         "completion": sum(u["output_tokens"] for u in rounds),
+        # No recording has compaction, which the top level leaves out.
+        "top": (
+            sum(
+                (usage.get(name) or 0)
+                for name in ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+            ),
+            usage["output_tokens"],
+        ),
+        "advisors": [
+            (u["model"], u["input_tokens"])
+            for u in usage.get("iterations") or []
+            if u["type"] == "advisor_message"
+        ],
         "cached": sum(u.get("cache_read_input_tokens") or 0 for u in rounds),
         "written": sum(u.get("cache_creation_input_tokens") or 0 for u in rounds),
         "model": message["model"],
@@ -124,6 +137,8 @@ def check_usage(made: Call, expected: dict[str, Any]) -> None:
         expected["cached"],
         expected["written"],
     )
+    assert (usage.prompt_tokens, usage.completion_tokens) == expected["top"]
+    assert [(other.model, other.prompt_tokens) for other in usage.other_models] == expected["advisors"]
     assert made.response_model == expected["model"]
     assert made.response_id == expected["id"]
     assert made.finish_reasons == [expected["finish"]]

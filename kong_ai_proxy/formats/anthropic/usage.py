@@ -3,16 +3,26 @@
 Rules, shared by answers and streams: the prompt is `input_tokens` + `cache_creation_input_tokens` +
 `cache_read_input_tokens`; output counts in `message_start` are provisional; counts in `message_delta` are
 cumulative and replace what was known; `iterations` are summed where there are any, because the top-level
-counts leave out compaction and advisor iterations (recording anthropic/native-messages-tools/010: 1128 + 1262
-at the top level, the advisor's 2518 only in its iteration). Sources: Kong's changelog 3.15.0.4,
-https://platform.claude.com/docs/en/build-with-claude/compaction.
+counts leave out compaction. Not summed are those of other models, which have prices of their own: an
+advisor's (`advisor_message`; recording anthropic/native-messages-tools/010: 1128 + 1262 = 2390 at the top level, the
+advisor's 2518 only in its iteration), and attempts of models that declined before another one answered
+(`message` entries of another model than the `fallback_message`'s). They are `Usage.other_models`. Sources:
+Kong's changelog 3.15.0.4, https://platform.claude.com/docs/en/build-with-claude/compaction,
+https://platform.claude.com/docs/en/agents-and-tools/tool-use/advisor-tool (usage and billing),
+https://platform.claude.com/docs/en/build-with-claude/refusals-and-fallback (billing and rate limits).
 """
 
 from __future__ import annotations
 
-from ...core.json import Json
-from ...core.usage import Usage, UsageSource
+from typing import Any, Final
 
+from ...core.json import Json
+from ...core.usage import OtherModel, Usage, UsageSource
+
+_PROMPT: Final = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+_ADVISOR: Final = "advisor_message"
+_FALLBACK: Final = "fallback_message"
+"""Types of iterations, as anthropic 0.121 has them (types/beta/beta_iterations_usage.py)."""
 _TTLS = {"ephemeral_5m_input_tokens": "5m", "ephemeral_1h_input_tokens": "1h"}
 _TIERS_SERVED = {
     "standard": "standard",
@@ -30,9 +40,8 @@ def read_usage(usage: object) -> Usage:
     if not isinstance(usage, dict) or not usage:
         return Usage()
     iterations = usage.get("iterations")
-    parts = [part for part in iterations if isinstance(part, dict)] if isinstance(iterations, list) else []
+    parts, others = _by_whom(iterations) if isinstance(iterations, list) else ([], ())
     counted = parts or [usage]
-    fresh = sum(_count(part, "input_tokens") or 0 for part in counted)
     read = _total(counted, "cache_read_input_tokens")
     written = _total(counted, "cache_creation_input_tokens")
     by_ttl = _by_ttl(counted)
@@ -42,13 +51,14 @@ def read_usage(usage: object) -> Usage:
     tier = usage.get("service_tier")
     speed = usage.get("speed")
     return Usage(
-        prompt_tokens=fresh + (read or 0) + (written or 0),
+        prompt_tokens=sum(map(_prompt, counted)),
         completion_tokens=sum(_count(part, "output_tokens") or 0 for part in counted),
         cached_tokens=read,
         cache_write_tokens=written,
         cache_write_by_ttl=by_ttl,
         reasoning_tokens=_count(details, "thinking_tokens") if isinstance(details, dict) else None,
         service_tier="fast" if speed == "fast" else tier if isinstance(tier, str) else None,
+        other_models=others,
         source=UsageSource.REPORTED,
     )
 
@@ -101,6 +111,32 @@ def write_usage(usage: Usage) -> Json:
     if usage.service_tier in _TIERS_SERVED:
         result["service_tier"] = _TIERS_SERVED[usage.service_tier]
     return result
+
+
+def _by_whom(iterations: list[Any]) -> tuple[list[Json], tuple[OtherModel, ...]]:
+    """The iterations of the model that answered, and what the other models used."""
+    parts = [part for part in iterations if isinstance(part, dict)]
+    served = {_model(part) for part in parts if part.get("type") == _FALLBACK} - {""}
+    own: list[Json] = []
+    others: dict[str, tuple[int, int]] = {}
+    for part in parts:
+        model = _model(part)
+        declined = bool(served and model) and model not in served
+        if part.get("type") != _ADVISOR and not declined:
+            own.append(part)
+            continue
+        prompt, completion = others.get(model, (0, 0))
+        others[model] = (prompt + _prompt(part), completion + (_count(part, "output_tokens") or 0))
+    return own, tuple(OtherModel(model, *used) for model, used in others.items())
+
+
+def _model(part: Json) -> str:
+    model = part.get("model")
+    return model if isinstance(model, str) else ""
+
+
+def _prompt(part: Json) -> int:
+    return sum(_count(part, name) or 0 for name in _PROMPT)
 
 
 def _count(part: Json, name: str) -> int | None:

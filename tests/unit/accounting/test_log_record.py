@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from kong_ai_proxy.accounting.record import Timing, log_record, tried_target, usage_record
+from kong_ai_proxy.accounting.record import (
+    Timing,
+    attempt_usage,
+    log_record,
+    tried_target,
+    usage_record,
+)
 from kong_ai_proxy.config.models import Target
 from kong_ai_proxy.core.call import Call
 from kong_ai_proxy.core.http import ClientRequest, Url
-from kong_ai_proxy.core.usage import Usage, UsageSource
+from kong_ai_proxy.core.usage import OtherModel, Usage, UsageSource
 
 
 def call(provider: str = "openai", usage: Usage | None = None, **fields: Any) -> Call:
@@ -188,3 +194,16 @@ def test_model_is_left_out_where_none_is_configured_and_ip_where_none_is_known()
     assert "model" not in entry
     assert "ip" not in entry
     assert (entry["host"], entry["port"], entry["upstream_scheme"]) == ("::1", 8000, "http")
+
+
+def test_other_models_are_told_without_a_price() -> None:
+    advised = Usage(14, 21, other_models=(OtherModel("wise", 200, 40),), source=UsageSource.REPORTED)
+    told = [{"model": "wise", "prompt_tokens": 200, "completion_tokens": 40}]
+    made, plain = call(usage=advised), call(usage=USED)
+    for usage, alone in (
+        (recorded(made)["usage"], recorded(plain)["usage"]),
+        (attempt_usage(made), attempt_usage(plain)),
+    ):
+        assert usage.pop("other_models") == told
+        assert usage == alone
+        assert "other_models" not in alone

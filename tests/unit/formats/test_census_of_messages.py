@@ -29,7 +29,7 @@ from native_support import assemble, flat, make_call, read_stream, two_way_split
 
 from kong_ai_proxy.core.errors import ApiError
 from kong_ai_proxy.core.json import dumps_text
-from kong_ai_proxy.core.usage import UsageSource
+from kong_ai_proxy.core.usage import OtherModel, UsageSource
 from kong_ai_proxy.exchange.chunks import chunks_of
 from kong_ai_proxy.formats import client_format
 from kong_ai_proxy.formats.anthropic.adapter import MessagesAdapter
@@ -89,7 +89,7 @@ USAGE: Final = {
     "cache_creation": "written by time to live",
     "output_tokens": "completion",
     "output_tokens_details": "reasoning",
-    "iterations": "summed",
+    "iterations": "summed by model",
     "service_tier": "tier",
     "speed": "tier: fast",
     "server_tool_use": "not counted: searches have a price of their own",
@@ -422,13 +422,14 @@ def test_usage_members() -> None:
     assert made.usage.service_tier == "fast"
 
 
-def test_iterations_of_all_kinds_are_summed() -> None:
+def test_iterations_of_all_kinds_are_summed_but_the_advisors() -> None:
     part = {name: USED[name] for name in list(USED)[:5] if name != "cache_creation"}
-    parts = [{**part, "type": kind} for kind in sorted(ITERATIONS)]
+    parts = [{**part, "type": kind} for kind in sorted(ITERATIONS, reverse=True)]
     made = call()
     message = message_of(usage={**USED, "iterations": parts})
     ADAPTER.response(message, made)
-    assert (made.usage.prompt_tokens, made.usage.completion_tokens) == (23 * 4, 13 * 4)
+    assert (made.usage.prompt_tokens, made.usage.completion_tokens) == (23 * 3, 13 * 3)
+    assert made.usage.other_models == (OtherModel("", 23, 13),)
     assert made.usage.cache_write_by_ttl == {}  # told of one of them only
     twin = call()
     read_stream(ADAPTER, twin, [sse(events_of(message))])

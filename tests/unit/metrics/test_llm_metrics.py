@@ -19,6 +19,7 @@ from exchange_support import (
 )
 from gevent import sleep
 
+from kong_ai_proxy.core.usage import OtherModel
 from kong_ai_proxy.metrics.exposition import expose
 from kong_ai_proxy.metrics.llm import MOST_NAMES, LlmMetrics
 
@@ -146,3 +147,15 @@ def test_names_are_bounded_and_nothing_raises(capsys: pytest.CaptureFixture[str]
     broken: Any = object()
     metrics.observe(broken)
     assert samples(metrics) == told
+
+
+def test_other_models_tokens_count_under_their_own_names() -> None:
+    metrics = LlmMetrics()
+    exchange = answered(proxy(options=OPTIONS), openai_answer()).exchange
+    exchange.attempts[-1].call.usage.other_models = (OtherModel("wise", 200, 40),)
+    metrics.observe(exchange)
+    told = samples(metrics)
+    found = {name: value for name, value in told.items() if 'model="wise"' in name}
+    assert {name.partition("{")[0] for name in found} == {"tokens_total"}
+    assert [value for name, value in sorted(found.items())] == [200.0, 40.0]
+    assert sum(name.startswith("cost_total") for name in told) == 1

@@ -272,3 +272,25 @@ def test_records_behind_what_container_engines_put_before_them(before: bytes, af
 )
 def test_other_lines_are_none(line: bytes) -> None:
     assert list(read_line(line)) == [Skipped(bad=True)]
+
+
+def test_an_advisors_tokens_are_in_the_sums_under_its_own_model() -> None:
+    advisor = {"model": "wise", "prompt_tokens": 200, "completion_tokens": 40}
+    told = record()
+    told["ai"]["proxy"]["usage"]["other_models"] = [advisor, "odd"]
+    told["ai"]["proxy"]["tried_targets"] = [
+        {"provider": "anthropic", "model": "first", "usage": {"prompt_tokens": 1, "other_models": [advisor]}},
+        {"provider": "openai"},
+    ]
+    entry, beside, failed, first = (each for each in read_line(json.dumps(told).encode()))
+    assert isinstance(entry, Entry) and isinstance(beside, Entry) and isinstance(first, Entry)
+    assert (beside.model, beside.prompt_tokens, beside.total_tokens, beside.cost) == ("wise", 200, 240, 0.0)
+    assert (first.provider, first.model, first.prompt_tokens) == ("anthropic", "wise", 200)
+    summary = Summary([("model",)])
+    for each in (entry, beside, failed, first):
+        summary.add(each)
+    totals = summary.totals
+    assert (totals.requests, totals.failed_attempts, totals.beside, totals.cost) == (1, 1, 2, entry.cost)
+    assert totals.prompt_tokens == entry.prompt_tokens + 401
+    assert summary.groups[("model",)][("wise",)].prompt_tokens == 400
+    assert "2 uses of a model beside the one asked (an advisor)" in as_table(summary)

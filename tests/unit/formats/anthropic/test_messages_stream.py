@@ -11,7 +11,7 @@ from kong_ai_proxy.config.models import Model, Target
 from kong_ai_proxy.core.call import Call
 from kong_ai_proxy.core.errors import ApiError
 from kong_ai_proxy.core.http import ClientRequest
-from kong_ai_proxy.core.usage import UsageSource
+from kong_ai_proxy.core.usage import OtherModel, UsageSource
 from kong_ai_proxy.formats.anthropic.adapter import MessagesAdapter
 from kong_ai_proxy.formats.anthropic.blocks import FINISH_REASONS
 from kong_ai_proxy.formats.anthropic.json_mode import JSON_TOOL
@@ -286,6 +286,53 @@ def test_iterations_are_summed() -> None:
     assert (usage.prompt_tokens, usage.completion_tokens) == (1021, 52)
     assert (usage.cached_tokens, usage.cache_write_tokens) == (7, 4)
     assert usage.cache_write_by_ttl == {"1h": 4}
+    assert usage.other_models == ()
+
+
+ADVISED = [
+    {"type": "message", "input_tokens": 100, "output_tokens": 9},
+    {"type": "advisor_message", "model": "wise", "input_tokens": 200, "cache_read_input_tokens": 30,
+     "cache_creation_input_tokens": 5, "output_tokens": 40},
+    {"type": "message", "input_tokens": 120, "output_tokens": 8},
+    {"type": "advisor_message", "model": "wise", "input_tokens": 1, "output_tokens": 2},
+    {"type": "advisor_message", "input_tokens": 3, "output_tokens": None},
+]  # fmt: skip
+DECLINED = [
+    {"type": "compaction", "input_tokens": 50, "output_tokens": 5},
+    {"type": "message", "model": "strict", "input_tokens": 70, "output_tokens": 6},
+    {"type": "fallback_message", "model": "lax", "input_tokens": 80, "output_tokens": 7},
+    {"type": "message", "model": "lax", "input_tokens": 90, "output_tokens": 8},
+]
+
+
+@pytest.mark.parametrize(
+    ("iterations", "prompt", "completion", "others"),
+    [
+        (ADVISED, 220, 17, (OtherModel("wise", 236, 42), OtherModel("", 3, 0))),
+        (DECLINED, 220, 20, (OtherModel("strict", 70, 6),)),
+        (DECLINED[:2], 120, 11, ()),
+        (ADVISED[1:2], 11, 3, (OtherModel("wise", 235, 40),)),  # an answer of its own is not told apart
+        ([{**DECLINED[2], "model": None}, DECLINED[1]], 150, 13, ()),
+    ],
+)
+def test_other_models_tokens_are_told_apart(
+    iterations: list[Any], prompt: int, completion: int, others: tuple[OtherModel, ...]
+) -> None:
+    told = {"input_tokens": 11, "output_tokens": 3, "iterations": iterations}
+    usage = read_usage(told)
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.total) == (
+        prompt,
+        completion,
+        prompt + completion,
+    )
+    assert usage.other_models == others
+    made = call()
+    decoder = ADAPTER.stream(made)
+    start = {"type": "message_start", "message": {"usage": {"input_tokens": 11, "output_tokens": 1}}}
+    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": told}
+    decoder.feed(sse(start, end))
+    decoder.finish()
+    assert made.usage == usage
 
 
 @pytest.mark.parametrize(
