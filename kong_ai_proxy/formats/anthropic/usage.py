@@ -6,8 +6,9 @@ cumulative and replace what was known; `iterations` are summed where there are a
 counts leave out compaction. Not summed are those of other models, which have prices of their own: an
 advisor's (`advisor_message`; recording anthropic/native-messages-tools/010: 1128 + 1262 = 2390 at the top
 level, the advisor's 2518 only in its iteration), and attempts of models that declined before another one
-answered (`message` entries of another model than the `fallback_message`'s). They are `Usage.other_models`. Sources:
-Kong's changelog 3.15.0.4, https://platform.claude.com/docs/en/build-with-claude/compaction,
+answered (`message` entries of another model than the `fallback_message`'s). They are `Usage.other_models`.
+
+Sources: Kong's changelog 3.15.0.4, https://platform.claude.com/docs/en/build-with-claude/compaction,
 https://platform.claude.com/docs/en/agents-and-tools/tool-use/advisor-tool (usage and billing),
 https://platform.claude.com/docs/en/build-with-claude/refusals-and-fallback (billing and rate limits).
 """
