@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..core.json import Json, dumps_text
+from ..core.json import Json, dumps_text, loads
 from .answers import Answer, Drop, Hang, Pause, Reset, Step
 
 
@@ -91,6 +91,8 @@ def think(ask: Ask) -> Reply:
     calls = _calls(ask)
     if calls:
         text = ""
+    elif knobs.judge:
+        text = _score(ask.last_user)
     elif ask.schema is not None:
         text = dumps_text(_example(ask.schema, ask.last_user) if ask.schema else {"echo": ask.last_user})
     elif knobs.words:
@@ -114,6 +116,17 @@ def think(ask: Ask) -> Reply:
         completion_tokens=answered + thinking_tokens,
         thinking_tokens=thinking_tokens,
     )
+
+
+def _score(material: str) -> str:
+    """A judge's reply: how many of the question's words the answer has, from 1 (none) to 100 (all)."""
+    try:
+        judged = loads(material)
+        asked = str(judged["request"][-1]["content"]).split()
+        answered = set(str(judged["response"]).split())
+    except (ValueError, LookupError, TypeError):
+        return "There is nothing to judge."
+    return str(round(1 + 99 * sum(word in answered for word in asked) / max(len(asked), 1)))
 
 
 def _calls(ask: Ask) -> list[Call]:
@@ -173,6 +186,7 @@ class Knobs:
     (ms) before each token, `mock-words-50` answers so many words, `mock-hang` never answers, `mock-hang-5`
     hangs after 5 tokens, `mock-reset` resets the connection before the head, `mock-cut` in the middle of
     the head, `mock-truncate-5` ends a stream after 5 tokens, `mock-gzip` is left to scripted answers.
+    `mock-judge` scores an answer that it is asked about (config.kong_ai_proxy.judge).
     """
 
     status: int = 200
@@ -183,6 +197,7 @@ class Knobs:
     truncate: int | None = None
     reset: bool = False
     cut: bool = False
+    judge: bool = False
 
     @classmethod
     def of(cls, model: str) -> Knobs:
@@ -208,6 +223,8 @@ class Knobs:
                     knobs.reset = True
                 case "cut":
                     knobs.cut = True
+                case "judge":
+                    knobs.judge = True
         return knobs
 
     def apply(self, answer: Answer) -> Answer:

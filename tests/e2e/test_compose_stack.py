@@ -99,6 +99,14 @@ def _first_command() -> list[str]:
     pytest.skip("no compose command is on PATH")
 
 
+def said(body: str) -> str:
+    """The text of an answer, whole or streamed."""
+    if not body.startswith("data: "):
+        return str(json.loads(body)["choices"][0]["message"]["content"])
+    chunks = [json.loads(line[6:]) for line in body.splitlines() if line.startswith("data: {")]
+    return "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
+
+
 def until(look: Callable[[], Any], seconds: float = 30) -> Any:
     """The first true answer."""
     deadline = time.monotonic() + seconds
@@ -149,9 +157,7 @@ def test_plain_chat_and_its_usage_in_kongs_log(stack: Stack) -> None:
 def test_streamed_chat_and_its_usage(stack: Stack) -> None:
     status, body, request_id = stack.chat("/anthropic", "Count to five.", stream=True)
     assert status == 200 and body.rstrip().endswith("data: [DONE]")
-    chunks = [json.loads(line[6:]) for line in body.splitlines() if line.startswith("data: {")]
-    said = "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
-    assert said == "You said: Count to five."
+    assert said(body) == "You said: Count to five."
     proxy = stack.record(lambda record: record["request"]["id"] == request_id)["ai"]["proxy"]
     assert proxy["meta"]["request_mode"] == "stream" and proxy["meta"]["provider_name"] == "anthropic"
     assert proxy["usage"]["completion_tokens"] > 0 and proxy["usage"]["time_to_first_token"] >= 0
@@ -183,6 +189,24 @@ def test_realtime_session_leaves_its_usage_in_kongs_log(stack: Stack) -> None:
     assert (kept["input_tokens"], kept["output_tokens"]) == (usage["input_tokens"], usage["output_tokens"])
 
 
+def test_a_judge_finds_the_better_model(stack: Stack) -> None:
+    """Both are asked until three answers of each have a score; then the one that repeats the question is."""
+
+    def settled() -> bool:
+        asked = [stack.chat("/best", "Say this again.", stream=count % 2 == 1) for count in range(20)]
+        assert {status for status, _, _ in asked} == {200}
+        return sum("You said: Say this again." in said(body) for _, body, _ in asked) >= 18
+
+    until(settled)
+    judge = stack.record(lambda record: "ai-llm-as-judge" in record.get("ai", {}))["ai"]["ai-llm-as-judge"]
+    assert judge["meta"]["request_model"] == "mock-judge"
+    usage = judge["usage"]
+    assert usage["llm_accuracy"] in (1, 100) and usage["prompt_tokens"] > 0
+    assert usage["cost"] == pytest.approx(
+        (2.5 * usage["prompt_tokens"] + 10 * usage["completion_tokens"]) / 1e6
+    )
+
+
 def test_nobody_else_leaves_usage(stack: Stack) -> None:
     assert stack.chat("/kong-ai-usage")[0] == 403
 
@@ -212,9 +236,8 @@ QUIET = {
     "Targets left alone",
     "Requests past the plugin",
     "Token fetches that failed",
-    *(panel.title for title, row in panels.ROWS if title == "Judged answers" for panel in row),
 }
-"""Panels that may have nothing to tell: nobody said Retry-After, nothing went wrong, no route has a judge."""
+"""Panels that may have nothing to tell: nobody said Retry-After, nothing went wrong."""
 
 
 @monitored("prometheus")
@@ -226,7 +249,7 @@ def test_every_panel_has_its_numbers(stack: Stack) -> None:
     until(up)
     # A rate takes two scrapes with a change between them.
     for _ in range(3):
-        for route in ("/openai", "/anthropic", "/chat", "/failover", "/broken"):
+        for route in ("/openai", "/anthropic", "/chat", "/failover", "/broken", "/best"):
             for key in ("", "alice-demo"):
                 stack.chat(route, key=key)
                 stack.chat(route, key=key, stream=True)
@@ -235,7 +258,7 @@ def test_every_panel_has_its_numbers(stack: Stack) -> None:
     (sample,) = get(f"{PROMETHEUS}/api/v1/query", query=filled_in(requests.queries[0][1]))["data"]["result"]
     # Less what came between the last scrape and the restart, and more where `increase` reckons with half an
     # interval before the first scrape and after the last.
-    made = sum("ai" in record for record in stack.records())
+    made = sum("proxy" in record.get("ai", {}) for record in stack.records())
     assert requests.title == "Requests" and 0.8 * made <= float(sample["value"][1]) <= 1.25 * made
     empty = []
     for _, row in panels.ROWS:

@@ -138,7 +138,7 @@ def test_the_mock_is_where_the_targets_point() -> None:
     mock = COMPOSE["services"]["mock"]
     args = cli._parser("mock").parse_args(mock["command"])
     urls = re.findall(r"upstream_url: (http://[^\s}]+)", DECLARED)
-    assert len(urls) == 7
+    assert len(urls) == 10
     assert {urlsplit(url).netloc for url in urls} == {f"mock:{args.port}"}
     assert args.host == "0.0.0.0"
 

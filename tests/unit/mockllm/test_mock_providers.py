@@ -15,6 +15,8 @@ import openai
 import pytest
 from botocore.eventstream import EventStreamBuffer
 
+from kong_ai_proxy.config.models import Judge
+from kong_ai_proxy.judge.score import question, score_in
 from kong_ai_proxy.mockllm import Answer, Drop, Gate, Hang, MockLLM, Pause, Reset
 from kong_ai_proxy.mockllm.brain import Ask, Knobs, Tool, split_words, think
 from kong_ai_proxy.mockllm.recorded import recorded_answer
@@ -203,6 +205,21 @@ def test_it_depends_on_what_was_asked() -> None:
     cut = think(Ask(last_user="one two three", max_tokens=3))
     assert (cut.text, cut.finish, cut.completion_tokens) == ("You said: one", "length", 3)
     assert think(Ask(model="mock-words-3")).text == "word0 word1 word2"
+
+
+@pytest.mark.parametrize(
+    ("response", "score"), [("You said: one two", "100"), ("two three", "50"), ("word0", "1"), (None, "1")]
+)
+def test_the_judge_scores_what_it_is_asked_about(response: str | None, score: str) -> None:
+    judge = Judge.model_validate({"llm": {"route_type": "llm/v1/chat", "model": {"provider": "openai"}}})
+    asked = question(judge, [{"role": "user", "content": "one two"}], str(response))
+    reply = think(Ask(model="mock-judge", last_user=asked["messages"][-1]["content"]))
+    assert reply.text == score and score_in(reply.text) == float(score)
+
+
+@pytest.mark.parametrize("said", ["Hello", "7", "{}", '{"request": [], "response": ""}', '{"request": [7]}'])
+def test_the_judge_knows_where_there_is_nothing_to_judge(said: str) -> None:
+    assert score_in(think(Ask(model="mock-judge", last_user=said)).text) is None
 
 
 def test_knobs() -> None:
