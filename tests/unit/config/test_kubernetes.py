@@ -1,9 +1,19 @@
-"""The manifests of examples/kubernetes agree with the code, the image and each other."""
+"""The manifests of examples/kubernetes agree with the code, the image and each other.
+
+What Kong's chart makes of the values is looked at where `helm` is on PATH and its folder is named:
+
+    helm pull kong/kong --untar && KONG_CHART=$PWD/kong pytest tests/unit/config/test_kubernetes.py
+
+and compared with Kubernetes' own schemas where the package kubernetes-validate is installed.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -128,8 +138,7 @@ def test_our_containers_may_do_little_and_are_pinned(kind: str) -> None:
 
 
 def test_both_do_the_same() -> None:
-    plain, helm = sidecar("plain"), sidecar("helm")
-    assert {**plain, "securityContext": {**plain["securityContext"], "runAsNonRoot": True}} == helm
+    assert init_containers("plain") == init_containers("helm")
     wanted = {name: value for name, value in kongs_environment("helm").items() if "PLUGINSERVER" in name}
     assert wanted == {
         name: value for name, value in kongs_environment("plain").items() if "PLUGINSERVER" in name
@@ -139,6 +148,9 @@ def test_both_do_the_same() -> None:
     assert annotations["prometheus.io/path"] == METRICS_PATH
     assert KONG["image"] == f"{VALUES['image']['repository']}:{VALUES['image']['tag']}" == "kong:3.9"
     assert KONG["envFrom"] == VALUES["envFrom"]
+    assert KONG["resources"] == VALUES["resources"]
+    assert POD["securityContext"] == VALUES["securityContext"]
+    assert DEPLOYMENT["spec"]["replicas"] == VALUES["replicaCount"]
 
 
 def test_the_manifest_hangs_together() -> None:
@@ -151,3 +163,73 @@ def test_the_manifest_hangs_together() -> None:
     assert {mount["name"] for mount in KONG["volumeMounts"]} == names
     config = next(mount["mountPath"] for mount in KONG["volumeMounts"] if mount["name"] == "config")
     assert kongs_environment("plain")["KONG_DECLARATIVE_CONFIG"] == f"{config}/kong.yml"
+
+
+@pytest.fixture(scope="module")
+def rendered() -> list[Json]:
+    """What Kong's chart makes of the values, the Deployment first."""
+    helm, chart = shutil.which("helm"), os.environ.get("KONG_CHART")
+    if not helm or not chart:
+        pytest.skip("KONG_CHART names no chart, or there is no helm")
+    done = subprocess.run(
+        [helm, "template", "kong", chart, "-f", FOLDER / "values.yaml", "--kube-version", "1.29.0"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = [document for document in yaml.safe_load_all(done.stdout) if document]
+    return sorted(found, key=lambda document: str(document["kind"]))
+
+
+def test_the_chart_makes_the_same_of_it(rendered: list[Json]) -> None:
+    deployment, proxy, account = rendered
+    kinds = [document["kind"] for document in rendered]
+    assert kinds == ["Deployment", "Service", "ServiceAccount"], (
+        "nothing else is served: no Manager, no Admin API"
+    )
+    assert account["metadata"]["name"] == deployment["spec"]["template"]["spec"]["serviceAccountName"]
+    pod = deployment["spec"]["template"]["spec"]
+    (kong,) = pod["containers"]
+    assert deployment["spec"]["replicas"] == DEPLOYMENT["spec"]["replicas"]
+    annotations = deployment["spec"]["template"]["metadata"]["annotations"]
+    assert annotations.items() >= DEPLOYMENT["spec"]["template"]["metadata"]["annotations"].items()
+    # The chart's own first one removes stale files.
+    assert pod["initContainers"][1:] == POD["initContainers"]
+    for name in ("securityContext", "terminationGracePeriodSeconds", "automountServiceAccountToken"):
+        assert pod[name] == POD[name]
+    for name in ("image", "envFrom", "resources", "lifecycle"):
+        assert kong[name] == KONG[name]
+    assert kong["securityContext"].items() >= KONG["securityContext"].items()
+    for probe in ("readinessProbe", "livenessProbe"):
+        assert kong[probe]["httpGet"].items() >= KONG[probe]["httpGet"].items()
+    environment = {pair["name"]: pair["value"] for pair in kong["env"]}
+    assert all("value" in pair for pair in kong["env"])
+    elsewhere = {"KONG_DECLARATIVE_CONFIG", "KONG_PREFIX", "KONG_ADMIN_LISTEN", "KONG_STATUS_LISTEN"}
+    plain = kongs_environment("plain")
+    assert {name: environment[name] for name in plain if name not in elsewhere} == {
+        name: value for name, value in plain.items() if name not in elsewhere
+    }
+    for listens in environment["KONG_ADMIN_LISTEN"].split(","):
+        assert listens.split()[0].rpartition(":")[0] in ("127.0.0.1", "[::1]")
+    assert environment["KONG_ADMIN_GUI_LISTEN"] == "off"
+    assert environment["KONG_PROXY_LISTEN"].startswith("0.0.0.0:8000,")
+    # Where the chart leads Kong is mounted, and may be written where Kong writes.
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    mounts = {mount["mountPath"].rstrip("/"): volumes[mount["name"]] for mount in kong["volumeMounts"]}
+    assert mounts[DIRECTORY] == {"name": "kong-ai-proxy", "emptyDir": {}}
+    assert "emptyDir" in mounts["/tmp"] and "emptyDir" in mounts[environment["KONG_PREFIX"].rstrip("/")]
+    folder, _, file = environment["KONG_DECLARATIVE_CONFIG"].rpartition("/")
+    assert mounts[folder]["configMap"] == {"name": "kong-ai-proxy-config"} and file == "kong.yml"
+    ports = {port["name"]: port["containerPort"] for port in kong["ports"]}
+    assert ports == {"proxy": 8000, "proxy-tls": 8443, "status": 8100}
+    assert {port["targetPort"] for port in proxy["spec"]["ports"]} == {8000, 8443}
+    assert proxy["spec"]["selector"].items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+
+
+@pytest.mark.parametrize("version", ["1.29", ""])
+@both
+def test_kubernetes_knows_every_field(kind: str, version: str, request: pytest.FixtureRequest) -> None:
+    validate = pytest.importorskip("kubernetes_validate")
+    for document in request.getfixturevalue("rendered") if kind == "helm" else [DEPLOYMENT, SERVICE]:
+        validate.validate(document, version or validate.latest_version(), strict=True)
