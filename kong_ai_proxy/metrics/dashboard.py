@@ -17,6 +17,12 @@ _SCHEMA: Final = 41
 _LABEL_VALUES: Final = 1
 """`PromVariableQueryType.LabelValues` of @grafana/prometheus 12.1.1."""
 _WIDTH: Final = 24
+_ALPHABETICAL: Final = 1
+"""`VariableSort.alphabeticalAsc` of @grafana/schema 12.1.1."""
+_CALCS: Final = {"mean": "Mean", "max": "Max", "lastNotNull": "Last *"}
+"""What Grafana calls the columns (`fieldReducers` of @grafana/data 12.1.1)."""
+_GAP: Final = 300_000
+"""Milliseconds without a value that a joined line goes over."""
 
 
 def dashboard() -> Json:
@@ -73,7 +79,7 @@ def _panel(panel: Panel, number: int, left: int, top: int) -> Json:
         "datasource": DATASOURCE,
         "gridPos": {"h": panel.height, "w": panel.width, "x": left, "y": top},
         "fieldConfig": {"defaults": _defaults(panel), "overrides": []},
-        "options": _options(panel.kind),
+        "options": _options(panel),
         "targets": [
             {
                 "refId": chr(ord("A") + place),
@@ -92,17 +98,19 @@ def _panel(panel: Panel, number: int, left: int, top: int) -> Json:
 
 def _defaults(panel: Panel) -> Json:
     defaults: Json = {"unit": panel.unit, "min": 0}
+    if panel.highest is not None:
+        defaults["max"] = panel.highest
     if panel.decimals is not None:
         defaults["decimals"] = panel.decimals
+    if panel.nothing:
+        defaults["noValue"] = panel.nothing
     if panel.kind == "timeseries":
-        stacking = {"mode": "normal" if panel.stacked else "none", "group": "A"}
-        fill = 25 if panel.stacked else 5
-        defaults["custom"] = {
-            "lineWidth": 1,
-            "fillOpacity": fill,
-            "showPoints": "never",
-            "stacking": stacking,
-        }
+        defaults["custom"] = _lines(panel)
+    elif panel.kind == "stat":
+        steps: list[Json] = [{"color": "text", "value": None}]
+        steps += [{"color": color, "value": value} for color, value in panel.warnings]
+        defaults["color"] = {"mode": "thresholds"}
+        defaults["thresholds"] = {"mode": "absolute", "steps": steps}
     elif panel.kind == "state-timeline":
         defaults["mappings"] = [
             {
@@ -116,21 +124,40 @@ def _defaults(panel: Panel) -> Json:
     return defaults
 
 
-def _options(kind: str) -> Json:
-    if kind == "stat":
-        return {"reduceOptions": {"calcs": ["lastNotNull"]}, "colorMode": "none", "graphMode": "none"}
-    legend = {"displayMode": "list", "placement": "bottom", "showLegend": True}
+def _lines(panel: Panel) -> Json:
+    custom: Json = {
+        "lineWidth": 1,
+        "fillOpacity": 25 if panel.stacked else 0 if panel.joined else 5,
+        "showPoints": "auto" if panel.joined else "never",
+        "stacking": {"mode": "normal" if panel.stacked else "none", "group": "A"},
+    }
+    if panel.joined:
+        custom["spanNulls"] = _GAP
+    if panel.least_top is not None:
+        custom["axisSoftMax"] = panel.least_top
+    return custom
+
+
+def _options(panel: Panel) -> Json:
+    if panel.kind == "stat":
+        return {"reduceOptions": {"calcs": ["lastNotNull"]}, "colorMode": "value", "graphMode": "none"}
+    legend: Json = {"displayMode": "list", "placement": "bottom", "showLegend": True}
+    if panel.calcs:
+        legend |= {"displayMode": "table", "placement": "right", "calcs": list(panel.calcs)}
+        legend |= {"sortBy": _CALCS[panel.calcs[0]], "sortDesc": True}
     return {"legend": legend, "tooltip": {"mode": "multi", "sort": "desc"}}
 
 
 def _variable(name: str, query: str) -> Json:
     return {
         "name": name,
+        "label": name.capitalize(),
         "type": "query",
         "datasource": DATASOURCE,
         "query": {"query": query, "qryType": _LABEL_VALUES, "refId": name},
         "definition": query,
         "refresh": 2,
+        "sort": _ALPHABETICAL,
         "includeAll": True,
         "allValue": ".*",
         "multi": True,

@@ -12,7 +12,7 @@ import yaml
 from exchange_support import answered, openai_answer, proxy
 from relay_support import relay_world
 
-from kong_ai_proxy.metrics import dashboard, process
+from kong_ai_proxy.metrics import dashboard, panels, process
 from kong_ai_proxy.metrics.llm import LlmMetrics
 from kong_ai_proxy.metrics.sources import CountedTickets, of_plugin_server
 from kong_ai_proxy.server.rpc import RpcServer
@@ -85,16 +85,66 @@ def test_every_label_it_picks_by_is_there() -> None:
 
 def test_the_file_is_what_code_makes_and_panels_do_not_overlap() -> None:
     assert dashboard.dashboard() == MADE
-    panels = MADE["panels"]
-    assert len({panel["id"] for panel in panels}) == len(panels)
+    made = MADE["panels"]
+    assert len({panel["id"] for panel in made}) == len(made)
     taken: set[tuple[int, int]] = set()
-    for panel in panels:
+    for panel in made:
         place = panel["gridPos"]
         cells = {(place["x"] + dx, place["y"] + dy) for dx in range(place["w"]) for dy in range(place["h"])}
         assert not cells & taken and place["x"] + place["w"] <= 24
         taken |= cells
         for target in panel.get("targets", []):
             assert target["expr"].count("(") == target["expr"].count(")")
+
+
+UNITS = {"short", "locale", "reqps", "percentunit", "s", "ms", "bytes"}
+"""Ids of @grafana/data 12.1.1 (valueFormats/categories.ts); `count:x` makes one of one's own."""
+ROWS = [(title, panel) for title, row in panels.ROWS for panel in row]
+EACH_PANEL = pytest.mark.parametrize(
+    "panel", [pytest.param(panel, id=f"{row}-{panel.title}") for row, panel in ROWS]
+)
+
+
+@EACH_PANEL
+def test_a_panels_numbers_read_well(panel: panels.Panel) -> None:
+    assert panel.unit in UNITS or re.fullmatch(r"count:[a-z]+/s", panel.unit)
+    # Grafana scales a unit before it rounds: 2,024 without decimals is "2 K" of `short`.
+    assert panel.decimals != 0 or panel.unit == "locale"
+    # What is wider has an ellipsis, on a screen of 1280.
+    assert panel.kind != "stat" or len(panel.title) <= 16
+
+
+@EACH_PANEL
+def test_a_legend_tells_the_lines_of_a_panel_apart(panel: panels.Panel) -> None:
+    """By labels that lines have, all of them; a line of which none is there would be named "Value"."""
+    for legend, query in panel.queries:
+        named = set(re.findall(r"{{(.*?)}}", legend))
+        by = re.search(r"\bby \(([^)]*)\)", query)
+        told = set(by[1].split(", ")) - {"le"} if by else {"instance"} & named
+        if "label_replace(" in query and '"plugin_id"' in query:
+            told = told - {"plugin_id"} | {"plugin"}
+        assert named == told, legend
+        assert not named or named != {"consumer"} or '"(nobody)", "consumer", ""' in query
+        assert legend or (len(panel.queries) == 1 and not by)
+
+
+def test_other_programs_processes_are_left_out() -> None:
+    asked = [query for query in dashboard.queries() if "process_" in query]
+    assert len(asked) == 3
+    assert all(query.endswith(" and on (job, instance) kong_ai_proxy_build_info") for query in asked)
+
+
+def test_rows_have_no_holes() -> None:
+    lines: dict[int, int] = {}
+    for panel in MADE["panels"]:
+        place = panel["gridPos"]
+        assert all(
+            other["gridPos"]["h"] == place["h"]
+            for other in MADE["panels"]
+            if other["gridPos"]["y"] == place["y"]
+        )
+        lines[place["y"]] = lines.get(place["y"], 0) + place["w"]
+    assert set(lines.values()) == {24}
 
 
 def test_totals_begin_with_a_series_first_value() -> None:
