@@ -17,10 +17,11 @@ from ..formats.base import Adapter, ClientFormat, Observer
 from ..formats.defaults import with_defaults
 from ..log import get_logger
 from ..providers import provider
+from ..wire.sse import SSEDecoder
 from .chunks import whole_of
 from .headers import answer_headers, provider_headers, with_client_query
 from .redact import redact
-from .streams import PassedStream, SniffedStream, Stream, TranslatedStream
+from .streams import PassedStream, Sniffer, Stream, TranslatedStream
 from .translation import Further
 
 log = get_logger("exchange")
@@ -30,10 +31,8 @@ MODEL_HEADER: Final = "x-kong-llm-model"
 NOT_TRANSLATED: Final = "request_not_translated"
 DROPPED_HEADER: Final = "x-kong-ai-dropped"
 _HEADER_MAX: Final = 1024
-_VAGUE: Final = frozenset({"", "text/plain", "text/json"})
-"""Content types that do not tell a stream from a whole answer."""
-_NO_OBJECTS: Final = frozenset({"openai", "anthropic", "bedrock"})
-"""Formats whose streams never begin with an object: a whole answer does."""
+_SPOKEN: Final = frozenset({"chat", "completions"})
+"""Operations whose answers may be streams."""
 _NONE: Final[frozenset[int]] = frozenset()
 
 
@@ -131,7 +130,7 @@ class Carrier:
         try:
             if not 200 <= status < 300:
                 return self._refused(status, headers, body)
-            if self._observer is not None and not _is_events(body):
+            if self._observer is not None and not self._is_stream(body):
                 answer = self._observer.response(body, self.call)
                 if self.call.response_id is None and _is_error_object(body):
                     # Azure says with a 200 that its content filter refused the prompt.
@@ -173,15 +172,29 @@ class Carrier:
                 502, f"{self.call.provider} answered with a redirect ({status})", code="upstream_redirect"
             )
         body = self.received = redact(body, self.call)
+        if _is_events(body):
+            # As an event, because a stream was asked for.
+            whole = SSEDecoder(len(body)).feed(body + b"\n\n")
+            body = whole[0].data if whole else body
         if self._observer is not None and (_is_error_object(body) or self._is_awss(body)):
+            given = headers.get("content-type", JSON_TYPE)
             return ClientResponse(
-                status, self._headers(headers, headers.get("content-type", JSON_TYPE)), body
+                status, self._headers(headers, given if "json" in given else JSON_TYPE), body
             )
         raise self._adapter_for().error(status, headers, body, self.call)
 
     def _is_awss(self, body: bytes) -> bool:
         """Whether it is an error as AWS words it, for a client that speaks AWS's."""
         return self.call.client_format == "bedrock" and body.lstrip()[:1] == b"{" and b"essage" in body
+
+    def _is_stream(self, body: bytes) -> bool:
+        """Whether a whole answer is none, but a stream that nobody asked for: events, a list, AWS's frames
+        (whose length comes first)."""
+        if self.call.operation not in _SPOKEN:
+            return _is_events(body)
+        start = body[:16].lstrip()[:1]
+        listed = start == b"[" and not _may_be_list(self._adapter_for())
+        return listed or start == b"\x00" or _is_events(body)
 
     def _answer(self, body: bytes) -> Json:
         """The provider's 2xx answer in OpenAI's form. Raises ApiError (502)."""
@@ -216,7 +229,7 @@ class Carrier:
 
     def _collected(self, body: bytes, adapter: Adapter) -> Json | None:
         """The answer of a provider that streams without being asked to, as some gateways do."""
-        if self.call.operation not in ("chat", "completions"):
+        if self.call.operation not in _SPOKEN:
             return None
         decoder = adapter.stream(self.call)
         items = [*decoder.feed(body), *decoder.finish()]
@@ -245,11 +258,9 @@ class Carrier:
             running = PassedStream(self._observer.stream(self.call), encoder, self.call)
         else:
             running = TranslatedStream(self._adapter_for().stream(self.call), encoder, self.call)
-        named = given.partition(";")[0].strip().lower()
-        if named == JSON_TYPE or (named in _VAGUE and self._adapter_for().format in _NO_OBJECTS):
-            # Some providers call their stream that, some ignore `stream: true`: the first byte tells.
-            whole = b"{[" if _may_be_list(self._adapter_for()) else b"{"
-            running = SniffedStream(running, encoder, self.call, self._answer, whole)
+        adapter = self._adapter_for()
+        if not _is_lines(adapter) or given.partition(";")[0].strip().lower() == JSON_TYPE:
+            running.sniffer = Sniffer(self._answer, b"{[" if _may_be_list(adapter) else b"{")
         running.headers = self._headers(headers, running.content_type)
         del running.headers["content-type"]
         if self.call.target.logging.log_payloads:
@@ -289,6 +300,11 @@ class Carrier:
 def _may_be_list(adapter: Adapter) -> bool:
     """Whether this format's whole answers may be JSON lists: Hugging Face's classic APIs."""
     return getattr(adapter, "lists", False) is True
+
+
+def _is_lines(adapter: Adapter) -> bool:
+    """Whether this format's streams are lines of JSON: a whole answer begins as they do."""
+    return getattr(adapter, "lines", False) is True
 
 
 def _is_events(body: bytes) -> bool:

@@ -183,7 +183,7 @@ class Exchange:
         as well: without this, their bodies, of megabytes maybe, would be left to the garbage collector."""
         for attempt in self.attempts:
             if attempt.translation.running is not None:
-                attempt.translation.running.on_start = None
+                attempt.translation.running.let_go()
         self.attempts.clear()
 
     def _let_go(self) -> None:

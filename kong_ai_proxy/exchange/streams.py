@@ -25,6 +25,51 @@ _WHOLE_MAX: Final = 16 * 1024 * 1024
 """Bytes of a whole answer that came where a stream was asked for."""
 
 
+class Sniffer:
+    """Tells by the first byte whether an answer is the stream that was asked for, whatever it is labelled:
+    some providers ignore `stream: true`, some say in an event stream's place that they failed, and some call
+    their stream JSON. Holds on to what is no stream."""
+
+    __slots__ = ("_held", "_size", "_starts", "answer", "whole")
+
+    def __init__(self, answer: Callable[[bytes], Json], starts: bytes) -> None:
+        """`answer` reads a whole answer; `starts` are the bytes that one may begin with, and a stream of the
+        same format may not."""
+        self.answer = answer
+        self.whole: bool | None = None
+        """It is no stream, as far as one can tell; None: there is nothing to tell it by yet."""
+        self._starts = starts
+        self._held: list[bytes] = []
+        self._size = 0
+
+    def take(self, data: bytes) -> bytes:
+        """What is known to be a stream, from its beginning. ApiError (502) for a whole answer too large."""
+        if self.whole is None and (start := data.lstrip(_BLANK)[:1]):
+            self.whole = start in self._starts
+        if self.whole is False:
+            return self.held(data)
+        self._held.append(data)
+        self._size += len(data)
+        if self._size > _WHOLE_MAX:
+            raise ApiError(
+                502, f"the provider's answer exceeds {_WHOLE_MAX} bytes", code="upstream_answer_too_large"
+            )
+        return b""
+
+    def held(self, data: bytes = b"") -> bytes:
+        """All that was held on to, and `data`."""
+        return b"".join([*self._held, data])
+
+    def close(self) -> None:
+        """Let go of what is held, and of whoever reads it: nothing more comes."""
+        self._held.clear()
+        self.answer = _nobody
+
+
+def _nobody(data: bytes) -> Json:
+    raise AssertionError("the stream has ended")
+
+
 class Stream(ABC):
     """A `StreamTranslation` (see there)."""
 
@@ -42,6 +87,8 @@ class Stream(ABC):
         """To be called when the client gets its first bytes: no other target will be tried."""
         self.overheard: Callable[[bytes], None] | None = None
         """Told the provider's bytes as they come; None: nobody wants them."""
+        self.sniffer: Sniffer | None = None
+        """None once it is known that this is a stream."""
         self._encoder = encoder
         self._call = call
 
@@ -61,7 +108,7 @@ class Stream(ABC):
         if self.overheard is not None:
             self.overheard(data)
         try:
-            out = self._take(data)
+            out = self._take(data) if self.sniffer is None else self._sniffed(self.sniffer, data)
         except Exception as error:
             return self._broke_on(error)
         if self.on_start is not None and out and not self.ended:
@@ -73,7 +120,7 @@ class Stream(ABC):
         if self.ended:
             return b""
         try:
-            rest = self._rest()
+            rest = self._end()
         except Exception as error:
             rest = self._broke_on(error)
         self.ended = True
@@ -89,16 +136,45 @@ class Stream(ABC):
         """Nobody reads on: have what is known so far noted on the call."""
         if not self.ended:
             try:
-                self._rest()
+                self._end()
             except Exception as error:
                 self._broke_on(error)
             self.failed = None
             self.ended = True
 
+    def _sniffed(self, sniffer: Sniffer, data: bytes) -> bytes:
+        data = sniffer.take(data)
+        if sniffer.whole is not False:
+            return b""
+        self.sniffer = None
+        return self._take(data)
+
+    def _end(self) -> bytes:
+        """`_rest`; a whole answer becomes a stream for the client, who asked for one."""
+        sniffer = self.sniffer
+        if sniffer is None:
+            return self._rest()
+        data = sniffer.held()
+        try:
+            loads_lenient(data)
+        except ValueError:
+            # Lines of JSON, or one that was cut off: the format's own decoder knows which.
+            out = self._take(data)
+            return out if self.ended else out + self._rest()
+        encoder = self._encoder
+        chunks = chunks_of(sniffer.answer(data))
+        return b"".join([*map(encoder.encode, chunks), encoder.finish()])
+
     def _break(self, error: ApiError) -> bytes:
         self.failed = error.to_keep()
         self.ended = True
         return self._encoder.error(error)
+
+    def let_go(self) -> None:
+        """Nobody asks any more: forget who answers (`Exchange.close`)."""
+        self.on_start = None
+        if self.sniffer is not None:
+            self.sniffer.close()
 
     def _broke_on(self, error: Exception) -> bytes:
         if not isinstance(error, ApiError):
@@ -165,74 +241,6 @@ class PassedStream(Stream):
         self.failed = self._observer.failed
         self.ended = True
         return True
-
-
-class SniffedStream(Stream):
-    """An answer labelled `application/json` where a stream was asked for: its first byte tells what it is.
-
-    A stream goes on to the stream it wraps. One whole JSON object becomes a stream for the client, who
-    asked for one.
-    """
-
-    def __init__(
-        self,
-        inner: Stream,
-        encoder: StreamEncoder,
-        call: Call,
-        answer: Callable[[bytes], Json],
-        whole_starts: bytes,
-    ) -> None:
-        super().__init__(encoder, call)
-        self._inner = inner
-        self._answer = answer
-        self._whole_starts = whole_starts
-        self._whole: list[bytes] = []
-        self._size = 0
-        self._is_stream: bool | None = None
-
-    @property
-    def whole(self) -> bool:
-        """It was no stream, as far as one can tell."""
-        return self._is_stream is False
-
-    def _take(self, data: bytes) -> bytes:
-        if self._is_stream is None:
-            start = data.lstrip(_BLANK)[:1] if not self._whole else b""
-            if not start:
-                self._whole.append(data)
-                return b""
-            self._is_stream = start not in self._whole_starts
-        if self._is_stream:
-            data = b"".join([*self._whole, data])
-            self._whole = []
-            return self._forward(self._inner.feed(data))
-        self._whole.append(data)
-        self._size += len(data)
-        if self._size > _WHOLE_MAX:
-            raise ApiError(
-                502, f"the provider's answer exceeds {_WHOLE_MAX} bytes", code="upstream_answer_too_large"
-            )
-        return b""
-
-    def _rest(self) -> bytes:
-        if self._is_stream:
-            return self._forward(self._inner.finish())
-        data = b"".join(self._whole)
-        try:
-            loads_lenient(data)
-        except ValueError:
-            # Lines of JSON, or one that was cut off: the format's own decoder knows which.
-            out = self._inner.feed(data)
-            return self._forward(out + self._inner.finish())
-        encoder = self._encoder
-        chunks = chunks_of(self._answer(data))
-        return b"".join([*map(encoder.encode, chunks), encoder.finish()])
-
-    def _forward(self, data: bytes) -> bytes:
-        if self._inner.failed is not None:
-            self.failed = self._inner.failed
-            self.ended = True
-        return data
 
 
 class NoEvents:

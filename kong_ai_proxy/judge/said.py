@@ -14,7 +14,6 @@ from ..core.call import Call
 from ..core.errors import ApiError
 from ..core.json import Json, loads_lenient
 from ..exchange.carry import Carrier
-from ..exchange.streams import SniffedStream
 from ..formats import client_format
 from ..formats.base import Adapter
 from ..formats.cohere import CHAT_V1, CHAT_V2, GENERATE
@@ -118,8 +117,8 @@ def answer_of(carrier: Carrier, data: bytes) -> Answer:
     """The provider's bytes, with what it takes to read them when the exchange is over."""
     call = carrier.once_more()
     running = carrier.running
-    sniffed = isinstance(running, SniffedStream) and running.whole
-    return Answer(data, call, _adapter(carrier, call), running is None or sniffed, running is not None)
+    whole = running is None or (running.sniffer is not None and running.sniffer.whole is True)
+    return Answer(data, call, _adapter(carrier, call), whole, running is not None)
 
 
 def answered(answer: Answer, give: Callable[[], None] = lambda: None) -> str:

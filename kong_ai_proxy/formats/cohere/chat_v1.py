@@ -70,6 +70,8 @@ class ChatV1:
     """Chat by POST /v1/chat."""
 
     format = "cohere"
+    lines = True
+    """Its streams are lines of JSON."""
 
     def request(self, body: Json, call: Call) -> Json | bytes:
         return _request(merged_body(body), call)
@@ -253,6 +255,10 @@ class _Stream(NDJSONStream):
             self._add_calls(body.get("tool_calls"), made)
         elif kind == "stream-end":
             self._end(body, made)
+        elif kind is None and "text" in body:
+            # A whole answer, from who does not stream.
+            self.chunks.identify(id=text(body.get("generation_id")))
+            self._end({"response": body}, made)
         elif kind == "stream-error" or (kind is None and "message" in body):
             self.fail(stream_error(text(body.get("message"))), made)
 

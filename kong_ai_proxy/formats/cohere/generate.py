@@ -44,6 +44,8 @@ class Generate:
     """The completions operation by POST /v1/generate."""
 
     format = "cohere"
+    lines = True
+    """Its streams are lines of JSON."""
 
     def request(self, body: Json, call: Call) -> Json | bytes:
         body = merged_body(body)
@@ -86,9 +88,18 @@ class _Stream(NDJSONStream):
             self._end(body, made)
         elif kind == "stream-error" or (kind is None and "message" in body):
             self.fail(stream_error(text(body.get("err")) or text(body.get("message"))), made)
-        elif said := text(body.get("text")):
+        elif kind is None and "generations" in body:
+            # A whole answer, from who does not stream.
+            for index, one in enumerate(objects(body["generations"])):
+                self._say(one, index, made)
+            self._end({"response": body}, made)
+        else:
+            self._say(body, integer(body.get("index")) or 0, made)
+
+    def _say(self, one: Json, index: int, made: list[StreamItem]) -> None:
+        if said := text(one.get("text")):
             self.call.output_bytes += utf8_size(said)
-            choice = {"index": integer(body.get("index")) or 0, "text": said}
+            choice = {"index": index, "text": said}
             made.append(self._chunk([{**choice, "logprobs": None, "finish_reason": None}]))
 
     def _end(self, body: Json, made: list[StreamItem]) -> None:

@@ -48,6 +48,8 @@ class OllamaChat:
     """The chat operation."""
 
     format = "ollama"
+    lines = True
+    """Its streams are lines of JSON."""
 
     def request(self, body: Json, call: Call) -> Json | bytes:
         body = merged_body(body)

@@ -21,6 +21,8 @@ class OllamaGenerate:
     """The completions operation."""
 
     format = "ollama"
+    lines = True
+    """Its streams are lines of JSON."""
 
     def request(self, body: Json, call: Call) -> Json | bytes:
         body = merged_body(body)
