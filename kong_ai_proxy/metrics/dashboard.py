@@ -12,6 +12,8 @@ Json = dict[str, Any]
 UID: Final = "kong-ai-proxy"
 DATASOURCE: Final = {"type": "prometheus", "uid": "prometheus"}
 """As docker/grafana/provisioning/datasources/prometheus.yml names it."""
+_SOURCE: Final = {"type": "prometheus", "uid": "${source}"}
+"""What is picked: elsewhere Prometheus has another uid."""
 _SCHEMA: Final = 41
 """Of dashboards in Grafana 12.1 (`defaultDashboard` of the npm package @grafana/schema 12.1.1)."""
 _LABEL_VALUES: Final = 1
@@ -50,7 +52,7 @@ def dashboard() -> Json:
         "schemaVersion": _SCHEMA,
         "time": {"from": "now-1h", "to": "now"},
         "timezone": "browser",
-        "templating": {"list": [_variable(name, query) for name, query in VARIABLES]},
+        "templating": {"list": [_sources(), *(_variable(name, query) for name, query in VARIABLES)]},
         "panels": panels,
     }
 
@@ -76,14 +78,14 @@ def _panel(panel: Panel, number: int, left: int, top: int) -> Json:
         "id": number,
         "type": panel.kind,
         "title": panel.title,
-        "datasource": DATASOURCE,
+        "datasource": _SOURCE,
         "gridPos": {"h": panel.height, "w": panel.width, "x": left, "y": top},
         "fieldConfig": {"defaults": _defaults(panel), "overrides": []},
         "options": _options(panel),
         "targets": [
             {
                 "refId": chr(ord("A") + place),
-                "datasource": DATASOURCE,
+                "datasource": _SOURCE,
                 "expr": query,
                 "legendFormat": legend,
                 **({"instant": True, "range": False} if panel.kind == "stat" else {}),
@@ -148,12 +150,23 @@ def _options(panel: Panel) -> Json:
     return {"legend": legend, "tooltip": {"mode": "multi", "sort": "desc"}}
 
 
+def _sources() -> Json:
+    return {
+        "name": "source",
+        "label": "Source",
+        "type": "datasource",
+        "query": DATASOURCE["type"],
+        "refresh": 1,
+        "current": {"text": "Prometheus", "value": DATASOURCE["uid"]},
+    }
+
+
 def _variable(name: str, query: str) -> Json:
     return {
         "name": name,
         "label": name.capitalize(),
         "type": "query",
-        "datasource": DATASOURCE,
+        "datasource": _SOURCE,
         "query": {"query": query, "qryType": _LABEL_VALUES, "refId": name},
         "definition": query,
         "refresh": 2,

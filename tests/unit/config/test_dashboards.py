@@ -165,9 +165,14 @@ def test_totals_begin_with_a_series_first_value() -> None:
 
 def test_grafana_finds_its_source_and_its_dashboard() -> None:
     (source,) = yaml.safe_load((PROVISIONING / "datasources" / "prometheus.yml").read_text())["datasources"]
-    assert {panel["datasource"]["uid"] for panel in MADE["panels"] if "datasource" in panel} == {
-        source["uid"]
-    }
+    asked = [panel for panel in MADE["panels"] if panel["type"] != "row"]
+    asked += [target for panel in asked for target in panel["targets"]]
+    picked, *variables = MADE["templating"]["list"]
+    # Whoever takes the dashboard alone picks the Prometheus of his own.
+    assert {each["datasource"]["uid"] for each in (*asked, *variables)} == {f"${{{picked['name']}}}"}
+    assert (picked["type"], picked["query"]) == ("datasource", source["type"])
+    assert picked["current"] == {"text": source["name"], "value": source["uid"]}
+    assert dashboard.DATASOURCE == {"type": source["type"], "uid": source["uid"]}
     assert source["url"] == "http://prometheus:9090" and "prometheus" in SERVICES
     (provider,) = yaml.safe_load((PROVISIONING / "dashboards" / "files.yml").read_text())["providers"]
     mounts = dict(reversed(volume.split(":")[:2]) for volume in SERVICES["grafana"]["volumes"])
