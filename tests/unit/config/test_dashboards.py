@@ -172,7 +172,7 @@ def test_grafana_finds_its_source_and_its_dashboard() -> None:
     assert {each["datasource"]["uid"] for each in (*asked, *variables)} == {f"${{{picked['name']}}}"}
     assert (picked["type"], picked["query"]) == ("datasource", source["type"])
     assert picked["current"] == {"text": source["name"], "value": source["uid"]}
-    assert dashboard.DATASOURCE == {"type": source["type"], "uid": source["uid"]}
+    assert {"type": source["type"], "uid": source["uid"]} == dashboard.DATASOURCE
     assert source["url"] == "http://prometheus:9090" and "prometheus" in SERVICES
     (provider,) = yaml.safe_load((PROVISIONING / "dashboards" / "files.yml").read_text())["providers"]
     mounts = dict(reversed(volume.split(":")[:2]) for volume in SERVICES["grafana"]["volumes"])
