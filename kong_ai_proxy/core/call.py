@@ -25,6 +25,8 @@ class Call:
     """
 
     target: Target
+    provider: str = field(init=False)
+    """The target's."""
     options: Options
     """The target's `model.options` with templates such as `$(headers.x)` resolved."""
     model: str
@@ -75,9 +77,8 @@ class Call:
     output_bytes: int = 0
     """Bytes of text, reasoning and tool arguments answered so far; what an estimate is made from."""
 
-    @property
-    def provider(self) -> str:
-        return self.target.model.provider
+    def __post_init__(self) -> None:
+        self.provider = self.target.model.provider
 
     def drop(self, path: str) -> None:
         """Note a request field that could not be carried over. Never silently lost, but for what comes after

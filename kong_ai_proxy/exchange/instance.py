@@ -14,6 +14,7 @@ from ..balancer.shared import sharing_by
 from ..config.models import Acls, AdvancedConfig, Extensions, Judge, LlmFormat, Target
 from ..config.parse import parse
 from ..core.json import Json
+from ..core.operations import OPERATIONS
 from .rotation import Rotation
 
 PROXY: Final = "kong-ai-proxy"
@@ -73,9 +74,12 @@ class Instance:
     """What waits for the judge, kept by the room `judge`."""
     rotation: Rotation = field(init=False)
     """Which vault references to resolve anew."""
+    operations: list[str] = field(init=False)
+    """What each target is for, by its route type."""
 
     def __post_init__(self) -> None:
         self.rotation = Rotation(self.targets)
+        self.operations = [OPERATIONS[target.route_type] for target in self.targets]
 
     @property
     def credentials(self) -> list[Target]:

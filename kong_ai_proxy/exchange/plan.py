@@ -16,7 +16,6 @@ from ..core.errors import ApiError, BadRequest
 from ..core.http import ClientRequest
 from ..core.json import Json, JSONDecodeError, loads
 from ..core.native import NativeCall
-from ..core.operations import OPERATIONS
 from ..providers.counting import may_count
 from ..providers.native import serves
 from .instance import Instance
@@ -90,7 +89,7 @@ class Plan:
     def operation(self, index: int) -> str:
         if self.native is not None:
             return self.native.api.operation
-        return OPERATIONS[self.instance.targets[index].route_type]
+        return self.instance.operations[index]
 
 
 def make_plan(instance: Instance, request: ClientRequest) -> Plan:
@@ -200,8 +199,8 @@ def _native_body(request: ClientRequest, native: NativeCall) -> Json:
 
 
 def _operations(instance: Instance) -> list[str]:
-    operations = [OPERATIONS[target.route_type] for target in instance.targets]
-    if not SUPPORTED.intersection(operations):
+    operations = instance.operations
+    if SUPPORTED.isdisjoint(operations):
         raise ApiError(
             501,
             f"route type {instance.targets[0].route_type} is not supported by this version",

@@ -14,7 +14,6 @@ from ..core.call import Call
 from ..core.errors import ApiError
 from ..core.http import ClientRequest, ClientResponse, Headers, UpstreamRequest
 from ..core.json import Json, JSONDecodeError, loads
-from ..core.operations import OPERATIONS
 from ..formats.realtime import Session, bare_model, session_for, with_model
 from ..providers import provider
 from ..providers.realtime import PROVIDERS, asked_model, live_model_place, needs_model, realtime_url
@@ -40,15 +39,13 @@ _PROTOCOL: Final = "sec-websocket-protocol"
 
 def serves_realtime(instance: Instance) -> bool:
     """Whether any target of the instance holds sessions."""
-    return any(OPERATIONS[target.route_type] == _OPERATION for target in instance.targets)
+    return _OPERATION in instance.operations
 
 
 def only_realtime(instance: Instance) -> bool:
     """Whether no target of the instance does anything else."""
-    # Asked for every request: a loop over all targets is for the few instances that hold sessions.
-    if OPERATIONS.get(instance.targets[0].route_type) != _OPERATION:
-        return False
-    return all(OPERATIONS[target.route_type] == _OPERATION for target in instance.targets)
+    operations = instance.operations
+    return operations.count(_OPERATION) == len(operations)
 
 
 class RealtimeExchange(Exchange):
@@ -64,7 +61,7 @@ class RealtimeExchange(Exchange):
         targets = [
             index
             for index, target in enumerate(instance.targets)
-            if OPERATIONS[target.route_type] == _OPERATION
+            if instance.operations[index] == _OPERATION
             and PROVIDERS.get(target.model.provider) == instance.llm_format
         ]
         if not targets:

@@ -8,7 +8,6 @@ from typing import Final
 from ..core.errors import ApiError, BadRequest
 from ..core.http import ClientRequest
 from ..core.json import Json, JSONDecodeError, loads
-from ..core.operations import OPERATIONS
 from ..core.rest import RestApi, RestCall
 from ..formats.batches import ids as batch_ids
 from ..formats.videos.ids import form_of
@@ -49,11 +48,11 @@ class RestPlan(Plan):
 
 def plan_rest(instance: Instance, request: ClientRequest) -> RestPlan | None:
     """The plan; None where the request is for one of the instance's other route types. Raises ApiError."""
-    operations = [OPERATIONS[target.route_type] for target in instance.targets]
-    wanted = [each for each in operations if each in REST]
-    if not wanted or instance.llm_format != "openai":
+    operations = instance.operations
+    if instance.llm_format != "openai" or REST.isdisjoint(operations):
         # Native formats tell by their own paths what is asked for.
         return None
+    wanted = [each for each in operations if each in REST]
     others = len(wanted) < len(operations)
     try:
         rest = recognise_rest(wanted, request, others=others)

@@ -107,20 +107,21 @@ class LlmMetrics:
         consumer = self._bounded("consumer", consumer_of(exchange.ticket, exchange.request.headers))
         *failed, last = exchange.attempts
         for attempt in failed:
-            labels = (*self._of(attempt), ("error", error_type(attempt) or ""))
-            _add(self._failovers, labels, 1)
-            self._spent(attempt, consumer)
+            names = self._of(attempt)
+            _add(self._failovers, (*names, ("error", error_type(attempt) or "")), 1)
+            self._spent(attempt, (*names, ("consumer", consumer)))
+        names = self._of(last)
+        labels = (*names, ("consumer", consumer))
         error = error_type(last) or ""
-        _add(self._requests, (*self._of(last), ("consumer", consumer), ("error", error)), 1)
-        self._spent(last, consumer)
+        _add(self._requests, (*labels, ("error", error)), 1)
+        self._spent(last, labels)
         if not error:
-            self._times(last)
+            self._times(last, names)
 
-    def _spent(self, attempt: Attempt, consumer: str) -> None:
+    def _spent(self, attempt: Attempt, labels: Labels) -> None:
         usage = attempt.call.usage
         if usage.source is UsageSource.NONE:
             return
-        labels = (*self._of(attempt), ("consumer", consumer))
         _add(self._tokens, (*labels, ("type", "input")), usage.prompt_tokens)
         _add(self._tokens, (*labels, ("type", "output")), usage.completion_tokens)
         if usage.cached_tokens:
@@ -131,8 +132,8 @@ class LlmMetrics:
             _add(self._tokens, (*names, ("type", "input")), other.prompt_tokens)
             _add(self._tokens, (*names, ("type", "output")), other.completion_tokens)
 
-    def _times(self, attempt: Attempt) -> None:
-        timing, labels = attempt.timing, self._of(attempt)
+    def _times(self, attempt: Attempt, labels: Labels) -> None:
+        timing = attempt.timing
         if timing.latency is None:
             return
         self._duration.observe(timing.latency / 1000, labels)

@@ -12,7 +12,7 @@ from gevent import getcurrent
 
 from ..core.http import ClientRequest, ClientResponse, Headers
 from .connection import Connection, ConnectionBroken, TimedOut
-from .headers import merged, text_of
+from .headers import ends_a_head, merged, text_of
 
 _RECV: Final = 64 * 1024
 _BULK: Final = 256 * 1024
@@ -170,6 +170,8 @@ class Downstream:
         self._parser = self._incoming.parser = httptools.HttpRequestParser(self._incoming)
         self._http10 = False
         self._method = ""
+        self.length: int | None = 0
+        """Bytes of the current request's body; None where it comes in chunks."""
         self._continue = False
         self._left = 0
         """Bytes of the current body that the parser need not see, but for them everything has come."""
@@ -214,7 +216,9 @@ class Downstream:
 
     def _request(self) -> ClientRequest:
         incoming = self._incoming
-        size = len(incoming.target) + sum(len(name) + len(value) + 4 for name, value in incoming.fields)
+        size = len(incoming.target)
+        for name, value in incoming.fields:
+            size += len(name) + len(value) + 4
         if size > self.limits.head:
             raise BadMessage(431, "the request's head is too long")
         headers = merged(incoming.fields)
@@ -227,7 +231,8 @@ class Downstream:
         path, _, query = text_of(incoming.target).partition("?")
         if not path.startswith("/"):
             raise BadMessage(400, "the request's target is not a path")
-        left = (self.body_length(headers) or 0) - sum(map(len, incoming.body))
+        self.length = None if "transfer-encoding" in headers else int(headers.get("content-length") or 0)
+        left = (self.length or 0) - sum(map(len, incoming.body))
         self._left = left if left >= _BULK and not incoming.upgrade else 0
         return ClientRequest(self._method, path, query, headers)
 
@@ -240,18 +245,14 @@ class Downstream:
     def body_complete(self) -> bool:
         return self._incoming.complete
 
-    def body_length(self, headers: Headers) -> int | None:
-        """Bytes; None for a chunked body."""
-        if "transfer-encoding" in headers:
-            return None
-        return int(headers.get("content-length") or 0)
-
-    def read_body(self, headers: Headers, limit: int) -> bytes:
+    def read_body(self, limit: int) -> bytes:
         """The whole body; `limit` 0 is none. Raises BodyTooLarge as soon as that is known, BadMessage,
         ClientGone."""
-        length = self.body_length(headers)
-        if limit and length is not None and length > limit:
+        if limit and self.length is not None and self.length > limit:
             raise BodyTooLarge
+        pieces = self._incoming.body
+        if self.length and len(pieces) == 1 and self._incoming.complete:  # it came with the head
+            return pieces.pop()
         pieces = []
         size = 0
         for piece in self.body():
@@ -425,9 +426,7 @@ def _status_line(status: int) -> str:
 
 
 def _join(lines: list[str]) -> bytes:
-    head = "\r\n".join(lines)
-    breaks = len(lines) - 1
-    if head.count("\r") != breaks or head.count("\n") != breaks or "\0" in head:
+    if ends_a_head("".join(lines)):
         # A header value that would end the head: it is left out, whoever let it in.
-        head = "\r\n".join(line for line in lines if not any(mark in line for mark in "\r\n\0"))
-    return f"{head}\r\n\r\n".encode("utf-8", "replace")
+        lines = [line for line in lines if not ends_a_head(line)]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "replace")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from ..core.http import Headers
 
@@ -11,10 +12,21 @@ def merged(fields: Iterable[tuple[bytes, bytes]]) -> Headers:
     """Lower-case names; several values of one name joined with ", "."""
     headers: Headers = {}
     for raw_name, raw_value in fields:
-        name = raw_name.decode("latin-1").lower()
+        name = _name(raw_name)
         value = text_of(raw_value)
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
+
+
+@lru_cache(512)
+def _name(raw: bytes) -> str:
+    return raw.decode("latin-1").lower()
+
+
+def ends_a_head(text: str) -> bool:
+    """Whether it holds what must not stand in a line of a head."""
+    # Each is a search for one byte, which takes next to nothing.
+    return "\r" in text or "\n" in text or "\0" in text
 
 
 def text_of(value: bytes) -> str:

@@ -251,13 +251,13 @@ class RelayServer:
         request.captures = ticket.captures
         limit = ticket.instance.max_request_body_size
         try:
-            length = down.body_length(request.headers)
+            length = down.length
             if limit and length is not None and length > limit:
                 raise BodyTooLarge
             if (length is None or length > self._limits.upload) and not _is_json(request):
                 request.upload = RequestUpload(down, length, limit)
             elif length != 0:
-                request.body = down.read_body(request.headers, limit)
+                request.body = down.read_body(limit)
             exchange = self._parts.open(ticket, request)
         except BodyTooLarge:
             down.drain()

@@ -12,6 +12,7 @@ from ..exchange.exchange import Timeouts
 from .answer import SWITCHED, Answer, Channel, UpstreamFailure
 from .connection import Connection, ConnectionBroken, TimedOut
 from .dial import Dialer
+from .headers import ends_a_head
 from .pool import Pool, PoolLimits
 from .resolver import Resolver
 
@@ -181,7 +182,8 @@ class UpstreamClient:
 def request_head(request: UpstreamRequest) -> bytes:
     """Request line and headers. Raises ValueError for what would break the request."""
     url = request.url
-    lines = [f"{request.method} {url.target} HTTP/1.1\r\nhost: {url.authority}"]
+    target = url.target
+    lines = [f"{request.method} {target} HTTP/1.1", f"host: {url.authority}"]
     for name, value in request.headers.items():
         if name not in ("host", "content-length", "transfer-encoding", "connection"):
             lines.append(f"{name}: {value}")
@@ -194,11 +196,9 @@ def request_head(request: UpstreamRequest) -> bytes:
         lines.append(f"content-length: {upload.length}")
     elif request.body or request.method not in _BODILESS:
         lines.append(f"content-length: {len(request.body)}")
-    head = "\r\n".join(lines)
-    # The first line holds one line end more; any further one was smuggled in through a value.
-    if " " in url.target or head.count("\r") != len(lines) or head.count("\n") != len(lines) or "\0" in head:
+    if " " in target or ends_a_head("".join(lines)):
         raise ValueError("a header or the URL holds what would break the request")
-    return f"{head}\r\n\r\n".encode()
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 def _send_upload(connection: Connection, head: bytes, upload: Upload, timeout: float) -> None:

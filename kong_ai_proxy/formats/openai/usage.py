@@ -126,12 +126,13 @@ def shown_usage(reported: Json) -> Json:
 def _written(reported: Json) -> tuple[int | None, dict[str, int]]:
     """Prompt tokens written to a cache, in all and by time to live."""
     details = obj(reported.get("prompt_tokens_details"))
-    found = count(details.get(_WRITTEN))
-    if found is None:
-        found = count(reported.get(_WRITTEN))
+    found = count(details.get(_WRITTEN)) if _WRITTEN in details else None
+    if found is None and _WRITTEN in reported:
+        found = count(reported[_WRITTEN])
     created = obj(details.get("cache_creation"))
-    by_ttl = {ttl: tokens for name, ttl in _TTLS.items() if (tokens := count(created.get(name)))}
-    return found, by_ttl
+    if not created:
+        return found, {}
+    return found, {ttl: tokens for name, ttl in _TTLS.items() if (tokens := count(created.get(name)))}
 
 
 def _cached(reported: Json) -> int | None:
@@ -141,7 +142,6 @@ def _cached(reported: Json) -> int | None:
     Hugging Face router; `cache_read_input_tokens`: Databricks' Claude models (all recorded).
     """
     for name in _CACHED:
-        value = count(reported.get(name))
-        if value is not None:
+        if name in reported and (value := count(reported[name])) is not None:
             return value
     return None
