@@ -16,6 +16,7 @@ from ...core.json import Json, JSONDecodeError, dumps_text, loads
 from ...core.usage import Usage, UsageSource
 from ..base import StreamEncoder
 from ..pivot import content_text, integer, items, obj, objects, text
+from ..system_first import system_first
 from .blocks import tool_extras
 from .client_stream import MessagesEncoder
 from .client_words import own_blocks, stop_reason, stop_sequence
@@ -75,7 +76,8 @@ class _Request:
 
     def read(self, body: Json) -> Json:
         out: Json = {name: body[name] for name in _SAME if body.get(name) is not None}
-        out["messages"] = self._system(body.get("system")) + self._messages(body.get("messages"))
+        messages = self._system(body.get("system")) + self._messages(body.get("messages"))
+        out["messages"] = system_first(messages, self._provider)
         if body.get("tools"):
             out["tools"] = [
                 tool
@@ -388,12 +390,21 @@ def _marked(part: Json, block: Json) -> Json:
     return part
 
 
+def _thought(block: Json) -> Json:
+    """A thinking block as clients read it: with a signature, be it empty. Models other than Claude sign none
+    (recording bedrock/converse-tools/023), and strict clients want the member (`ThinkingBlock` in
+    https://platform.claude.com/docs/en/api/messages/create)."""
+    if block.get("type") != "thinking" or isinstance(block.get("signature"), str):
+        return block
+    return {**block, "signature": ""}
+
+
 def write_message(answer: Json, call: Call) -> Json:
     """An OpenAI answer as a message."""
     choice = next(iter(objects(answer.get("choices"))), {})
     message = obj(choice.get("message"))
     own = obj(message.get("provider_specific_fields"))
-    content: list[Json] = objects(message.get("thinking_blocks"))
+    content = [_thought(block) for block in objects(message.get("thinking_blocks"))]
     reasoning = text(message.get("reasoning_content"))
     if reasoning and not content:
         content.append({"type": "thinking", "thinking": reasoning, "signature": ""})

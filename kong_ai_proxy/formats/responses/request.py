@@ -13,6 +13,7 @@ from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json
 from ..pivot import items, merged_body, obj, objects, text
+from ..system_first import system_first
 from .history import History
 
 _STORED: Final = ("previous_response_id", "conversation", "prompt")
@@ -103,7 +104,7 @@ def _messages(body: Json, call: Call) -> list[Json]:
         )
     else:
         raise BadRequest("input must be a string or an array", param="input")
-    messages = history.finish()
+    messages = system_first(history.finish(), call.provider)
     if not messages:
         raise BadRequest("input must not be empty", param="input")
     return messages

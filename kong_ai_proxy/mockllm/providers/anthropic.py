@@ -86,7 +86,7 @@ def _refusal(body: Json) -> str | None:
     if not isinstance(given, list) or not given:
         return "messages: at least one message is required"
     for index, message in enumerate(given):
-        if message.get("role") not in ("user", "assistant"):
+        if message.get("role") not in ("user", "assistant", "system"):
             return f'messages: Unexpected role "{message.get("role")}".'
         if message.get("content") in ("", []):
             return f"messages.{index}: all messages must have non-empty content"

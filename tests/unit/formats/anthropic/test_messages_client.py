@@ -422,3 +422,12 @@ def test_texts_are_joined_for_providers_that_want_one() -> None:
     out, dropped = read(body, call("databricks", "claude"))
     assert out["messages"][0]["content"][0]["cache_control"] == {"type": "ephemeral"}
     assert dropped == []
+
+
+def test_thinking_that_nobody_signed_has_an_empty_signature() -> None:
+    hidden = {"type": "redacted_thinking", "data": "eA=="}
+    blocks = [{"type": "thinking", "thinking": "Hm."}, hidden]
+    made = call("bedrock", "openai.gpt-oss-20b")
+    said = CLIENT.response(answer(content="Hi", thinking_blocks=blocks), made)
+    assert said["content"][:2] == [{"type": "thinking", "thinking": "Hm.", "signature": ""}, hidden]
+    assert "signature" not in blocks[0]
