@@ -38,7 +38,7 @@ USER 10001:10001
 EXPOSE 8125
 # docker-compose.yml has it as well: images in the OCI format, podman's own, keep none.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 \
-  CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8125/health', timeout=2)"]
+  CMD ["python", "-c", "__import__('urllib.request').request.urlopen('http://127.0.0.1:8125/health',timeout=2)"]
 # SIGTERM lets running exchanges end.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["kong-ai-proxy"]
