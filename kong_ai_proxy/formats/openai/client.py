@@ -24,8 +24,10 @@ class OpenAIClient:
     def request(self, body: Json, call: Call) -> Json:
         body = merged_body(body)
         if call.operation == "chat":
-            _check_messages(body, call)
-            return with_tools(_without_breakpoints(body, call), call)
+            special = _check_messages(body, call)
+            if special:
+                body = _without_breakpoints(body, special, call)
+            return with_tools(body, special, call)
         if call.operation == "completions":
             _check_prompt(body)
         elif call.operation == "embeddings":
@@ -75,23 +77,23 @@ class OpenAIEncoder:
         return encode(dumps(CLIENT.error(error)))
 
 
-def _without_breakpoints(body: Json, call: Call) -> Json:
+def _without_breakpoints(body: Json, special: list[Json], call: Call) -> Json:
     """Where a part's cache breakpoint stands is OpenAI's own business (openai 3.54:
     types/chat/chat_completion_content_part_text_param.py); it passes through to whoever has OpenAI's API."""
-    given = body["messages"]
-    parted = any(isinstance(one.get("content"), list) for one in special_messages(given, call))
+    parted = any(isinstance(one.get("content"), list) for one in special)
     if not parted or _BREAKPOINT.encode() not in call.request.body:
         return body
     messages = [
         {**one, "content": without_member(one["content"], _BREAKPOINT, "messages.content", call)}
         if isinstance(one.get("content"), list)
         else one
-        for one in given
+        for one in body["messages"]
     ]
     return {**body, "messages": messages}
 
 
-def _check_messages(body: Json, call: Call) -> None:
+def _check_messages(body: Json, call: Call) -> list[Json]:
+    """Gives those that are more than a role and a text."""
     messages = _check_present(body, "messages")
     if not isinstance(messages, list):
         raise BadRequest("Invalid type for 'messages': expected an array of objects.", param="messages")
@@ -99,13 +101,15 @@ def _check_messages(body: Json, call: Call) -> None:
         raise BadRequest(
             "Invalid 'messages': expected at least one message.", param="messages", code="empty_array"
         )
-    for message in special_messages(messages, call):
+    special = special_messages(messages, call)
+    for message in special:
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             where = f"messages[{messages.index(message)}]"
             raise BadRequest(f"Invalid '{where}': expected an object with a role.", param=where)
     tools = body.get("tools")
     if tools is not None and (not isinstance(tools, list) or not all(isinstance(t, dict) for t in tools)):
         raise BadRequest("Invalid type for 'tools': expected an array of objects.", param="tools")
+    return special
 
 
 def _check_prompt(body: Json) -> None:

@@ -11,15 +11,18 @@ from typing import Final
 
 from ...core.call import Call
 from ...core.json import Json
-from ..pivot import modern_messages, obj, objects, speak_of_functions, special_messages
+from ..pivot import modern_messages, obj, objects, speak_of_functions
 
 _LEGACY_MEMBERS: Final = frozenset({"functions", "function_call"})
 
 
-def with_tools(body: Json, call: Call) -> Json:
-    """The request with its functions as tools; noted on the call. The same object where there are none."""
+def with_tools(body: Json, special: list[Json], call: Call) -> Json:
+    """The request with its functions as tools; noted on the call. The same object where there are none.
+
+    `special`: the messages that are more than a role and a text.
+    """
     functions = objects(body.get("functions"))
-    if not functions and not speak_of_functions(special_messages(body["messages"], call)):
+    if not functions and not speak_of_functions(special):
         return body
     out = {name: value for name, value in body.items() if name not in _LEGACY_MEMBERS}
     out["messages"] = modern_messages(body["messages"], call)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from ...core.call import Call
@@ -72,6 +73,7 @@ def _translate_value(out: Json, name: str, meanings: Mapping[str, str | None], c
         out[name] = meaning
 
 
+@lru_cache(256)
 def is_reasoning_model(model: str, prefixes: tuple[str, ...]) -> bool:
     """By the model's name: "o3-mini", "gpt-5.1" and "ft:o4-mini:org" are; "gpt-4o" is not."""
     name = _bare(model)
@@ -82,7 +84,8 @@ def is_reasoning_model(model: str, prefixes: tuple[str, ...]) -> bool:
     return False
 
 
-def refused_fields(model: str, dialect: Dialect) -> dict[str, Any]:
+@lru_cache(256)
+def refused_fields(model: str, dialect: Dialect) -> Mapping[str, Any]:
     """Field → the one value this model takes: "gpt-5-mini" has a temperature of 1, "gpt-5.1" any."""
     name = _bare(model)
     found: dict[str, Any] = {}
