@@ -11,6 +11,7 @@ from typing import Any
 
 from ..core.call import Call
 from ..core.json import Json, JSONDecodeError, dumps, loads
+from .citations import Citations
 from .pivot import integer, obj, objects, text
 
 
@@ -90,6 +91,7 @@ class BlockEncoder(ABC):
         """What a provider said that OpenAI's form has no place for."""
         self._usage: Json | None = None
         """OpenAI's, where the stream tells one."""
+        self._citations = Citations()
 
     def encode(self, chunk: Json) -> bytes:
         if not self._started:
@@ -97,10 +99,15 @@ class BlockEncoder(ABC):
             self._start(chunk)
         if isinstance(chunk.get("usage"), dict):
             self._usage = chunk["usage"]
+        if "citations" in chunk or "search_results" in chunk:
+            self._citations.beside(chunk)
         for choice in objects(chunk.get("choices")):
             if choice.get("index"):
                 continue  # there is room for one answer
-            self._delta(obj(choice.get("delta")))
+            delta = obj(choice.get("delta"))
+            if "annotations" in delta:
+                self._citations.said(delta)
+            self._delta(delta)
             if choice.get("finish_reason") is not None:
                 self._finish = choice["finish_reason"]
         return self._taken()

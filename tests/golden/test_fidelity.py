@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 from golden_support import HERE, TARGETS, UPDATE, make
+from native_support import make_call
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
+
+from kong_ai_proxy.formats import client_format
 
 DOC = HERE.parent.parent / "docs" / "fidelity.md"
 
@@ -303,7 +306,7 @@ def table() -> str:
     for field in FIELDS:
         cells = [marks.get(effect(target, field), "LOST") for target in TARGETS]
         lines.append(f"| {field} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", *own_choices()]) + "\n"
+    return "\n".join([*lines, "", *own_choices(), "", *citations()]) + "\n"
 
 
 CLAUDES = (
@@ -334,6 +337,54 @@ def own_choices() -> list[str]:
             body = make("anthropic", {**PLAIN, "reasoning_effort": effort}, name=name).body
             cells.append(_thinking(body))
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+PAGE = {"url": "https://a.example/x", "title": "A page", "start_index": 0, "end_index": 5}
+CITING: dict[str, tuple[str, tuple[str | int, ...]]] = {
+    "openai": ("Chat Completions", ("choices", 0, "message", "annotations", 0)),
+    "responses": ("Responses", ("output", 0, "content", 0, "annotations", 0)),
+    "anthropic": ("Messages", ("content", 0, "citations", 0)),
+    "bedrock": (
+        "Converse",
+        ("output", "message", "content", 1, "citationsContent", "citations", 0),
+    ),
+    "gemini": ("generateContent", ("candidates", 0, "groundingMetadata")),
+}
+
+
+def citations() -> list[str]:
+    """How clients are told of web pages that an answer cites."""
+    lines = [
+        "## Web pages that an answer cites",
+        "",
+        "Every provider's citations of web pages (Anthropic's and Bedrock's web search, Gemini's grounding, "
+        "Cohere's documents and",
+        "tool results with a `url`, OpenAI's and OpenRouter's annotations) become OpenAI's `url_citation`, "
+        "and from there what the",
+        "client's own API has for them, in whole answers and streams alike. `citations` and "
+        "`search_results` beside the choices (xAI,",
+        "Perplexity) stay where they are for OpenAI's clients; others are told of them as of pages for no "
+        "part of the text.",
+        "Citations without a URL (pages of a document) are in `provider_specific_fields.citations` for "
+        "OpenAI's clients, and for nobody",
+        "else. Where bytes pass through, they are untouched.",
+        "",
+        "| client's API | a page that is cited for the text's first five characters |",
+        "|---|---|",
+    ]
+    message = {
+        "role": "assistant",
+        "content": "Hello world",
+        "annotations": [{"type": "url_citation", "url_citation": PAGE}],
+    }
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    answer = {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
+    for name, (title, path) in CITING.items():
+        found: Any = client_format(name).response(answer, make_call("openai", "m"))
+        for step in path:
+            found = found[step]
+        lines.append(f"| {title} | `{json.dumps(found)}` |")
     return lines
 
 

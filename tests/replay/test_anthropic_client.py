@@ -107,6 +107,8 @@ def message_of(found: list[dict[str, Any]]) -> dict[str, Any]:
                 block["thinking"] += delta["thinking"]
             elif delta["type"] == "signature_delta":
                 block["signature"] = delta["signature"]
+            elif delta["type"] == "citations_delta":
+                block.setdefault("citations", []).append(delta["citation"])
             else:
                 partial += delta["partial_json"]
         elif kind == "content_block_stop":
@@ -145,6 +147,11 @@ def test_recorded_stream_comes_back_as_it_was(recording_id: str) -> None:
     assert (twin.response_id, twin.response_model) == (made.response_id, made.response_model)
     native = events_of_recording(response["body"])
     check(message_of(found), native)
+    lines = [json.loads(line[5:]) for line in response["body"].splitlines() if line.startswith("data:")]
+    quoted = [line["delta"]["citation"] for line in lines if "citation" in line.get("delta", {})]
+    cited = {citation["url"] for citation in quoted if "url" in citation}  # not those of documents
+    told = [event["delta"]["citation"]["url"] for event in found if "citation" in event.get("delta", {})]
+    assert set(told) == cited
 
 
 def events_of_recording(body: str) -> dict[str, Any]:

@@ -15,11 +15,18 @@ from ...core.errors import ApiError, BadRequest
 from ...core.json import Json, JSONDecodeError, dumps_text, loads
 from ...core.usage import Usage, UsageSource
 from ..base import StreamEncoder
+from ..citations import citations_of
 from ..pivot import content_text, integer, items, obj, objects, text
 from ..system_first import system_first
 from .blocks import tool_extras
 from .client_stream import MessagesEncoder
-from .client_words import own_blocks, stop_reason, stop_sequence
+from .client_words import (
+    own_blocks,
+    page_citation,
+    stop_reason,
+    stop_sequence,
+    without_made_citations,
+)
 from .errors import write_error
 from .usage import write_usage
 
@@ -277,6 +284,7 @@ class _Request:
         kind = block.get("type")
         if kind == "text":
             part: Json = {"type": "text", "text": text(block.get("text"))}
+            block = without_made_citations(block)
             if block.get("citations"):
                 if self._claude:
                     part["citations"] = block["citations"]
@@ -410,7 +418,10 @@ def write_message(answer: Json, call: Call) -> Json:
         content.append({"type": "thinking", "thinking": reasoning, "signature": ""})
     content = [*content, *own_blocks(own)]
     if words := content_text(message.get("content")) or text(message.get("refusal")):
-        content.append({"type": "text", "text": words})
+        block: Json = {"type": "text", "text": words}
+        if cited := citations_of(message, answer):
+            block["citations"] = list(map(page_citation, cited))
+        content.append(block)
     calls = objects(message.get("tool_calls"))
     for one in calls:
         function = obj(one.get("function"))

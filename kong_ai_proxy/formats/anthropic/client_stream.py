@@ -5,13 +5,15 @@ Order of events: https://platform.claude.com/docs/en/build-with-claude/streaming
 
 from __future__ import annotations
 
+from ...core.call import Call
 from ...core.errors import ApiError
 from ...core.json import Json, dumps
 from ...core.usage import Usage, UsageSource
 from ...wire.sse import encode
+from ..citations import Cited
 from ..pivot import obj, objects, text
 from ..said import BlockEncoder, ToolCall, thoughts
-from .client_words import own_blocks, stop_reason, stop_sequence
+from .client_words import own_blocks, page_citation, stop_reason, stop_sequence
 from .errors import write_error
 from .usage import write_usage
 
@@ -20,6 +22,11 @@ class MessagesEncoder(BlockEncoder):
     """See `formats.base.StreamEncoder`."""
 
     content_type = "text/event-stream"
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(call)
+        self._cited: set[Cited] = set()
+        """Those that were told."""
 
     def _end(self) -> None:
         usage = self._call.usage
@@ -131,5 +138,14 @@ class MessagesEncoder(BlockEncoder):
         if not self._open:
             return
         self._tool_closed()
+        if self._open == "text":
+            self._cite()
         self._open = ""
         self._event({"type": "content_block_stop", "index": self._index})
+
+    def _cite(self) -> None:
+        """What is cited belongs to a text. It is told when that ends: the last chunk may name it."""
+        for cited in self._citations.all():
+            if cited not in self._cited:
+                self._cited.add(cited)
+                self._block_delta({"type": "citations_delta", "citation": page_citation(cited)})

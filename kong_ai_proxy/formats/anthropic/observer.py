@@ -5,7 +5,7 @@ Source: recordings anthropic/native-messages*, which pass byte for byte.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from ...core.call import Call
 from ...core.errors import ApiError
@@ -13,8 +13,9 @@ from ...core.json import Json, dumps, loads_lenient
 from ...core.usage import UsageSource
 from ...wire.sse import AlignedBuffer, FrameTooLarge, encode, frames, parse_frame
 from ..base import StreamObserver
-from ..pivot import json_object, obj, objects, text, utf8_size
+from ..pivot import items, json_object, obj, objects, text, utf8_size
 from .blocks import finish_reason, serving_model
+from .client_words import without_made_citations
 from .errors import read_stream_error, write_error
 from .flavor import ANTHROPIC, Flavor, takes_sampling
 from .models import traits
@@ -75,11 +76,23 @@ def passed_request(parsed: Json, call: Call, flavor: Flavor) -> Json:
         wanted["stream"] = call.stream
     if flavor.betas_in_body and (flags := betas(call, flavor)):
         wanted["anthropic_beta"] = flags
+    if b'"encrypted_index"' in call.request.body:
+        wanted["messages"] = list(map(_taken_back, items(wanted.get("messages"))))
     refused = flavor.refused if flavor.output_config else flavor.refused | {"output_config"}
     for name in refused & wanted.keys():
         del wanted[name]
         call.drop(name)
     return wanted
+
+
+def _taken_back(message: Any) -> Any:
+    """A message of the history without citations of another provider's answer, which no Claude takes back."""
+    if not isinstance(message, dict) or not isinstance(message.get("content"), list):
+        return message
+    content = [
+        without_made_citations(block) if isinstance(block, dict) else block for block in message["content"]
+    ]
+    return message if content == message["content"] else {**message, "content": content}
 
 
 def note_message(message: Json, call: Call) -> None:

@@ -15,6 +15,7 @@ from ...core.call import Call
 from ...core.errors import ApiError
 from ...core.json import Json
 from ...core.usage import Usage, UsageSource
+from ..citations import Cited, citations_of
 from ..pivot import arguments_object, content_text, data_url, obj, objects, text
 
 _STOP: Final = {"length": "max_tokens", "content_filter": "content_filtered", "tool_calls": "tool_use",
@@ -45,8 +46,12 @@ def converse_answer(answer: Json, call: Call) -> Json:
     choice = next(iter(objects(answer.get("choices"))), {})
     message = obj(choice.get("message"))
     own = obj(message.get("provider_specific_fields"))
+    blocks = blocks_of(message, call)
+    if cited := citations_of(message, answer):
+        # A block of its own, behind the text: whoever reads text alone must find it where it always is.
+        blocks.append({"citationsContent": {"citations": list(map(page_citation, cited))}})
     made: Json = {
-        "output": {"message": {"role": "assistant", "content": blocks_of(message, call)}},
+        "output": {"message": {"role": "assistant", "content": blocks}},
         "stopReason": stop_reason(choice.get("finish_reason"), own),
         "usage": usage_of(call, answer.get("usage")),
         "metrics": metrics(call),
@@ -79,6 +84,16 @@ def blocks_of(message: Json, call: Call) -> list[Json]:
             }
         )
     return blocks
+
+
+def page_citation(cited: Cited) -> Json:
+    """A citation of a web page (API_runtime_Citation.html, API_runtime_WebLocation.html)."""
+    made: Json = {"location": {"web": {"url": cited.url, "domain": _host(cited.url)}}}
+    if cited.title:
+        made["title"] = cited.title
+    if cited.content:
+        made["sourceContent"] = [{"text": cited.content}]
+    return made
 
 
 def image_block(image: Json) -> Json | None:
@@ -140,6 +155,10 @@ def usage_of(call: Call, openai: Any) -> Json:
 def metrics(call: Call) -> Json:
     """How long it took, in milliseconds; to the second, which is what a call knows."""
     return {"latencyMs": max(int(time.time()) - call.created, 0) * 1000}
+
+
+def _host(url: str) -> str:
+    return url.partition("://")[2].partition("/")[0].partition("?")[0]
 
 
 def exception_name(error: ApiError) -> str:

@@ -12,7 +12,15 @@ from ...core.json import Json, dumps
 from ...wire.eventstream import encode_frame
 from ..pivot import obj, objects, text
 from ..said import BlockEncoder, ToolCall, thoughts
-from .client_answer import exception_name, image_block, metrics, redacted, stop_reason, usage_of
+from .client_answer import (
+    exception_name,
+    image_block,
+    metrics,
+    page_citation,
+    redacted,
+    stop_reason,
+    usage_of,
+)
 
 _IN_STREAMS: Final = frozenset(
     {
@@ -29,6 +37,11 @@ class ConverseEncoder(BlockEncoder):
     content_type = "application/vnd.amazon.eventstream"
 
     def _end(self) -> None:
+        if cited := self._citations.all():
+            self._switch("citations")
+            for one in cited:
+                self._block_delta({"citation": page_citation(one)})
+            self._close()
         stop: Json = {"stopReason": stop_reason(self._finish, self._own)}
         if self._own.get("additionalModelResponseFields"):
             stop["additionalModelResponseFields"] = self._own["additionalModelResponseFields"]

@@ -18,6 +18,7 @@ from ..pivot import (
     chosen_functions,
     completion,
     content_text,
+    count,
     items,
     json_object,
     merged_body,
@@ -229,7 +230,28 @@ def _extras(body: Json) -> Json:
         for key in ("citations", "documents", "search_queries", "search_results")
         if body.get(key)
     }
-    return {"provider_specific_fields": specific} if specific else {}
+    extras: Json = {"provider_specific_fields": specific} if specific else {}
+    if found := _url_citations(body):
+        extras["annotations"] = found
+    return extras
+
+
+def _url_citations(body: Json) -> list[Json]:
+    """OpenAI's annotations for the citations of documents that have a URL, as those of its web search do."""
+    documents = {text(one.get("id")): one for one in objects(body.get("documents"))}
+    found = []
+    for citation in objects(body.get("citations")):
+        for name in items(citation.get("document_ids")):
+            source = obj(documents.get(name) if isinstance(name, str) else None)
+            if url := text(source.get("url")):
+                place = {
+                    "url": url,
+                    "title": text(source.get("title")) or url,
+                    "start_index": count(citation.get("start")) or 0,
+                    "end_index": count(citation.get("end")) or 0,
+                }
+                found.append({"type": "url_citation", "url_citation": place})
+    return found
 
 
 class _Stream(NDJSONStream):

@@ -12,7 +12,8 @@ from ...core.call import Call
 from ...core.errors import ApiError
 from ...core.json import Json
 from ...core.usage import Usage, UsageSource
-from ..pivot import arguments_object, content_text, data_url, integer, obj, objects, text
+from ..citations import Cited, citations_of
+from ..pivot import arguments_object, content_text, data_url, integer, obj, objects, text, utf8_size
 from .signatures import pack
 
 _FINISH: Final = {"length": "MAX_TOKENS", "content_filter": "SAFETY"}
@@ -33,6 +34,7 @@ def generate_answer(answer: Json, call: Call) -> Json:
                 integer(choice.get("index")) or 0,
                 parts_of(obj(choice.get("message"))),
                 finish_reason(choice.get("finish_reason"), obj(choice.get("message"))),
+                grounding(citations_of(obj(choice.get("message")), answer), choice.get("message")),
             )
             for choice in objects(answer.get("choices"))
         ]
@@ -54,12 +56,34 @@ def identity(answer: Json, call: Call) -> Json:
     }
 
 
-def candidate(index: int, parts: list[Json], finish: str | None) -> Json:
+def candidate(index: int, parts: list[Json], finish: str | None, grounding: Json | None = None) -> Json:
     """A candidate, whole or a piece of one."""
     made: Json = {"content": {"parts": parts, "role": "model"}, "index": index}
     if finish is not None:
         made["finishReason"] = finish
+    if grounding:
+        made["groundingMetadata"] = grounding
     return made
+
+
+def grounding(cited: list[Cited], message: Any) -> Json | None:
+    """`groundingMetadata`: the pages, and which bytes of the message's text each is for; None without any."""
+    if not cited:
+        return None
+    said = content_text(obj(message).get("content"))
+    pages: dict[str, int] = {}
+    chunks: list[Json] = []
+    supports: list[Json] = []
+    for one in cited:
+        at = pages.setdefault(one.url, len(pages))
+        if at == len(chunks):
+            chunks.append({"web": {"uri": one.url, "title": one.title or one.url}})
+        if 0 <= one.start < one.end <= len(said):
+            span = said[one.start : one.end]
+            start = utf8_size(said[: one.start])
+            segment = {"startIndex": start, "endIndex": start + utf8_size(span), "text": span}
+            supports.append({"segment": segment, "groundingChunkIndices": [at]})
+    return {"groundingChunks": chunks, **({"groundingSupports": supports} if supports else {})}
 
 
 def parts_of(message: Json) -> list[Json]:

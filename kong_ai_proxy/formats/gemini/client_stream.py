@@ -12,12 +12,14 @@ from ...core.call import Call
 from ...core.errors import ApiError
 from ...core.json import Json, dumps
 from ...core.usage import Usage, UsageSource
+from ..citations import Citations
 from ..pivot import integer, obj, objects, text
 from .client_answer import (
     call_part,
     candidate,
     error_body,
     finish_reason,
+    grounding,
     identity,
     parts_of,
     signature_of,
@@ -40,12 +42,16 @@ class GenerateEncoder:
         self._identity: Json = {}
         self._choices: dict[int, _Choice] = {}
         self._usage: Usage | None = None
+        self._beside: list[Json] = []
+        """What was cited beside the choices."""
 
     def encode(self, chunk: Json) -> bytes:
         if not self._identity:
             self._identity = identity(chunk, self._call)
         if isinstance(chunk.get("usage"), dict):
             self._usage = Usage.from_openai(chunk["usage"])
+        if "citations" in chunk or "search_results" in chunk:
+            self._beside = [{name: chunk.get(name) for name in ("citations", "search_results")}]
         made = []
         for given in objects(chunk.get("choices")):
             index = integer(given.get("index")) or 0
@@ -64,7 +70,7 @@ class GenerateEncoder:
         if usage.source is UsageSource.NONE:
             usage = self._usage or usage
         last = [
-            candidate(index, choice.rest(), choice.finish or "STOP")
+            candidate(index, choice.rest(), choice.finish or "STOP", self._grounding(choice))
             for index, choice in sorted(self._choices.items())
         ]
         element: Json = {"candidates": last or [candidate(0, [], "STOP")]}
@@ -73,6 +79,11 @@ class GenerateEncoder:
         if not self._identity:
             self._identity = identity({}, self._call)
         return self._element(element) + (b"]" if self._array else b"")
+
+    def _grounding(self, choice: _Choice) -> Json | None:
+        for chunk in self._beside:
+            choice.citations.beside(chunk)
+        return grounding(choice.citations.all(), {"content": "".join(choice.said)})
 
     def error(self, error: ApiError) -> bytes:
         if not self._array:
@@ -97,6 +108,9 @@ class _Choice:
         self.finish: str | None = None
         self.own: Json = {}
         """What a provider said that OpenAI's form has no place for."""
+        self.citations = Citations()
+        self.said: list[str] = []
+        """The text, to find what is cited in it."""
         self._calls: dict[int, Json] = {}
         self._thinking = False
 
@@ -115,6 +129,10 @@ class _Choice:
                 made = [{**part, "text": ""} for part in made]
             parts += made
             self._thinking = False
+        if words := text(delta.get("content")):
+            self.said.append(words)
+        if "annotations" in delta:
+            self.citations.said(delta)
         said: Json = {key: delta[key] for key in _SAID if key in delta}
         if own.get("parts"):
             said["provider_specific_fields"] = own
