@@ -90,14 +90,19 @@ def test_at_any_moment_a_request_is_answered_once() -> None:
                         gevent.spawn(target.relay.serve, socket.socket(fileno=fd), (peer,))
                 gevent.sleep(0.001)
 
-        def ask(client: Any) -> None:
-            for _ in range(12):
+        def ask(client: Any) -> int:
+            asked = 0
+            # Until both have had enough of them: how soon that is, the machine's load says.
+            while asked < 12 or min(len(one.exchanges), len(two.exchanges)) <= 12:
                 assert client.post().status == 200
+                asked += 1
+            return asked
 
         mover = gevent.spawn(move)
-        gevent.joinall([gevent.spawn(ask, client) for client in clients], raise_error=True, timeout=20)
+        asking = [gevent.spawn(ask, client) for client in clients]
+        gevent.joinall(asking, raise_error=True, timeout=60)
         over = True
         mover.join(5)
-        assert len(one.exchanges) + len(two.exchanges) == 6 * 12 == len(provider.requests)
-        assert min(len(one.exchanges), len(two.exchanges)) > 12
+        asked = sum(greenlet.get(block=False) for greenlet in asking)
+        assert len(one.exchanges) + len(two.exchanges) == asked == len(provider.requests)
         assert one.relay.connections + two.relay.connections == 6
