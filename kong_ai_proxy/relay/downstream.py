@@ -100,6 +100,10 @@ class _Incoming:
         self.upgrade = False
         self.surplus = False
 
+    def head_size(self) -> int:
+        """Bytes of its line and headers."""
+        return len(self.target) + sum(len(name) + len(value) + 4 for name, value in self.fields)
+
     def on_message_begin(self) -> None:
         if self.complete:
             # A second request before the first is answered: the connection ends after the first.
@@ -212,15 +216,12 @@ class Downstream:
                     raise BadMessage(431, "the request's head is too long")
                 if time.monotonic() - began > self.limits.head_seconds:
                     raise BadMessage(408, "the request did not arrive in time")
+        if size > self.limits.head and incoming.head_size() > self.limits.head:  # there may be body in it
+            raise BadMessage(431, "the request's head is too long")
         return self._request()
 
     def _request(self) -> ClientRequest:
         incoming = self._incoming
-        size = len(incoming.target)
-        for name, value in incoming.fields:
-            size += len(name) + len(value) + 4
-        if size > self.limits.head:
-            raise BadMessage(431, "the request's head is too long")
         headers = merged(incoming.fields)
         self._method = self._parser.get_method().decode()
         self._http10 = self._parser.get_http_version() == "1.0"
