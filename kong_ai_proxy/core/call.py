@@ -40,6 +40,8 @@ class Call:
     """The client asked for usage on its stream (`stream_options.include_usage`)."""
     legacy_functions: bool = False
     """The client spoke OpenAI's deprecated `functions`: its answer must say `function_call`."""
+    custom_tools: frozenset[str] = frozenset()
+    """Names of the client's custom tools, for which functions were sent: calls of these are custom calls."""
     native: NativeCall | None = None
     """What the path asked for, where the client speaks a provider's native format."""
     echo: Json = field(default_factory=dict)

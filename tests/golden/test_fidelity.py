@@ -121,7 +121,7 @@ FIELDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             },
         },
     ),
-    "tools: custom": ({**PLAIN, "tools": [TOOL]}, {**PLAIN, "tools": [TOOL, CUSTOM]}),
+    "tools: custom": (PLAIN, {**PLAIN, "tools": [CUSTOM]}),
     "parallel_tool_calls: false": (
         {**PLAIN, "tools": [TOOL]},
         {**PLAIN, "tools": [TOOL], "parallel_tool_calls": False},

@@ -10,6 +10,7 @@ from ...core.json import Json, dumps
 from ...wire.sse import DONE, encode
 from ..base import StreamEncoder
 from ..pivot import merged_body, special_messages
+from .custom_tools import CustomCalls, with_custom_calls, with_functions
 from .functions import with_function_calls, with_tools
 from .messages import without_member
 
@@ -27,7 +28,7 @@ class OpenAIClient:
             special = _check_messages(body, call)
             if special:
                 body = _without_breakpoints(body, special, call)
-            return with_tools(body, special, call)
+            return with_tools(with_functions(body, special, call), special, call)
         if call.operation == "completions":
             _check_prompt(body)
         elif call.operation == "embeddings":
@@ -35,6 +36,8 @@ class OpenAIClient:
         return body
 
     def response(self, answer: Json, call: Call) -> Json:
+        if call.custom_tools:
+            answer = with_custom_calls(answer, call.custom_tools)
         return with_function_calls(answer) if call.legacy_functions else answer
 
     def stream(self, call: Call) -> StreamEncoder:
@@ -59,6 +62,7 @@ class OpenAIEncoder:
     def __init__(self, call: Call) -> None:
         self._usage = call.include_usage
         self._legacy = call.legacy_functions
+        self._custom = CustomCalls(call.custom_tools) if call.custom_tools else None
 
     def encode(self, chunk: Json) -> bytes:
         if not self._usage and "usage" in chunk:
@@ -66,6 +70,8 @@ class OpenAIEncoder:
             if not chunk.get("choices"):
                 return b""
             chunk = {name: value for name, value in chunk.items() if name != "usage"}
+        if self._custom is not None:
+            return b"".join(b"data: %b\n\n" % dumps(one) for one in self._custom.restored(chunk))
         if self._legacy:
             chunk = with_function_calls(chunk)
         return b"data: %b\n\n" % dumps(chunk)

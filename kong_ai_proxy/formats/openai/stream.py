@@ -346,6 +346,9 @@ class OpenAIStream:
         if arguments:
             tool.arguments.append(arguments)
             self._call.output_bytes += utf8_size(arguments)
+        if "custom" in fragment and not fragment["custom"]:
+            # Some gateways have it, empty, beside the function.
+            del fragment["custom"]
         custom = fragment.get("type") == "custom" or isinstance(fragment.get("custom"), dict)
         kind = "custom" if custom else "function"
         out = {**fragment, "index": tool.index}

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ...core.call import Call
-from ...core.json import Json, JSONDecodeError, loads
+from ...core.json import Json
 from ...core.usage import Usage, UsageSource
-from ..pivot import arguments_object, integer, items, number, obj, objects, text
+from ..openai.custom_tools import custom_input
+from ..pivot import integer, items, number, obj, objects, text
 from .carried import packed
-from .request import CUSTOM_INPUT
 
 _INCOMPLETE: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Chat's finish reason → why a response is incomplete."""
@@ -207,13 +207,3 @@ def call_item(one: Json, call: Call, customs: frozenset[str], taken: set[str]) -
     if one.get("extra_content") is not None:
         item["extra_content"] = one["extra_content"]
     return item
-
-
-def custom_input(arguments: str) -> str:
-    """The free text in the arguments of the function that stands for a custom tool."""
-    try:
-        value = loads(arguments)
-    except JSONDecodeError:
-        return arguments
-    found = arguments_object(value).get(CUSTOM_INPUT)
-    return found if isinstance(found, str) else arguments

@@ -12,6 +12,7 @@ from typing import Any, Final
 from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json
+from ..openai.custom_tools import custom_function
 from ..pivot import items, merged_body, obj, objects, text
 from ..system_first import system_first
 from .history import History
@@ -40,8 +41,6 @@ _REASONING: Final = frozenset({"effort", "summary", "generate_summary"})
 _SEARCHES: Final = frozenset({"web_search", "web_search_preview", "web_search_2025_08_26"})
 _SEARCHING: Final = frozenset({"gemini"})
 """Providers whose adapters know chat's `web_search_options`."""
-CUSTOM_INPUT: Final = "input"
-"""The one parameter of the function that stands for a custom tool."""
 
 
 def chat_request(body: Json, call: Call) -> Json:
@@ -187,20 +186,14 @@ def _custom(tool: Json, where: str, call: Call) -> Json:
     """A tool that takes free text is a function with one text. A grammar can only be told, not enforced."""
     if not text(tool.get("name")):
         raise BadRequest(f"{where} has no name", param=f"{where}.name")
-    told = text(tool.get("description"))
     form = obj(tool.get("format"))
-    if form.get("type") == "grammar":
-        syntax = text(form.get("syntax"))
-        grammar = text(form.get("definition"))
-        told = f"{told}\n\nThe input must match this {syntax} grammar:\n{grammar}".strip()
-    parameters = {
-        "type": "object",
-        "properties": {CUSTOM_INPUT: {"type": "string"}},
-        "required": [CUSTOM_INPUT],
-        "additionalProperties": False,
-    }
-    function = {"name": tool["name"], "description": told, "parameters": parameters}
-    return {"type": "function", "function": {key: value for key, value in function.items() if value}}
+    grammar = form if form.get("type") == "grammar" else {}
+    return custom_function(
+        tool["name"],
+        text(tool.get("description")),
+        text(grammar.get("syntax")),
+        text(grammar.get("definition")),
+    )
 
 
 _MADE: Final[dict[str, Callable[[Json, str, Call], Json]]] = {"function": _function, "custom": _custom}
