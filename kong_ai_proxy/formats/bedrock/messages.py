@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import re
+from functools import lru_cache
 from typing import Any
 
 from ...core.call import Call
@@ -126,7 +127,7 @@ class Conversation:
         content = message.get("content") or message.get("refusal")
         blocks += self._blocks(content, where)
         for position, item in enumerate(items(message.get("tool_calls"))):
-            blocks.append(self._tool_use(item, f"{where}.tool_calls[{position}]"))
+            blocks.append(self._tool_use(item, where, position))
         return self._marked(blocks, message)
 
     def _reasoning(self, block: Json) -> list[Json]:
@@ -146,10 +147,11 @@ class Conversation:
             self._call.drop("messages.thinking_blocks")
         return []
 
-    def _tool_use(self, item: Any, where: str) -> Json:
+    def _tool_use(self, item: Any, where: str, position: int) -> Json:
         function = obj(obj(item).get("function"))
         name = text(function.get("name"))
         if not name:
+            where = f"{where}.tool_calls[{position}]"
             raise BadRequest(f"{where} has no function name", param=where)
         if item.get("extra_content"):
             self._call.drop("messages.tool_calls.extra_content")
@@ -246,7 +248,7 @@ class Conversation:
 
     def _marked(self, blocks: list[Json], message: Json) -> list[Json]:
         """A breakpoint on the whole message follows its last block."""
-        return blocks + self._cache_point(message) if blocks else blocks
+        return blocks + self._cache_point(message) if blocks and "cache_control" in message else blocks
 
 
 def cache_point(mark: Json) -> Json:
@@ -259,7 +261,12 @@ def cache_point(mark: Json) -> Json:
 
 def tool_id(identity: Any) -> str:
     """A tool call's id in the characters and length Bedrock allows; the same for the call and its result."""
-    clean = _BAD_ID.sub("_", identity) if isinstance(identity, str) and identity else "call_0"
+    return _clean_id(identity) if isinstance(identity, str) and identity else "call_0"
+
+
+@lru_cache(256)  # a call's id comes again with its result
+def _clean_id(identity: str) -> str:
+    clean = _BAD_ID.sub("_", identity)
     if len(clean) > 64:
         clean = f"call_{hashlib.sha256(clean.encode()).hexdigest()[:40]}"
     return clean
