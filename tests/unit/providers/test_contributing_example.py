@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -59,7 +60,8 @@ def test_its_answer(groq: Instance) -> None:
 
 
 def test_what_it_lacks(groq: Instance) -> None:
-    object.__setattr__(groq.targets[0], "route_type", "llm/v1/embeddings")
+    target = groq.targets[0].model_copy(update={"route_type": "llm/v1/embeddings"})
+    embedding = replace(groq, targets=[target])
     with pytest.raises(Exception, match="groq does not support"):
-        _, attempt = first_attempt(groq, client_request({"input": "a"}))
+        _, attempt = first_attempt(embedding, client_request({"input": "a"}))
         attempt.translation.request()
