@@ -54,8 +54,9 @@ def read_error(status: int, headers: Headers, body: bytes, call: Call) -> ApiErr
 
 
 def read_stream_error(event: Json) -> ApiError:
-    """An `error` event inside a stream that began with status 200."""
+    """An `error` event inside a stream that began with status 200. Front ends may say the message alone."""
     kind, message = _parts(event.get("error"))
+    message = message or text(event.get("message"))
     return ApiError(
         _STATUS.get(kind, 502),
         message or "the provider's stream failed",

@@ -35,7 +35,7 @@ from ..pivot import (
     utf8_size,
 )
 from ..streams import NDJSONStream
-from .common import drop_unknown, finish_reason, read_error, read_usage, sampling, stream_error
+from .common import drop_unknown, finish_reason, read_error, read_usage, sampling, stream_failure
 
 _SAME = ("temperature", "seed", "frequency_penalty", "presence_penalty", "stream")
 _RENAMED = {"top_p": "p", "top_k": "k"}
@@ -281,8 +281,8 @@ class _Stream(NDJSONStream):
             # A whole answer, from who does not stream.
             self.chunks.identify(id=text(body.get("generation_id")))
             self._end({"response": body}, made)
-        elif kind == "stream-error" or (kind is None and "message" in body):
-            self.fail(stream_error(text(body.get("message"))), made)
+        elif kind == "stream-error" or (kind is None and ("message" in body or body.get("error"))):
+            self.fail(stream_failure(body), made)
 
     def _say(self, said: str, made: list[StreamItem]) -> None:
         if said:

@@ -38,6 +38,7 @@ from .common import (
     read_usage,
     sampling,
     stream_error,
+    stream_failure,
     url_citations,
 )
 
@@ -337,8 +338,8 @@ class _Stream(SSEStream):
         handler = _EVENTS.get(kind) if isinstance(kind, str) else None
         if handler is not None:
             handler(self, body, made)
-        elif text(body.get("message")):
-            self.fail(stream_error(text(body.get("message"))), made)
+        elif text(body.get("message")) or body.get("error"):
+            self.fail(stream_failure(body), made)
 
     def _begin(self, body: Json, made: list[StreamItem]) -> None:
         self.chunks.identify(id=text(body.get("id")))

@@ -125,6 +125,12 @@ def read_error(status: int, headers: Headers, body: bytes) -> ApiError:
     )
 
 
+def stream_failure(event: Json) -> ApiError:
+    """What an event without a kind says: Cohere's own error, or that of a gateway in between."""
+    error = event.get("error")
+    return stream_error(text(error) or text(obj(error).get("message")) or text(event.get("message")))
+
+
 def stream_error(message: str) -> ApiError:
     """An error in mid-stream."""
     return ApiError(502, message or "Cohere broke the stream off with an error", code="upstream_error")

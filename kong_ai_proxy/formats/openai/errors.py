@@ -56,11 +56,15 @@ def error_in(value: Json, call: Call) -> ApiError | None:
 
 
 def _is_bare(value: Json) -> bool:
-    """Whether it is an error without the word: a message and a code, and nothing that was asked for.
-    DashScope's errors look so (recorded with a status of their own)."""
+    """Whether it is an error without the word: a message and a code, and nothing that was asked for; or the
+    `detail` of FastAPI's servers. DashScope's, Databricks' and Mistral's errors look so (recorded with a
+    status of their own)."""
     if "choices" in value or "data" in value or "usage" in value:
         return False
-    return bool(text(value.get("message"))) and _code(value.get("code")) is not None
+    if value.get("detail"):
+        return True
+    code = _code(value.get("code")) or _code(value.get("error_code"))
+    return bool(text(value.get("message"))) and code is not None
 
 
 def _find(value: Any) -> tuple[str, Json]:

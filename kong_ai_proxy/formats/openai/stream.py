@@ -13,7 +13,7 @@ from ...core.errors import ApiError
 from ...core.json import Json, JSONEvents, loads_lenient
 from ...wire.sse import Event, FrameTooLarge, SSEDecoder
 from ..base import StreamItem
-from ..pivot import integer, items, json_object, text, truncated, utf8_size
+from ..pivot import error_text, integer, items, json_object, text, truncated, utf8_size
 from .answer import arguments_text, call_id, call_list, finish_reason
 from .dialect import NO_REASONS, Dialect
 from .errors import error_in
@@ -110,8 +110,11 @@ class OpenAIStream:
                 if not event.data.strip():
                     continue
                 chunk = None
+            if isinstance(chunk, list) and len(chunk) == 1:
+                chunk = chunk[0]  # Google's errors
             if not isinstance(chunk, dict):
-                error = ApiError(502, "the provider sent an event that cannot be read", code=INVALID)
+                said = error_text(event.data) if event.event == "error" and chunk is None else ""
+                error = ApiError(502, said or "the provider sent an event that cannot be read", code=INVALID)
                 out.append(self._fail(error))
                 break
             if "error" in chunk or "choices" not in chunk or "x_groq" in chunk or event.event == "error":
