@@ -136,13 +136,20 @@ def _text(content: Any) -> str:
     return ""
 
 
-def _usage(reply: Reply) -> Json:
+def _counts(reply: Reply) -> Json:
+    """All of the answer, as a stream's end tells them (recordings anthropic/native-messages-stream)."""
     return {
         "input_tokens": reply.prompt_tokens,
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": 0,
-        "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
         "output_tokens": reply.completion_tokens,
+    }
+
+
+def _usage(reply: Reply) -> Json:
+    return {
+        **_counts(reply),
+        "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
         "service_tier": "standard",
     }
 
@@ -207,6 +214,6 @@ def events(model: str, reply: Reply) -> list[Step]:
             _tool_use(call.id, call.name, {}),
             [{"type": "input_json_delta", "partial_json": part} for part in parts],
         )
-    steps.append(event("message_delta", delta=_end(reply), usage={"output_tokens": reply.completion_tokens}))
+    steps.append(event("message_delta", delta=_end(reply), usage=_counts(reply)))
     steps.append(event("message_stop"))
     return steps
