@@ -17,7 +17,7 @@ from ..wire.jsonarray import ElementTooLarge, JSONArrayDecoder
 from ..wire.ndjson import LineTooLarge, NDJSONDecoder
 from ..wire.sse import AlignedBuffer, FrameTooLarge, frames
 from .base import StreamObserver
-from .pivot import decoded
+from .pivot import decoded, json_object
 
 
 class Reader:
@@ -111,6 +111,13 @@ class PassedEvents(_Passed):
         super().__init__(reader)
         self._buffer = AlignedBuffer(reader.call.max_frame)
         self._too_large: FrameTooLarge | None = None
+        self._begun = False
+        self._whole = False
+        """There were no events, but one whole answer, from who does not stream."""
+
+    @property
+    def complete(self) -> bool:
+        return super().complete or (self._whole and self.failed is None)
 
     def feed(self, data: bytes) -> bytes:
         """See `StreamObserver`. What follows an error is not sent on."""
@@ -129,8 +136,13 @@ class PassedEvents(_Passed):
         self._refuse()
         rest = b""
         if self.failed is None and (rest := self._buffer.finish()).strip():
-            # An event that no empty line closed.
-            self._pass(rest)
+            whole = None if self._begun else json_object(rest.decode("utf-8", "replace"))
+            if whole is not None and not whole.get("error"):
+                self._whole = True
+                self._reader.whole(whole)
+            else:
+                # An event that no empty line closed.
+                self._pass(rest)
         self._reader.end()
         return rest
 
@@ -140,6 +152,7 @@ class PassedEvents(_Passed):
             raise self._broken(str(self._too_large), "upstream_event_too_large")
 
     def _pass(self, block: bytes) -> bytes:
+        self._begun = True
         for _, event in frames(block):
             if event is None:
                 continue

@@ -289,3 +289,24 @@ def test_providers_own_clients_get_what_they_asked_for(
         assert out[:1] != b"{"
     used = attempt.call.usage
     assert (used.prompt_tokens, used.completion_tokens, used.total) == (5, 7, 12)
+
+
+@pytest.mark.parametrize(
+    ("provider", "path", "whole"),
+    [("cohere", "/v2/chat", COHERE[0]), ("cohere", "/v1/chat", FIRST)],
+)
+def test_a_whole_answer_passes_as_it_is_where_nothing_is_translated(
+    provider: str, path: str, whole: Json
+) -> None:
+    body = {"message": "hi", "stream": True} if path == "/v1/chat" else {**CHAT, "stream": True}
+    instance = proxy(provider, "m", llm_format=provider)
+    for indent in (None, 1):
+        _, attempt = first_attempt(instance, client_request(body, path=path))
+        attempt.translation.request()
+        running = attempt.translation.stream(200, {"content-type": "text/event-stream"})
+        assert running is not None
+        raw = json.dumps(whole, indent=indent).encode()
+        assert running.feed(raw[:20]) + running.feed(raw[20:]) + running.finish() == raw
+        assert running.failed is None
+        used = attempt.call.usage
+        assert (used.prompt_tokens, used.completion_tokens, str(used.source)) == (5, 7, "reported")
