@@ -10,6 +10,7 @@ from typing import Any
 from ..complaints import told
 from ..config.check import check
 from ..config.entries import UnreadableFile, read
+from ..server.address import parse_address
 from . import kong, litellm
 from .report import Report
 
@@ -41,6 +42,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--relay",
+        type=_address,
         default=DEFAULT_RELAY,
         metavar="HOST:PORT",
         help=f"the relay's address for Kong (default: {DEFAULT_RELAY})",
@@ -56,6 +58,14 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.set_defaults(run=main)
     return parser
+
+
+def _address(text: str) -> str:
+    try:
+        parse_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def main(args: argparse.Namespace) -> int:

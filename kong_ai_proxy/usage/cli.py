@@ -12,8 +12,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import IO, Any, Final, TextIO
 from zoneinfo import ZoneInfo
 
 from .follow import FollowedFile, FollowedPipe
@@ -62,9 +63,10 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="count records without AI usage too: requests that were refused before a provider was asked",
     )
     parser.add_argument("--format", choices=("table", "json", "csv", "html"), default="table")
-    parser.add_argument(
-        "--html", dest="format", action="store_const", const="html", help="the same as --format html"
-    )
+    for name in ("json", "csv", "html"):
+        parser.add_argument(
+            f"--{name}", dest="format", action="store_const", const=name, help=f"the same as --format {name}"
+        )
     parser.add_argument("--top", type=_top, default=0, metavar="N", help="groups in a table (default: all)")
     parser.add_argument("--follow", action="store_true", help="keep reading one file, show the table anew")
     parser.add_argument(
@@ -154,14 +156,19 @@ def _moment(text: str, zone: tzinfo, now: datetime) -> float:
 
 def _lines(name: str) -> Iterator[bytes]:
     if name == "-":
-        yield from sys.stdin.buffer
+        yield from _unpacked(sys.stdin.buffer)
         return
     with Path(name).open("rb") as file:
-        if file.peek(2)[:2] == _GZIP:
-            with gzip.open(file) as text:
-                yield from text
-        else:
-            yield from file
+        yield from _unpacked(file)
+
+
+def _unpacked(file: IO[bytes]) -> Iterator[bytes]:
+    # What has no `peek` (a test's pipe) is read as it is.
+    if isinstance(file, BufferedReader) and file.peek(2)[:2] == _GZIP:
+        with gzip.open(file) as text:
+            yield from text
+    else:
+        yield from file
 
 
 def _follow(args: argparse.Namespace, summary: Summary) -> int:

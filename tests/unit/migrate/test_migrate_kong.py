@@ -349,3 +349,12 @@ def test_what_cannot_be_read(tmp_path: Path, text: str, capsys: pytest.CaptureFi
     assert cli.main(["migrate", str(tmp_path / "none.yml")]) == 2
     with pytest.raises(UnreadableFile):
         migrated("a: [")
+
+
+def test_a_relay_that_is_no_address_is_refused(capsys, tmp_path):
+    source = tmp_path / "kong.yml"
+    source.write_text('_format_version: "3.0"\n')
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["migrate", str(source), "--relay", "nonsense"])
+    assert ended.value.code == 2
+    assert "--relay" in capsys.readouterr().err

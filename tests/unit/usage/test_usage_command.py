@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pytest
 
@@ -314,3 +316,17 @@ def test_nothing_is_said_of_what_there_is_none_of(capsys, log):
     for form in ("table", "html"):
         _, out, _ = run(capsys, log, "--format", form)
         assert "characters" not in out and "Billed otherwise" not in out
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "html"])
+def test_each_format_has_an_option_of_its_own(capsys, log, form):
+    assert run(capsys, log, f"--{form}") == run(capsys, log, "--format", form)
+
+
+def test_a_packed_log_may_come_from_a_pipe(capsys, monkeypatch, tmp_path):
+    path = tmp_path / "log.gz"
+    path.write_bytes(gzip.compress(line("gpt-4o").encode() + b"\n"))
+    with path.open("rb") as packed:
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=packed))
+        _, out, _ = run(capsys, "-", "--json")
+    assert json.loads(out)["totals"]["requests"] == 1
