@@ -59,6 +59,9 @@ class Call:
     """The provider's answer's headers, set before an adapter reads the answer: some (Bedrock's embeddings)
     have their token counts there."""
 
+    betas: list[str] = field(default_factory=list)
+    """Anthropic's beta features that a translated request needs at its host."""
+
     secrets: list[str] = field(default_factory=list)
     """Credentials that this attempt's request carries and no configuration holds (access tokens, an assumed
     role's): should the provider repeat one, it is taken out."""

@@ -33,6 +33,10 @@ class Flavor:
     """Takes `output_config` (JSON schema, effort)."""
     refused: frozenset[str] = frozenset()
     """Top-level fields this host refuses."""
+    web_search: bool = True
+    """Has the tool that searches the web."""
+    web_search_beta: str = ""
+    """The beta feature that this tool is told with, where it needs one."""
     dated_versions: bool = True
     """Knows versions by their date, whatever the model. Bedrock: only for Claude 4.7 and later."""
 
@@ -81,9 +85,11 @@ VERTEX = Flavor(
     model_in_body=False,
     betas=_VERTEX_BETAS,
     output_config=False,
+    web_search_beta="web-search-2025-03-05",
 )
 """`rawPredict`, `streamRawPredict` (recordings vertex/native-messages). No `output_config`: Kong's changelog
-3.15.0.0."""
+3.15.0.0. Web search:
+https://docs.cloud.google.com/vertex-ai/generative-ai/docs/partner-models/claude/web-search."""
 BEDROCK = Flavor(
     "anthropic",
     version="bedrock-2023-05-31",
@@ -91,6 +97,7 @@ BEDROCK = Flavor(
     stream_in_body=False,
     betas_in_body=True,
     betas=_CLOUD_BETAS,
+    web_search=False,
     dated_versions=False,
     refused=frozenset({"service_tier", "container", "mcp_servers", "inference_geo", "speed"}),
 )

@@ -26,6 +26,7 @@ from .messages import convert_messages
 from .models import Traits, traits
 from .schema import closed_schema
 from .thinking import Conditions, plan_thinking, sampling
+from .web_search import search_tool
 
 _NATIVE = (
     "top_k", "container", "context_management", "mcp_servers", "inference_geo", "speed", "cache_control",
@@ -39,7 +40,7 @@ _HANDLED = frozenset(
         "messages", "model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "temperature",
         "top_p", "stop", "stop_sequences", "tools", "tool_choice", "parallel_tool_calls", "functions",
         "function_call", "response_format", "reasoning_effort", "thinking", "output_config", "user",
-        "safety_identifier", "metadata", "service_tier", *_NATIVE,
+        "safety_identifier", "metadata", "service_tier", "web_search_options", *_NATIVE,
     }
 )  # fmt: skip
 
@@ -90,6 +91,7 @@ def build_request(body: Json, call: Call, flavor: Flavor) -> Json:
         plain = len(system) == 1 and "cache_control" not in system[0] and "citations" not in system[0]
         out["system"] = system[0]["text"] if plain else system
     _tools(body, out, traits_of, call)
+    _web_search(body, out, flavor, call)
     _response_format(body, out, traits_of, flavor, call)
     _thinking(body, out, traits_of, flavor, call)
     out.update(sampling(body, traits_of, out.get("thinking"), call))
@@ -134,6 +136,21 @@ def _tools(body: Json, out: Json, model: Traits, call: Call) -> None:
     out["tools"] = converted
     if mapped:
         out["tool_choice"] = mapped
+
+
+def _web_search(body: Json, out: Json, flavor: Flavor, call: Call) -> None:
+    options = body.get("web_search_options")
+    if options is None:
+        return
+    if not flavor.web_search:
+        call.drop("web_search_options")
+        return
+    tools = out.get("tools", [])
+    search = search_tool(options, tools, call)
+    if search is not None:
+        out["tools"] = [*tools, search]
+        if flavor.web_search_beta:
+            call.betas.append(flavor.web_search_beta)
 
 
 def _tool(tool: Any, index: int, model: Traits, call: Call) -> Json | None:
@@ -301,9 +318,10 @@ def _identity(body: Json, out: Json, call: Call) -> None:
 
 
 def betas(call: Call, flavor: Flavor) -> list[str]:
-    """The beta features of the client's `anthropic-beta` header that this host knows; others are noted."""
+    """The beta features of the client's `anthropic-beta` header that this host knows, and those that the
+    translation needs; others are noted."""
     kept: list[str] = []
-    for part in call.request.headers.get("anthropic-beta", "").split(","):
+    for part in (*call.request.headers.get("anthropic-beta", "").split(","), *call.betas):
         name = part.strip()
         if flavor.betas is not None and name not in flavor.betas:
             known = CLOUD_NAMES.get(name)

@@ -13,6 +13,7 @@ from ...core.usage import Usage, UsageSource
 from ..openai.custom_tools import custom_input
 from ..pivot import integer, items, number, obj, objects, text
 from .carried import packed
+from .searches import search_items
 
 _INCOMPLETE: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Chat's finish reason → why a response is incomplete."""
@@ -27,6 +28,7 @@ def response_of(answer: Json, call: Call) -> Json:
     said = text(message.get("reasoning_content"))
     if said or thinking:
         output.append(reasoning_item(call.new_id("rs_"), said, thinking))
+    output += search_items(message, call)
     content = content_parts(message, obj(choice.get("logprobs")))
     if content:
         output.append(message_item(call.new_id("msg_"), content, extra=message.get("extra_content")))
@@ -100,7 +102,7 @@ def end(response: Json, output: list[Json], finish_reason: str, usage: Usage) ->
     if reason:
         response["incomplete_details"] = {"reason": reason}
         for item in output[-1:]:
-            if "status" in item:
+            if "status" in item and item["type"] != "web_search_call":
                 item["status"] = "incomplete"
     response["output"] = output
     response["usage"] = usage_of(usage)
@@ -158,11 +160,17 @@ def text_part(said: str, annotations: list[Json], logprobs: list[Json]) -> Json:
     return {"type": "output_text", "text": said, "annotations": annotations, "logprobs": logprobs}
 
 
-def annotation(note: Json) -> Json:
-    """Chat nests what the Responses API has flat."""
+def annotation(note: Json, before: int = 0) -> Json:
+    """Chat nests what the Responses API has flat. `before`: characters of the answer's text that stand in
+    earlier items; where a note belongs is counted in its own."""
     kind = text(note.get("type"))
     inner = note.get(kind)
-    return {"type": kind, **inner} if isinstance(inner, dict) else note
+    flat = {"type": kind, **inner} if isinstance(inner, dict) else note
+    if before:
+        places = {name: integer(flat.get(name)) for name in ("start_index", "end_index")}
+        told = {name: max(place - before, 0) for name, place in places.items() if place is not None}
+        flat = {**flat, **told}
+    return flat
 
 
 def custom_names(call: Call) -> frozenset[str]:

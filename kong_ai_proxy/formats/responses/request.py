@@ -35,12 +35,14 @@ _ECHOED: Final = (
 )  # fmt: skip
 """What an answer repeats of its request."""
 _LOGPROBS: Final = "message.output_text.logprobs"
+_SOURCES: Final = "web_search_call.action.sources"
 _INCLUDED: Final = frozenset({_LOGPROBS, "reasoning.encrypted_content"})
 _REASONING: Final = frozenset({"effort", "summary", "generate_summary"})
 """Of `reasoning`: readable reasoning comes as a summary without being asked for."""
 _SEARCHES: Final = frozenset({"web_search", "web_search_preview", "web_search_2025_08_26"})
-_SEARCHING: Final = frozenset({"gemini"})
-"""Providers whose adapters know chat's `web_search_options`."""
+_SEARCHING: Final = frozenset({"gemini", "anthropic", "azure"})
+"""Providers whose adapters know chat's `web_search_options`. Of Azure only Claude is asked over chat."""
+_SEARCH_OPTIONS: Final = ("search_context_size", "user_location", "filters")
 
 
 def chat_request(body: Json, call: Call) -> Json:
@@ -124,10 +126,7 @@ def _tools(body: Json, chat: Json, call: Call) -> None:
         elif kind == "namespace":
             made += _namespace(tool, where, call)
         elif kind in _SEARCHES and call.provider in _SEARCHING:
-            options = {
-                name: tool[name] for name in ("search_context_size", "user_location") if tool.get(name)
-            }
-            chat["web_search_options"] = options
+            chat["web_search_options"] = _search(tool, where, call)
         else:
             raise BadRequest(
                 f"tools of type {kind or 'unknown'!r} are not supported by provider {call.provider}",
@@ -138,9 +137,32 @@ def _tools(body: Json, chat: Json, call: Call) -> None:
         chat["tools"] = made
         if any(tool.get("type") == "namespace" for tool in items(tools)):
             _check_names(made)
-    choice = _tool_choice(body.get("tool_choice"))
+    given = body.get("tool_choice")
+    choice = _tool_choice(given)
     if choice is not None and made:
         chat["tool_choice"] = choice
+    if "web_search_options" in chat:
+        if not _may_search(given):
+            del chat["web_search_options"]
+        elif given not in (None, "auto") and not made:
+            call.drop("tool_choice")
+        elif choice is not None and obj(obj(choice).get("allowed_tools")).get("tools") == []:
+            # The search alone is allowed: nothing in chat says so.
+            call.drop("tool_choice.tools")
+
+
+def _search(tool: Json, where: str, call: Call) -> Json:
+    for name in sorted(tool.keys() - {"type", *_SEARCH_OPTIONS}):
+        if tool[name] is not None and not (name == "external_web_access" and tool[name] is True):
+            call.drop(f"{where}.{name}")
+    return {name: tool[name] for name in _SEARCH_OPTIONS if tool.get(name)}
+
+
+def _may_search(choice: Any) -> bool:
+    """Chat's options stand beside its tools, so that what chooses among tools does not reach them."""
+    if obj(choice).get("type") == "allowed_tools":
+        return any(text(tool.get("type")) in _SEARCHES for tool in objects(choice.get("tools")))
+    return bool(choice != "none")
 
 
 def _namespace(tool: Json, where: str, call: Call) -> list[Json]:
@@ -210,6 +232,7 @@ def _tool_choice(choice: Any) -> Any:
         tools = [
             {"type": "function", "function": {"name": tool.get("name")}}
             for tool in objects(choice.get("tools"))
+            if text(tool.get("type")) not in _SEARCHES
         ]
         return {
             "type": "allowed_tools",
@@ -251,5 +274,7 @@ def _logprobs(body: Json, chat: Json, call: Call) -> None:
         if top:
             chat["top_logprobs"] = top
     for name in included:
+        if name == _SOURCES and "web_search_options" in chat and call.provider != "gemini":
+            continue  # told unasked
         if isinstance(name, str) and name not in _INCLUDED:
             call.drop(f"include.{name}")

@@ -26,6 +26,7 @@ from .answer import (
     skeleton,
     text_part,
 )
+from .searches import Searches, search_blocks
 
 _CUT: Final = frozenset({"length", "content_filter"})
 """Finish reasons of answers that are not whole."""
@@ -48,6 +49,9 @@ class ResponsesEncoder:
         self._next = 0
         self._open: _Reasoning | _Message | None = None
         self._tools: dict[int, _Tool] = {}
+        self._searches = Searches(call, self._event, self._begin)
+        self._said = 0
+        """Characters of text so far, over all items."""
         self._finish = ""
         self._usage: Usage | None = None
 
@@ -69,6 +73,7 @@ class ResponsesEncoder:
     def finish(self) -> bytes:
         response = self._response or self._start({})
         self._close()
+        self._searches.close()
         self._close_tools()
         usage = self._call.usage
         if usage.source is UsageSource.NONE:
@@ -113,7 +118,8 @@ class ResponsesEncoder:
         return response
 
     def _output(self) -> list[Json]:
-        return [self._items[index] for index in sorted(self._items)]
+        finished = {**self._items, **self._searches.done}
+        return [finished[index] for index in sorted(finished)]
 
     # ---- what a chunk says
 
@@ -122,12 +128,18 @@ class ResponsesEncoder:
             self._reasoning().say(said)
         for block in objects(delta.get("thinking_blocks")):
             self._reasoning().keep(block)
+        if "provider_specific_fields" in delta:
+            for block in search_blocks(delta):
+                self._close()
+                self._searches.take(block)
         if said := text(delta.get("content")):
             self._message("output_text").say(said, objects(obj(choice.get("logprobs")).get("content")))
+            self._said += len(said)
         if said := text(delta.get("refusal")):
             self._message("refusal").say(said, [])
         for note in objects(delta.get("annotations")):
-            self._message("output_text").annotate(annotation(note))
+            message = self._message("output_text")
+            message.annotate(annotation(note, message.before))
         if delta.get("extra_content") is not None and isinstance(self._open, _Message):
             self._open.extra = delta["extra_content"]
         for fragment in objects(delta.get("tool_calls")):
@@ -142,7 +154,7 @@ class ResponsesEncoder:
     def _message(self, kind: str) -> _Message:
         if not isinstance(self._open, _Message):
             self._close()
-            self._open = _Message(self, self._begin(), self._call.new_id("msg_"))
+            self._open = _Message(self, self._begin(), self._call.new_id("msg_"), self._said)
         self._open.part(kind)
         return self._open
 
@@ -217,8 +229,10 @@ class _Reasoning:
 class _Message:
     """A message on its way, with one part of text, of refusal, or both."""
 
-    def __init__(self, encoder: ResponsesEncoder, index: int, id: str) -> None:
+    def __init__(self, encoder: ResponsesEncoder, index: int, id: str, before: int) -> None:
         self.index = index
+        self.before = before
+        """Characters of text that earlier messages have."""
         self.extra: Any = None
         self._id = id
         self._encoder = encoder

@@ -193,7 +193,7 @@ def test_parameters() -> None:
         {"input": [{"role": "robot", "content": "x"}]},
         {"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "file-1"}]}]},
         {"tools": [{"type": "file_search"}]},
-        {"tools": [{"type": "web_search"}]},
+        {"tools": [{"type": "computer_use_preview"}]},
         {"tools": [{"type": "function"}]},
         {"text": {"format": {"type": "xml"}}},
     ],
