@@ -20,7 +20,7 @@ from typing import Final
 from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json, JSONDecodeError, dumps_text, loads
-from ..pivot import obj, objects, text
+from ..pivot import integer, obj, objects, text
 
 CUSTOM_INPUT: Final = "input"
 """The one parameter of the function that stands for a custom tool."""
@@ -146,7 +146,7 @@ def _whole(choice: Json, names: frozenset[str]) -> Json:
     calls = []
     for one in objects(message["tool_calls"]):
         function = obj(one.get("function"))
-        name = function.get("name")
+        name = text(function.get("name"))
         if name in names:
             custom = {"name": name, "input": custom_input(text(function.get("arguments")))}
             one = {key: value for key, value in one.items() if key != "function"}
@@ -169,7 +169,7 @@ class CustomCalls:
         made: list[Json] = []
         choices = []
         for choice in objects(chunk.get("choices")):
-            at = choice.get("index") or 0
+            at = integer(choice.get("index")) or 0
             ended = choice.get("finish_reason") is not None
             delta = obj(choice.get("delta"))
             if delta.get("tool_calls"):
@@ -198,10 +198,10 @@ class CustomCalls:
 
     def _fragment(self, choice: int, fragment: Json) -> Json | None:
         """What of a fragment the client gets now."""
-        index = fragment.get("index") or 0
+        index = integer(fragment.get("index")) or 0
         function = obj(fragment.get("function"))
         held = self._held.get((choice, index))
-        name = function.get("name")
+        name = text(function.get("name"))
         if held is None:
             if name not in self._names:
                 return fragment

@@ -10,7 +10,7 @@ from exchange_support import answered, client_request, events, first_attempt, pr
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from kong_ai_proxy.core.errors import ApiError
-from kong_ai_proxy.formats.openai.custom_tools import custom_input
+from kong_ai_proxy.formats.openai.custom_tools import CustomCalls, custom_input, with_custom_calls
 
 Json = dict[str, Any]
 
@@ -224,3 +224,40 @@ def test_an_empty_member_makes_no_custom_call() -> None:
     parts = [part for one in chunks for part in one["choices"][0]["delta"].get("tool_calls", [])]
     assert [part["function"]["arguments"] for part in parts] == ["{", "}"]
     assert parts[0]["type"] == "function" and not any("custom" in part for part in parts)
+
+
+@pytest.mark.parametrize("odd", [None, [], {}, [1], {"a": 1}, 5, True])
+def test_odd_names_and_numbers_of_a_provider(odd: Any) -> None:
+    names = frozenset({"patch"})
+    one = {"id": "c", "type": "function", "index": odd, "function": {"name": odd, "arguments": odd}}
+    whole = {"choices": [{"index": odd, "message": {"role": "assistant", "tool_calls": [one]}}]}
+    assert with_custom_calls(whole, names) == whole
+    begun = {**one, "function": {"name": "patch", "arguments": odd}}
+    calls = CustomCalls(names)
+    for fragments, finish in (([one], None), ([begun], None), ([one], None), ([], "tool_calls")):
+        delta = {"tool_calls": fragments} if fragments else {}
+        calls.restored({"choices": [{"index": odd, "delta": delta, "finish_reason": finish}]})
+
+
+def test_two_custom_calls_in_each_of_two_choices() -> None:
+    calls = CustomCalls(frozenset({"patch"}))
+    chunks: list[Json] = []
+    for at in (0, 1):
+        for index in (0, 1):
+            begun = {
+                "id": f"c{at}{index}", "index": index, "type": "function",
+                "function": {"name": "patch", "arguments": '{"input":'},
+            }  # fmt: skip
+            delta = {"tool_calls": [begun]}
+            chunks.append({"choices": [{"index": at, "delta": delta, "finish_reason": None}]})
+    for at in (1, 0):
+        rest = [{"index": index, "function": {"arguments": f'"{at}{index}"}}'}} for index in (1, 0)]
+        chunks.append({"choices": [{"index": at, "delta": {"tool_calls": rest}, "finish_reason": None}]})
+        chunks.append({"choices": [{"index": at, "delta": {}, "finish_reason": "tool_calls"}]})
+    told: dict[tuple[int, int], str] = {}
+    for one in (made for chunk in chunks for made in calls.restored(chunk)):
+        for choice in one["choices"]:
+            for call in choice["delta"].get("tool_calls", []):
+                key = (choice["index"], call["index"])
+                told[key] = told.get(key, "") + call["custom"]["input"]
+    assert told == {(at, index): f"{at}{index}" for at in (0, 1) for index in (0, 1)}
