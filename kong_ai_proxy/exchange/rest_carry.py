@@ -257,7 +257,7 @@ def rest_carrier(
     for the same thing; for the Responses API translation onto chat where it has none. Raises LookupError for
     an unknown provider, ApiError."""
     rest = plan.rest
-    if rest.operation == "responses" and "responses" not in provider(call.provider).operations:
+    if rest.operation == "responses" and not provider(call.provider).has_responses(call):
         if rest.rest or plan.request.method != "POST":
             raise BadRequest(
                 f"provider {call.provider} stores no responses: only POST /responses is supported",

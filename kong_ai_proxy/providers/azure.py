@@ -75,6 +75,10 @@ class Azure(CompatibleProvider):
     dialect = replace(OPENAI, name="azure")
     passes_through = True
 
+    def has_responses(self, call: Call) -> bool:
+        """Claude has Messages alone."""
+        return not _is_claude(call)
+
     def adapter(self, call: Call) -> Adapter:
         return ANTHROPIC.adapter(call) if _is_claude(call) else super().adapter(call)
 

@@ -34,6 +34,10 @@ class Provider:
                 code="unsupported_route_type",
             )
 
+    def has_responses(self, call: Call) -> bool:
+        """Whether the Responses API is there for this call; else chat serves it."""
+        return "responses" in self.operations
+
     def adapter(self, call: Call) -> Adapter:
         """The adapter for this call's operation, model family and options."""
         raise NotImplementedError

@@ -197,6 +197,15 @@ def test_foundry_has_it_too() -> None:
     # https://platform.claude.com/docs/en/build-with-claude/claude-in-microsoft-foundry
     call = a_call("azure")
     assert CLIENT.request({"input": "x", "tools": [{"type": "web_search"}]}, call)["web_search_options"] == {}
+    deployed = proxy(
+        "azure", "claude-sonnet-4-5", route_type="llm/v1/responses",
+        options={"upstream_url": "https://r.test/anthropic/v1/messages"},
+    )  # fmt: skip
+    asked = {"input": "Hi", "tools": [{"type": "web_search"}]}
+    made = sent(deployed, client_request(asked, path="/responses"))
+    assert made.url.path == "/anthropic/v1/messages"
+    body = json.loads(made.body)
+    assert (body["tools"], body["messages"]) == ([TOOL], [{"role": "user", "content": "Hi"}])
     with pytest.raises(BadRequest, match="web_search"):
         CLIENT.request({"input": "x", "tools": [{"type": "web_search"}]}, a_call("bedrock"))
 
