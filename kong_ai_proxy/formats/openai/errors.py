@@ -67,17 +67,19 @@ def _is_bare(value: Json) -> bool:
     return bool(text(value.get("message"))) and code is not None
 
 
-def _find(value: Any) -> tuple[str, Json]:
-    """The message, and the object in which code, type and param stand."""
+def _find(value: Any, levels: int = 8) -> tuple[str, Json]:
+    """The message, and the object in which code, type and param stand. `levels`: how deep it may be."""
+    if not levels:
+        return "", {}
     if isinstance(value, str):
         return value, {}
     if isinstance(value, list):
-        return _find(value[0]) if value else ("", {})
+        return _find(value[0], levels - 1) if value else ("", {})
     if not isinstance(value, dict):
         return "", {}
     error = value.get("error")
     if isinstance(error, (dict, list)):
-        message, inside = _find(error)
+        message, inside = _find(error, levels - 1)
         return message, inside or obj(error)
     if isinstance(error, str) and error:
         named = {"type": value.get("error_type") or value.get("type"), "code": value.get("code")}
@@ -88,7 +90,7 @@ def _find(value: Any) -> tuple[str, Json]:
             return found, value
         if isinstance(found, dict):
             # Mistral's 422: the findings of a validation inside `message`.
-            return _find(found)[0], value
+            return _find(found, levels - 1)[0], value
         if findings := [_finding(item) for item in objects(found)]:
             return "; ".join(findings), value
     return "", value
