@@ -34,7 +34,7 @@ BLOCKS = [
 ]
 _MODULES = frozenset({"venv", "pip", "pytest", "kong_ai_proxy.config.generate"})
 _ELSEWHERE = frozenset({
-    "curl", "tail", "export", "until", "kubectl", "helm", "docker", "deck", "FUZZ=100", "pytest", "wrk",
+    "curl", "tail", "export", "until", "kubectl", "helm", "docker", "deck", "FUZZ=100", "cp", "pytest", "wrk",
     "git", "pip", "kong", "pip-audit", "sed", "podman",
 })  # fmt: skip
 """What our users have; not for us to check."""
