@@ -32,6 +32,8 @@ CONSUMER_HEADERS: Final = ("x-consumer-username", "x-consumer-custom-id", "x-con
 without any passes on what the client says there."""
 MOST_NAMES: Final = 200
 """Models, and consumers, that are told apart; clients may name models where none is configured."""
+LONGEST_NAME: Final = 256
+"""Characters of a name that is told."""
 OTHER: Final = "other"
 
 DURATIONS: Final = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0)
@@ -92,7 +94,8 @@ class LlmMetrics:
             "For each output token after the first, of streams.",
             TOKENS,
         )
-        self._names: dict[str, set[str]] = {"model": set(), "consumer": set()}
+        self._names: dict[str, set[str]] = {"model": set(), "other model": set(), "consumer": set()}
+        """By kind; models that providers name must not take the places of those that were asked for."""
 
     def observe(self, exchange: Exchange) -> None:
         """An exchange is over. Never raises."""
@@ -128,7 +131,7 @@ class LlmMetrics:
             _add(self._tokens, (*labels, ("type", "cached")), usage.cached_tokens)
         _add(self._cost, labels, cost(usage, attempt.call.options))
         for other in usage.other_models:
-            names = (labels[0], ("model", self._bounded("model", other.model)), labels[2])
+            names = (labels[0], ("model", self._bounded("other model", other.model)), labels[2])
             _add(self._tokens, (*names, ("type", "input")), other.prompt_tokens)
             _add(self._tokens, (*names, ("type", "output")), other.completion_tokens)
 
@@ -153,7 +156,7 @@ class LlmMetrics:
         known = self._names[kind]
         if name in known:
             return name
-        if len(known) >= MOST_NAMES:
+        if len(known) >= MOST_NAMES or len(name) > LONGEST_NAME:
             return OTHER
         known.add(name)
         return name

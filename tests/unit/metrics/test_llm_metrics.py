@@ -21,7 +21,7 @@ from gevent import sleep
 
 from kong_ai_proxy.core.usage import OtherModel
 from kong_ai_proxy.metrics.exposition import expose
-from kong_ai_proxy.metrics.llm import MOST_NAMES, LlmMetrics
+from kong_ai_proxy.metrics.llm import LONGEST_NAME, MOST_NAMES, LlmMetrics
 
 OPTIONS = {"input_cost": 1.0, "output_cost": 10.0}
 
@@ -159,3 +159,17 @@ def test_other_models_tokens_count_under_their_own_names() -> None:
     assert {name.partition("{")[0] for name in found} == {"tokens_total"}
     assert [value for name, value in sorted(found.items())] == [200.0, 40.0]
     assert sum(name.startswith("cost_total") for name in told) == 1
+
+
+def test_names_that_providers_give_take_nobodys_place() -> None:
+    metrics = LlmMetrics()
+    exchange = answered(proxy(), openai_answer()).exchange
+    names = [*(f"m{number}" for number in range(MOST_NAMES + 3)), "m" * (LONGEST_NAME + 1)]
+    exchange.attempts[-1].call.usage.other_models = tuple(OtherModel(name, 1, 1) for name in names)
+    metrics.observe(exchange)
+    body = {"model": "asked", "messages": [{"role": "user", "content": "x"}]}
+    metrics.observe(answered(proxy(name=None), openai_answer(), client_request(body)).exchange)
+    told = samples(metrics)
+    assert told['tokens_total{provider="openai",model="other",consumer="",type="input"}'] == 4
+    assert told['requests_total{provider="openai",model="asked",consumer="",error=""}'] == 1
+    assert not [name for name in told if "m" * (LONGEST_NAME + 1) in name]
