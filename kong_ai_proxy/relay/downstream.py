@@ -232,7 +232,7 @@ class Downstream:
         path, _, query = text_of(incoming.target).partition("?")
         if not path.startswith("/"):
             raise BadMessage(400, "the request's target is not a path")
-        self.length = None if "transfer-encoding" in headers else int(headers.get("content-length") or 0)
+        self.length = None if "transfer-encoding" in headers else _length(headers)
         left = (self.length or 0) - sum(map(len, incoming.body))
         self._left = left if left >= _BULK and not incoming.upgrade else 0
         return ClientRequest(self._method, path, query, headers)
@@ -420,6 +420,13 @@ class Downstream:
                 pass
         except (TimedOut, ConnectionBroken):
             pass
+
+
+def _length(headers: Headers) -> int:
+    try:
+        return int(headers.get("content-length") or 0)
+    except ValueError:  # digits that the parser takes, but thousands of them
+        raise BadMessage(400, "the request's content-length is none") from None
 
 
 def _status_line(status: int) -> str:

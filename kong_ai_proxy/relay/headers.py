@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import Final
 
 from ..core.http import Headers
+
+_USUAL: Final = 64
+"""Bytes of a name that is kept: clients choose them, and may choose long ones."""
 
 
 def merged(fields: Iterable[tuple[bytes, bytes]]) -> Headers:
     """Lower-case names; several values of one name joined with ", "."""
     headers: Headers = {}
     for raw_name, raw_value in fields:
-        name = _name(raw_name)
+        name = _known(raw_name) if len(raw_name) <= _USUAL else _name(raw_name)
         value = text_of(raw_value)
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
 
 
-@lru_cache(512)
 def _name(raw: bytes) -> str:
     return raw.decode("latin-1").lower()
+
+
+_known = lru_cache(512)(_name)
 
 
 def ends_a_head(text: str) -> bool:

@@ -11,7 +11,8 @@ from gevent import socket
 from relay_support import Client, Peer, World, eventually, every, provider_of, relay_world
 
 from kong_ai_proxy.core.json import loads
-from kong_ai_proxy.relay.downstream import Limits
+from kong_ai_proxy.relay.downstream import _BULK, Limits
+from kong_ai_proxy.relay.headers import _USUAL, _known, merged
 
 
 def ok(peer: Peer, head: bytes, body: bytes) -> None:
@@ -229,6 +230,35 @@ def test_20_mb_both_ways() -> None:
                 assert reply.status == 200 and reply.body == big
 
 
+@pytest.mark.parametrize("left", [_BULK - 1, _BULK, _BULK + 1])
+@pytest.mark.parametrize("with_head", [0, 7])
+def test_what_is_read_past_the_parser_leaves_the_connection_in_step(left: int, with_head: int) -> None:
+    def echo(peer: Peer, head: bytes, body: bytes) -> None:
+        peer.answer(body)
+
+    body = bytes(range(256)) * (_BULK // 256) + b"x" * 8
+    body = body[: left + with_head]
+    with relay_world() as world, provider_of(every(echo)) as provider:
+        world.to(provider)
+        with world.connect() as client:
+            for _ in range(2):
+                head = f"POST / HTTP/1.1\r\nhost: a\r\nx-kong-ai-ticket: {world.ticket()}\r\n"
+                head += f"expect: 100-continue\r\ncontent-length: {len(body)}\r\n\r\n"
+                client.sock.sendall(head.encode() + body[:with_head])
+                if not with_head:
+                    assert client.read_head() == (100, {})
+                client.sock.sendall(body[with_head:])
+                reply = client.read()
+                assert reply.status == 200 and reply.body == body
+            assert client.post(b"{}").body == b"{}"
+
+
+def test_long_names_of_headers_are_not_kept() -> None:
+    kept = _known.cache_info().currsize
+    assert merged([(b"X-" + b"A" * _USUAL, b"1")]) == {"x-" + "a" * _USUAL: "1"}
+    assert _known.cache_info().currsize == kept
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -244,6 +274,7 @@ def test_20_mb_both_ways() -> None:
         b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         b"POST / HTTP/1.1\r\ntransfer-encoding: identity\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
         b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: " + b"0" * 5000 + b"2\r\n\r\n{}",
         b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: +2\r\n\r\n{}",
         b"POST / HTTP/1.1\r\nhost: a\r\nx: a\x00b\r\ncontent-length: 2\r\n\r\n{}",
         b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length : 2\r\n\r\n{}",
