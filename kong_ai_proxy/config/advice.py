@@ -78,6 +78,13 @@ def _redis(redis: Redis) -> Iterator[Problem]:
         yield "sentinel_role", "is not used: the master is asked for, whatever it says, for it is written to"
     if redis.server_name is not None and not redis.ssl:
         yield "server_name", "is not used without ssl"
+    # Values that are Kong's defaults are in every configuration that Kong exports: no word about them.
+    if redis.send_timeout not in (2000, redis.read_timeout):
+        yield "send_timeout", "is not used: read_timeout holds for both ways"
+    if redis.keepalive_pool_size != 256:
+        yield "keepalive_pool_size", "is not used: one connection is kept"
+    if redis.keepalive_backlog is not None:
+        yield "keepalive_backlog", "is not used: one connection is kept"
 
 
 def _options(options: Options) -> Iterator[Problem]:

@@ -346,6 +346,13 @@ def test_one_target_has_no_judge() -> None:
         ("{cluster_nodes: [{ip: c}], database: 2}", ["database"]),
         ("{sentinel_nodes: [{host: s}], sentinel_master: m, sentinel_role: slave}", ["sentinel_role"]),
         ("{server_name: n}", ["server_name"]),
+        ("{send_timeout: 9}", ["send_timeout"]),
+        ("{send_timeout: 9, read_timeout: 9}", []),
+        ("{send_timeout: 2000, read_timeout: 9, keepalive_pool_size: 256, keepalive_backlog: null}", []),
+        (
+            "{keepalive_pool_size: 3, keepalive_backlog: 0}",
+            ["keepalive_backlog", "keepalive_pool_size"],
+        ),
     ],
 )  # fmt: skip
 def test_advice_on_redis(redis: str, fields: list[str]) -> None:
