@@ -34,6 +34,9 @@ _TIERS_SERVED = {
 }
 """Any provider's tier → what Anthropic's `usage.service_tier` can say; others are left out:
 https://platform.claude.com/docs/en/api/service-tiers."""
+_OTHERS_MAX = 8
+"""Other models told by name: whatever an answer may list, a record stays small. The rest are added up as one
+without a name."""
 
 
 def read_usage(usage: object) -> Usage:
@@ -126,6 +129,8 @@ def _by_whom(iterations: list[Any]) -> tuple[list[Json], tuple[OtherModel, ...]]
         if part.get("type") != _ADVISOR and not declined:
             own.append(part)
             continue
+        if model not in others and len(others) >= _OTHERS_MAX:
+            model = ""
         prompt, completion = others.get(model, (0, 0))
         others[model] = (prompt + _prompt(part), completion + (_count(part, "output_tokens") or 0))
     return own, tuple(OtherModel(model, *used) for model, used in others.items())

@@ -505,3 +505,13 @@ def test_streamed_thinking_survives_a_tool_loop_byte_for_byte() -> None:
         {"type": "redacted_thinking", "data": "ZGF0YQ=="},
         {"type": "tool_use", "id": "t", "name": "f", "input": {}},
     ]
+
+
+def test_a_multitude_of_other_models_stays_a_few_names() -> None:
+    advice = [
+        {"type": "advisor_message", "model": f"claude-{number}", "input_tokens": 2, "output_tokens": 1}
+        for number in range(500)
+    ]
+    usage = read_usage({"input_tokens": 5, "output_tokens": 7, "iterations": advice})
+    assert len(usage.other_models) == 9
+    assert usage.other_models[-1] == OtherModel("", 2 * 492, 492)
