@@ -20,6 +20,7 @@ from ..cli import DEFAULT_RELAY, PLUGIN_NAMES, RELAY_VARIABLE
 from .admin import Unreachable, check_kong
 from .findings import Finding
 from .local import check_relay, check_socket
+from .trust import check_provider, check_store
 
 _SECONDS: Final = 10.0
 _MOST: Final = 64 * 1024 * 1024
@@ -35,9 +36,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "doctor",
         help="look at a running setup and say what is wrong with it",
         description="Look at the plugin server's sockets, the relay and, with --kong-admin, Kong's "
-        "configuration. Nothing is changed, and no credential is resolved: only Kong can do that, and its "
-        "log says where it failed. Exit status: 0 nothing but warnings, 1 problems, 2 an argument cannot be "
-        "used.",
+        "configuration; at TLS trust and, with --provider, at providers' certificates. Nothing is changed, "
+        "and no credential is resolved: only Kong can do that, and its log says where it failed. Exit "
+        "status: 0 nothing but warnings, 1 problems, 2 an argument cannot be used.",
     )
     parser.add_argument(
         "--kong-prefix",
@@ -56,6 +57,13 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         metavar="URL",
         help=f"Kong's Admin API; a token for it is taken from {_TOKEN}",
     )
+    parser.add_argument(
+        "--provider",
+        action="append",
+        default=[],
+        metavar="HOST[:PORT]",
+        help="a provider's host to reach, and whose certificate to verify, from here; may be given again",
+    )
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
     parser.add_argument("--strict", action="store_true", help="count warnings as problems")
     parser.set_defaults(run=main)
@@ -69,10 +77,12 @@ def main(args: argparse.Namespace) -> int:
     try:
         relay = parse_address(args.relay)
         admin = AdminApi(args.kong_admin) if args.kong_admin else None
+        providers = [parse_address(each, default_port=443) for each in args.provider]
     except ValueError as error:
         print(f"kong-ai-proxy doctor: {error}", file=sys.stderr)
         return 2
-    findings = list(_look(Path(args.kong_prefix), relay, admin))
+    findings = [*_look(Path(args.kong_prefix), relay, admin), *check_store()]
+    findings += [check_provider(host, port) for host, port in providers]
     worst = {finding.level for finding in findings}
     failed = "problem" in worst or (args.strict and "warning" in worst)
     if args.format == "json":

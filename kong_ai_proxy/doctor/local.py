@@ -152,6 +152,13 @@ def judge_metrics(subject: str, text: str) -> Iterator[Finding]:
                 f"a request passed the plugin {float(value):.0f} s ago and has not come to the relay",
                 "see that Kong reaches the relay's address (serve's --relay and --relay-advertise)",
             )
+        elif name == "kong_ai_proxy_token_fetches_total" and told.get("outcome") == "failed" and float(value):
+            yield Finding(
+                "warning",
+                subject,
+                f"{float(value):.0f} access tokens could not be fetched from cloud providers",
+                "the plugin server's log names the credential and why (it never prints one)",
+            )
         elif name == "kong_ai_proxy_instances" and value == "0":
             yield Finding(
                 "warning",
