@@ -109,12 +109,13 @@ def check(document: Document, file: str = "kong.yml") -> list[Finding]:
         Finding("warning", file, line, "", f"{path[-1]} is there twice; the last one counts")
         for path, line in document.duplicates
     ]
+    filters = _Filters(entries)
     told: set[Path] = set()
     for entry in entries:
         if entry.name in PLUGINS:
             findings += _check_entry(document, entry, file)
             if entry.enabled:
-                findings += _check_surroundings(document, entry, entries, file, told)
+                findings += _check_surroundings(document, entry, filters.over(entry), file, told)
     return sorted(findings, key=lambda found: (found.line, found.severity, found.path))
 
 
@@ -180,13 +181,14 @@ def _fill(value: Any, spec: Spec) -> Any:
 
 
 def _check_surroundings(
-    document: Document, entry: Entry, entries: Sequence[Entry], file: str, told: set[Path]
+    document: Document, entry: Entry, filters: Sequence[Entry], file: str, told: set[Path]
 ) -> Iterator[Finding]:
     """What Kong must be told around the plugin. Each service is spoken of once."""
-    filters = [other for other in entries if _is_filter(other) and _covers(other, entry)]
     for outdated in filters:
-        if outdated.path not in told and not _is_current(document, outdated):
-            told.add(outdated.path)
+        if outdated.path in told:
+            continue
+        told.add(outdated.path)
+        if not _is_current(document, outdated):
             yield Finding(
                 "warning", file, document.line(outdated.path), "config", OUTDATED_FILTER, outdated.name,
                 outdated.scope,
@@ -203,7 +205,8 @@ def _check_surroundings(
             entry.scope,
         )
     services = [entry.service] if entry.service else []
-    if entry.scope == "global":
+    if entry.scope == "global" and () not in told:
+        told.add(())  # all services
         services = list(document.services())
     for path, service in services:
         if path not in told:
@@ -265,15 +268,20 @@ def _essence(code: str) -> str:
     return "\n".join(line for line in lines if line and not line.startswith("--"))
 
 
-def _covers(filter_entry: Entry, entry: Entry) -> bool:
-    """The filter runs wherever the plugin does."""
-    if filter_entry.scope == "global":
-        return True
-    if filter_entry.route:
-        return entry.route is not None and entry.route[0] == filter_entry.route[0]
-    if filter_entry.service:
-        return entry.service is not None and entry.service[0] == filter_entry.service[0]
-    return False
+class _Filters:
+    """The usage filters of a file, by what each runs for: a route, a service, or everything."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._by_place: dict[Path, list[Entry]] = {}
+        for entry in filter(_is_filter, entries):
+            held = entry.route or entry.service
+            if held or entry.scope == "global":
+                self._by_place.setdefault(held[0] if held else (), []).append(entry)
+
+    def over(self, entry: Entry) -> list[Entry]:
+        """Those that run wherever a plugin does."""
+        places = [(), *(held[0] for held in (entry.service, entry.route) if held)]
+        return [found for place in places for found in self._by_place.get(place, ())]
 
 
 def _text(name: str) -> str:

@@ -9,7 +9,11 @@ from typing import Any, Final
 
 import yaml
 
+from .yaml_text import load, without_collector
+
 Path = tuple[str | int, ...]
+Held = tuple[Path, dict[str, Any]]
+"""An entity and where it stands."""
 
 PLACEHOLDER: Final = "__placeholder__"
 """What stands for decK's `${{ env "X" }}` while the file is read: until filled in it need not be YAML."""
@@ -28,24 +32,14 @@ class UnreadableFile(Exception):
         self.line = line
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as Kong reads it: what looks like a date is text."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
 @dataclass(slots=True)
 class Entry:
     """One entry of a `plugins` list and what it stands under."""
 
     path: Path
     data: dict[str, Any]
-    service: tuple[Path, dict[str, Any]] | None = None
-    route: tuple[Path, dict[str, Any]] | None = None
+    service: Held | None = None
+    route: Held | None = None
     scope: str = "global"
     """For people: "route chat of service ai"."""
 
@@ -75,49 +69,57 @@ class Document:
 
     def entries(self) -> Iterator[Entry]:
         """All plugin entries, wherever they stand, with service and route where the file tells them."""
-        services = dict(_named(self.data.get("services")))
-        yield from _plugins(self.data, (), None, None, "global", self)
+        services = self._services_by_name()
+        known = _Known(services, self._routes_by_name(services))
+        yield from _plugins(self.data, (), None, None, "global", known)
         for key in ("consumers", "consumer_groups"):
             for index, entity in _records(self.data.get(key)):
                 scope = f"{key[:-1].replace('_', ' ')} {_name(entity)}"
-                yield from _plugins(entity, (key, index), None, None, scope, self)
+                yield from _plugins(entity, (key, index), None, None, scope)
         for index, route in _records(self.data.get("routes")):
             owner = services.get(_reference(route.get("service")))
             scope = f"route {_name(route)}"
-            yield from _plugins(route, ("routes", index), owner, (("routes", index), route), scope, self)
+            yield from _plugins(route, ("routes", index), owner, (("routes", index), route), scope)
         for index, service in _records(self.data.get("services")):
             path: Path = ("services", index)
             owner = (path, service)
-            yield from _plugins(service, path, owner, None, f"service {_name(service)}", self)
+            yield from _plugins(service, path, owner, None, f"service {_name(service)}")
             for number, route in _records(service.get("routes")):
                 inner: Path = (*path, "routes", number)
                 scope = f"route {_name(route)}"
-                yield from _plugins(route, inner, owner, (inner, route), scope, self)
+                yield from _plugins(route, inner, owner, (inner, route), scope)
 
-    def services(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+    def services(self) -> Iterator[Held]:
         for index, service in _records(self.data.get("services")):
             yield ("services", index), service
 
-    def route(self, name: str) -> tuple[Path, dict[str, Any], tuple[Path, dict[str, Any]] | None] | None:
-        """A route by name or id, and its service."""
-        for index, route in _records(self.data.get("routes")):
-            if name in (route.get("name"), route.get("id")):
-                services = dict(_named(self.data.get("services")))
-                return ("routes", index), route, services.get(_reference(route.get("service")))
-        for path, service in self.services():
-            for number, route in _records(service.get("routes")):
-                if name in (route.get("name"), route.get("id")):
-                    return (*path, "routes", number), route, (path, service)
-        return None
+    def _services_by_name(self) -> dict[str, Held]:
+        """By name and by id."""
+        return dict(_named(self.data.get("services"), ("services",)))
+
+    def _routes_by_name(self, services: dict[str, Held]) -> dict[str, tuple[Held, Held | None]]:
+        """Each route and its service, by name and by id."""
+        found: dict[str, tuple[Held, Held | None]] = {}
+        for name, held in _named(self.data.get("routes"), ("routes",)):
+            found.setdefault(name, (held, services.get(_reference(held[1].get("service")))))
+        for owner in self.services():
+            for name, held in _named(owner[1].get("routes"), (*owner[0], "routes")):
+                found.setdefault(name, (held, owner))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a plugin at the top level may name."""
+
+    services: dict[str, Held]
+    routes: dict[str, tuple[Held, Held | None]]
 
 
 def read(text: str) -> Document:
     """Read a file's text. Raises UnreadableFile."""
-    loader = None
     try:
-        loader = _Loader(_DECK.sub(PLACEHOLDER, text))
-        node = loader.get_single_node()
-        data = loader.construct_document(node) if node else None
+        node, data = load(_DECK.sub(PLACEHOLDER, text))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise UnreadableFile(
@@ -125,13 +127,11 @@ def read(text: str) -> Document:
         ) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UnreadableFile(f"not YAML: {type(error).__name__}") from None
-    finally:
-        if loader is not None:
-            loader.dispose()
     if node is None or not isinstance(data, dict):
         raise UnreadableFile("not a declarative configuration: expected a map with services, plugins, …", 1)
     document = Document(data, {})
-    _note_lines(node, (), document, set())
+    with without_collector():
+        _note_lines(node, (), document, set())
     return document
 
 
@@ -177,28 +177,28 @@ def _note_lines(node: yaml.Node, path: Path, document: Document, above: set[int]
 def _plugins(
     holder: dict[str, Any],
     path: Path,
-    service: tuple[Path, dict[str, Any]] | None,
-    route: tuple[Path, dict[str, Any]] | None,
+    service: Held | None,
+    route: Held | None,
     scope: str,
-    document: Document,
+    known: _Known | None = None,
 ) -> Iterator[Entry]:
     for index, plugin in _records(holder.get("plugins")):
         entry = Entry((*path, "plugins", index), plugin, service, route, scope)
-        if not path:
-            _place(entry, document)
+        if known is not None:
+            _place(entry, known)
         yield entry
 
 
-def _place(entry: Entry, document: Document) -> None:
+def _place(entry: Entry, known: _Known) -> None:
     """A plugin at the top level may name what it belongs to."""
     named = [key for key in ("route", "service", "consumer", "consumer_group") if entry.data.get(key)]
     if not named:
         return
     entry.scope = ", ".join(f"{key.replace('_', ' ')} {_reference(entry.data[key])}" for key in named)
-    if "route" in named and (found := document.route(_reference(entry.data["route"]))):
-        entry.route, entry.service = (found[0], found[1]), found[2]
+    if "route" in named and (found := known.routes.get(_reference(entry.data["route"]))):
+        entry.route, entry.service = found
     if "service" in named and entry.service is None:
-        entry.service = dict(_named(document.data.get("services"))).get(_reference(entry.data["service"]))
+        entry.service = known.services.get(_reference(entry.data["service"]))
 
 
 def _records(value: Any) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -208,11 +208,11 @@ def _records(value: Any) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield index, item
 
 
-def _named(services: Any) -> Iterator[tuple[str, tuple[Path, dict[str, Any]]]]:
-    for index, service in _records(services):
+def _named(entities: Any, path: Path) -> Iterator[tuple[str, Held]]:
+    for index, entity in _records(entities):
         for key in ("id", "name"):
-            if isinstance(service.get(key), str):
-                yield service[key], (("services", index), service)
+            if isinstance(entity.get(key), str):
+                yield entity[key], ((*path, index), entity)
 
 
 def _reference(value: Any) -> str:

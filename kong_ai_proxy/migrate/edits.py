@@ -10,6 +10,7 @@ from typing import Any, Final
 import yaml
 
 from ..config.entries import Path
+from ..config.yaml_text import compose
 
 _DECK: Final = re.compile(r"\$\{\{[^}\n]*\}\}")
 _MERGE: Final = "<<"
@@ -24,7 +25,7 @@ class Source:
         self._text = text
         # decK's `${{ env "X" }}` need not be YAML; something of the same length keeps all places.
         readable = _DECK.sub(lambda found: "x" * len(found[0]), text)
-        self._root = yaml.compose(readable, Loader=yaml.SafeLoader)
+        self._root = compose(readable)
         self._edits: dict[tuple[int, int], str] = {}
 
     def node(self, path: Path) -> yaml.Node | None:
@@ -45,10 +46,13 @@ class Source:
 
     def result(self) -> str:
         """The text with all changes."""
-        text = self._text
-        for (start, end), replacement in sorted(self._edits.items(), reverse=True):
-            text = text[:start] + replacement + text[end:]
-        return text
+        parts, done = [], 0
+        for (start, end), replacement in sorted(self._edits.items()):
+            if start < done:
+                continue  # within what goes as a whole
+            parts += [self._text[done:start], replacement]
+            done = end
+        return "".join([*parts, self._text[done:]])
 
     # Changes. Making the same one twice (by an alias) makes it once.
 

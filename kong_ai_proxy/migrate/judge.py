@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -38,10 +38,15 @@ class Judges:
         advanced = [entry for entry in entries if entry.name == _FROM and entry.enabled]
         judges = [entry for entry in entries if entry.name == JUDGE and entry.enabled]
         served: dict[int, list[Entry]] = {}
+        by_place: dict[tuple[str, Path | None], Entry] = {}
+        for judge in judges:
+            place = _place_of(judge)
+            if place is not None:
+                by_place.setdefault(place, judge)
         for entry in advanced:
-            judge = _nearest(judges, entry)
-            if judge is not None:
-                served.setdefault(id(judge), []).append(entry)
+            nearest = _nearest(by_place, entry)
+            if nearest is not None:
+                served.setdefault(id(nearest), []).append(entry)
         carried = []
         for judge in judges:
             for_whom = served.get(id(judge), [])
@@ -103,18 +108,15 @@ class Judges:
         return own.result()
 
 
-def _nearest(judges: Iterable[Entry], entry: Entry) -> Entry | None:
+def _nearest(judges: dict[tuple[str, Path | None], Entry], entry: Entry) -> Entry | None:
     """The judge that Kong runs for all requests of a plugin: of its route, else of its service, else the one
     for everything."""
     if entry.scope.startswith(("consumer", "consumer group")):
         return None
     route, service = (held[0] if held else None for held in (entry.route, entry.service))
     wanted = [("route", route), ("service", service), ("global", None)]
-    for kind, place in wanted if route else wanted[1:] if service else wanted[2:]:
-        for judge in judges:
-            if _place_of(judge) == (kind, place):
-                return judge
-    return None
+    places = wanted if route else wanted[1:] if service else wanted[2:]
+    return next((judges[place] for place in places if place in judges), None)
 
 
 def _place_of(judge: Entry) -> tuple[str, Path | None] | None:

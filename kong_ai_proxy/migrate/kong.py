@@ -22,6 +22,7 @@ from ..config.spec import Spec, fields_of
 from ..server import usage_filter
 from .edits import Source
 from .judge import JUDGE, Judges
+from .names import Names
 from .report import Report
 
 RENAMED: Final = {name.removeprefix("kong-"): name for name in PLUGINS}
@@ -39,16 +40,13 @@ class Secrets:
 
     report: Report
     _names: dict[str, str] = field(default_factory=dict)
+    _taken: Names = field(default_factory=Names)
 
     def reference(self, value: str, base: str, path: str, line: int) -> str:
         """A vault reference in a secret's place."""
         known = self._names.get(value)
         if known is None:
-            known, number = base, 1
-            while known in self._names.values():
-                number += 1
-                known = f"{base}-{number}"
-            self._names[value] = known
+            known = self._names[value] = self._taken.new(base, "-")
         variable = known.upper().replace("-", "_")
         self.report.todo(
             f"held a secret in clear text: put its whole value into {variable} in Kong's environment",
@@ -85,7 +83,8 @@ class _Migration:
             self._rename(entry)
             self._configuration(entry, secrets)
         carried = Judges(self.document, self.source, self.report, partial(self._hide, secrets)).carry(entries)
-        left = [entry for entry in entries if not any(entry is judge for judge in carried)]
+        gone = {judge.path for judge in carried}
+        left = [entry for entry in entries if entry.path not in gone]
         for entry in left:
             self._ordering(entry)
         self._neighbours(left)
@@ -175,11 +174,21 @@ class _Migration:
 
     def _services(self, ours: list[Entry], entries: list[Entry]) -> None:
         covered = [entry for entry in ours if entry.enabled]
+        by_service: dict[Path, list[Entry]] = {}
+        for entry in covered:
+            if entry.service:
+                by_service.setdefault(entry.service[0], []).append(entry)
+        routes_at_top = self._routes_at_top()
         for path, service in self.document.services():
-            mine = [entry for entry in covered if entry.service and entry.service[0] == path]
+            mine = by_service.get(path)
             if not mine:
                 continue
-            routes = self._routes(path, service)
+            nested = service.get("routes")
+            routes: list[Path] = [
+                (*path, "routes", i) for i in range(len(nested) if isinstance(nested, list) else 0)
+            ]
+            for name in filter(None, (service.get("name"), service.get("id"))):
+                routes += routes_at_top.get(str(name), ())
             whole = any(entry.route is None for entry in mine)
             with_plugin = {entry.route[0] for entry in mine if entry.route}
             if whole or all(route in with_plugin for route in routes):
@@ -200,19 +209,15 @@ class _Migration:
                 "with retries 0"
             )
 
-    def _routes(self, path: Path, service: dict[str, Any]) -> list[Path]:
-        """All routes of a service, wherever they stand."""
-        nested = service.get("routes")
-        found: list[Path] = [
-            (*path, "routes", i) for i in range(len(nested) if isinstance(nested, list) else 0)
-        ]
-        names = {service.get("name"), service.get("id")} - {None}
+    def _routes_at_top(self) -> dict[str, list[Path]]:
+        """Routes beside the services, by what each names its service by."""
+        found: dict[str, list[Path]] = {}
         routes = self.document.data.get("routes")
         for index, route in enumerate(routes if isinstance(routes, list) else ()):
             owner = route.get("service") if isinstance(route, dict) else None
-            named = {owner.get("name"), owner.get("id")} if isinstance(owner, dict) else {owner}
-            if names & named:
-                found.append(("routes", index))
+            names = (owner.get("name"), owner.get("id")) if isinstance(owner, dict) else (owner,)
+            for name in filter(None, names):
+                found.setdefault(str(name), []).append(("routes", index))
         return found
 
     def _lead_to_relay(self, path: Path, service: dict[str, Any]) -> None:

@@ -38,10 +38,12 @@ class Report:
     """Notes in the order they were made; the same one is made once."""
 
     notes: list[Note] = field(default_factory=list)
+    _made: set[Note] = field(default_factory=set)
 
     def add(self, kind: Kind, message: str, *, line: int = 0, path: str = "") -> None:
         note = Note(kind, line, path, message)
-        if note not in self.notes:
+        if note not in self._made:
+            self._made.add(note)
             self.notes.append(note)
 
     def lost(self, message: str, *, line: int = 0, path: str = "") -> None:

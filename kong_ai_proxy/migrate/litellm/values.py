@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ...config.entries import is_placeholder
+from ..names import Names
 from ..report import Report
 
 _ENVIRON: Final = "os.environ/"
@@ -29,6 +30,7 @@ class Values:
     report: Report
     _plain: dict[tuple[str, str], str] = field(default_factory=dict)
     """(prefix, secret) → the name it was given."""
+    _taken: Names = field(default_factory=Names)
 
     def secret(self, value: Any, *, fallback: str, prefix: str = "", line: int = 0, path: str = "") -> str:
         """A vault reference. `fallback`: the variable for what stands in the file itself. `prefix`: what
@@ -71,11 +73,7 @@ class Values:
         base = with_prefix(fallback) if prefix else _upper(fallback)
         known = self._plain.get((prefix, secret))
         if known is None:
-            known, number = base, 1
-            while known in self._plain.values():
-                number += 1
-                known = f"{base}_{number}"
-            self._plain[prefix, secret] = known
+            known = self._plain[prefix, secret] = self._taken.new(base, "_")
         return known
 
 
