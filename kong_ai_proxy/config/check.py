@@ -17,6 +17,7 @@ from .errors import ConfigError
 from .models import AdvancedConfig, ProxyConfig, Record
 from .parse import PLUGINS, parse
 from .spec import Spec, fields_of
+from .structure import faults
 
 KONGS = ("ai-proxy", "ai-proxy-advanced")
 """Kong's own plugins that these do the work of."""
@@ -108,6 +109,10 @@ def check(document: Document, file: str = "kong.yml") -> list[Finding]:
     findings = [
         Finding("warning", file, line, "", f"{path[-1]} is there twice; the last one counts")
         for path, line in document.duplicates
+    ]
+    findings += [
+        Finding("error", file, document.line(path), shown, message)
+        for path, shown, message in faults(document.data)
     ]
     filters = _Filters(entries)
     told: set[Path] = set()
@@ -227,9 +232,11 @@ def _check_service(
         yield finding("retries", f"{retries}: set it to 0; the plugin retries itself, Kong's are refused")
     timeout = service.get("read_timeout", KONG_READ_TIMEOUT)
     if isinstance(timeout, int | float) and timeout <= limit:
+        given = f"{timeout} ms" if "read_timeout" in service else f"{timeout} ms, Kong's default,"
         yield finding(
             "read_timeout",
-            f"{timeout} ms: set it above the plugin's own limit of {limit} ms, or Kong ends long answers",
+            f"{given} is not more than the plugin waits for a provider ({limit} ms): Kong would end long "
+            f"answers first; set {limit + 1000} or more",
         )
 
 

@@ -457,3 +457,56 @@ def test_the_example_is_right(capsys: pytest.CaptureFixture[str]) -> None:
     assert "5 plugin entries checked" in err
     text = (ROOT / "kong.yml.example").read_text()
     assert usage_filter.plugin_entry(2) in text
+
+
+ENTRY = "expected a record: a plugin's name and config"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "place", "wanted"),
+    [
+        ("plugins: 5\n", 1, "plugins", "expected an array"),
+        ("plugins: {name: cors}\n", 1, "plugins", "expected an array"),
+        ("plugins:\n- 7\n", 2, "plugins[1]", ENTRY),
+        ("plugins:\n- name: cors\n- null\n", 3, "plugins[2]", ENTRY),
+        ("plugins:\n- name: 3\n", 2, "plugins[1].name", "expected a string: the plugin's name"),
+        ("plugins:\n- config: {}\n", 2, "plugins[1].name", "required field missing: the plugin's name"),
+        ("plugins:\n- name: cors\n  enabled: 1\n", 3, "plugins[1].enabled", "expected a boolean"),
+        ("services: x\n", 1, "services", "expected an array"),
+        ("services:\n- s\n", 2, "services[1]", "expected a record: a service"),
+        ("services:\n- routes:\n  - 1\n", 3, "services[1].routes[1]", "expected a record: a route"),
+        ("services:\n- routes:\n  - plugins: 1\n", 3, "services[1].routes[1].plugins", "expected an array"),
+        ("routes:\n- plugins: [no]\n", 2, "routes[1].plugins[1]", ENTRY),
+        ("consumers: 5\n", 1, "consumers", "expected an array"),
+        ("consumer_groups: [5]\n", 1, "consumer_groups[1]", "expected a record: a consumer group"),
+    ],
+)
+def test_what_is_no_list_of_plugins_is_told(text: str, line: int, place: str, wanted: str) -> None:
+    assert findings(text) == [Finding("error", "kong.yml", line, place, wanted)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "plugins:\nservices:\nroutes: []\nconsumers: {}\n",
+        "services:\n- name: s\n  routes:\n",
+        'plugins: ${{ env "DECK_PLUGINS" }}\n',
+        'services:\n- ${{ env "DECK_SERVICE" }}\n',
+        'plugins:\n- {name: "${{ env "DECK_NAME" }}", enabled: ${{ env "DECK_ON" }}}\n',
+    ],
+)
+def test_empty_lists_and_what_deck_fills_in_are_right(text: str) -> None:
+    assert findings(text) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("read_timeout: 60000", "60000 ms is not more than the plugin waits for a provider (60000 ms)"),
+        ("host: x", "60000 ms, Kong's default, is not more than the plugin waits for a provider (60000 ms)"),
+    ],
+)
+def test_a_time_out_that_is_too_short_is_told_with_what_to_set(written: str, says: str) -> None:
+    (found,) = findings(plugin(GOOD).replace("read_timeout: 900000", written))
+    assert found.message == f"{says}: Kong would end long answers first; set 61000 or more"
+    assert findings(plugin(GOOD).replace("read_timeout: 900000", "read_timeout: 61000")) == []

@@ -259,7 +259,7 @@ PLUGIN = ("/plugins?size=1000", "data", 0)
         (change("/", "configuration", "nginx_http_client_max_body_size", to="1m"), "warning", "413"),
         (change("/", "configuration", to=None), "problem", "not Kong's Admin API"),
         (change(*SERVICE, "retries", to=5), "warning", "set it to 0"),
-        (change(*SERVICE, "read_timeout", to=60000), "warning", "Kong ends long answers"),
+        (change(*SERVICE, "read_timeout", to=60000), "warning", "Kong would end long answers"),
         (change(*SERVICE, "host", to="api.openai.com"), "warning", "sends prompts there unchanged"),
         (change(*SERVICE, "protocol", to="https"), "warning", "not to the relay"),
         (change(*PLUGIN, "enabled", to=False), "problem", "enabled anywhere"),
