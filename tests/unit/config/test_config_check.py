@@ -459,7 +459,7 @@ def test_the_example_is_right(capsys: pytest.CaptureFixture[str]) -> None:
     assert usage_filter.plugin_entry(2) in text
 
 
-ENTRY = "expected a record: a plugin's name and config"
+RECORD = "expected a record: a plugin's name and config"
 
 
 @pytest.mark.parametrize(
@@ -467,8 +467,8 @@ ENTRY = "expected a record: a plugin's name and config"
     [
         ("plugins: 5\n", 1, "plugins", "expected an array"),
         ("plugins: {name: cors}\n", 1, "plugins", "expected an array"),
-        ("plugins:\n- 7\n", 2, "plugins[1]", ENTRY),
-        ("plugins:\n- name: cors\n- null\n", 3, "plugins[2]", ENTRY),
+        ("plugins:\n- 7\n", 2, "plugins[1]", RECORD),
+        ("plugins:\n- name: cors\n- null\n", 3, "plugins[2]", RECORD),
         ("plugins:\n- name: 3\n", 2, "plugins[1].name", "expected a string: the plugin's name"),
         ("plugins:\n- config: {}\n", 2, "plugins[1].name", "required field missing: the plugin's name"),
         ("plugins:\n- name: cors\n  enabled: 1\n", 3, "plugins[1].enabled", "expected a boolean"),
@@ -476,7 +476,7 @@ ENTRY = "expected a record: a plugin's name and config"
         ("services:\n- s\n", 2, "services[1]", "expected a record: a service"),
         ("services:\n- routes:\n  - 1\n", 3, "services[1].routes[1]", "expected a record: a route"),
         ("services:\n- routes:\n  - plugins: 1\n", 3, "services[1].routes[1].plugins", "expected an array"),
-        ("routes:\n- plugins: [no]\n", 2, "routes[1].plugins[1]", ENTRY),
+        ("routes:\n- plugins: [no]\n", 2, "routes[1].plugins[1]", RECORD),
         ("consumers: 5\n", 1, "consumers", "expected an array"),
         ("consumer_groups: [5]\n", 1, "consumer_groups[1]", "expected a record: a consumer group"),
     ],
