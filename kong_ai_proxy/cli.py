@@ -80,11 +80,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+class _Command(argparse.ArgumentParser):
+    """A command's parser: refuses what it does not know itself, with its own usage."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
+
 def _parser(command: str | None) -> argparse.ArgumentParser:
     """With the arguments of one command only: the others need not be imported."""
     parser = argparse.ArgumentParser(prog="kong-ai-proxy", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"kong-ai-proxy {_version()}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Command)
     for name, text in _HELP.items():
         if name in _ELSEWHERE and name == command:
             _add_elsewhere(commands, name)

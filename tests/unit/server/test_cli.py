@@ -124,3 +124,14 @@ def test_the_relays_address_comes_from_the_environment(monkeypatch):
         "/tmp/prefix",
     )
     assert args.socket_mode == 0o660
+
+
+@pytest.mark.parametrize("words", ["usage x --nope", "check --nope x", "dump --nope"])
+def test_an_unknown_option_shows_the_commands_own_usage(words, capsys):
+    with pytest.raises(SystemExit) as left:
+        cli.main(words.split())
+    assert left.value.code == 2
+    told = capsys.readouterr().err
+    command = words.split()[0]
+    assert told.startswith(f"usage: kong-ai-proxy {command} ")
+    assert told.endswith(f"kong-ai-proxy {command}: error: unrecognized arguments: --nope\n")
