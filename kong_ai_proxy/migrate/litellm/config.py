@@ -14,13 +14,16 @@ from ...config.entries import Document, Path, read, value_at
 from ...server import usage_filter
 from ..kong import READ_TIMEOUT
 from ..report import Report
+from .settings import REDIS, SECTIONS, lost_setting
 from .targets import Deployment, Json, target_of
 from .values import Values, variable_of
+from .weights import number, share_of, weights
 
+_ROUTING: Final = ("router_settings", "litellm_settings")
+"""Most of the router's settings may stand in either; the first wins (docs/proxy/config_settings.md)."""
 _FILTER_MARK: Final = "@usage-filter@"
 _TOP: Final = 100
 """Weight of the first targets of a model with fallbacks; each fallback has less (algorithm priority)."""
-_MOST_WEIGHT: Final = 65535
 _ALGORITHMS: Final = {
     "simple-shuffle": "round-robin",
     "least-busy": "least-connections",
@@ -39,50 +42,6 @@ _CRITERIA: Final = [
     "non_idempotent",
 ]
 """LiteLLM falls back on all errors (docs/proxy/reliability.md)."""
-_REDIS: Final = {
-    "redis_host": "host",
-    "redis_port": "port",
-    "redis_password": "password",
-    "redis_db": "database",
-}
-
-_WHY: Final = {
-    "success_callback": "Kong's logging plugins and OpenTelemetry take its place",
-    "failure_callback": "Kong's logging plugins and OpenTelemetry take its place",
-    "callbacks": "Kong's logging and prometheus plugins and OpenTelemetry take its place",
-    "service_callbacks": "Kong's prometheus plugin takes its place",
-    "cache": "there is no cache of answers",
-    "cache_params": "there is no cache of answers",
-    "context_window_fallbacks": "fallbacks go by status and time-out, not by the kind of a 400",
-    "content_policy_fallbacks": "fallbacks go by status and time-out, not by the kind of a 400",
-    "database_url": "keys, teams and budgets are Kong's consumers and plugins",
-    "max_request_size_mb": "",
-    "retry_policy": "retries are the same for all kinds of errors (balancer.failover_criteria)",
-    "allowed_fails_policy": "failures are counted together (balancer.max_fails)",
-    "enable_tag_filtering": "targets are not chosen by tags; use routes of their own",
-    "guardrails": "use Kong's plugins, or a service of your own in front",
-    "mcp_servers": "MCP is not served",
-    "vector_store_registry": "vector stores are not served",
-    "pass_through_endpoints": "make a service and a route in Kong",
-    "stream_timeout": "one time-out for both: balancer.read_timeout is the longest silence between two reads",
-    "allowed_ips": "use Kong's ip-restriction plugin",
-    "max_parallel_requests": "use Kong's rate-limiting plugin",
-    "global_max_parallel_requests": "use Kong's rate-limiting plugin",
-    "alerting": "use Prometheus' alerts",
-    "num_retries_per_request": "balancer.retries",
-}
-_HARMLESS: Final = frozenset(
-    {
-        "drop_params", "set_verbose", "json_logs", "telemetry", "request_timeout", "num_retries", "fallbacks",
-        "default_fallbacks", "allowed_fails", "cooldown_time", "timeout", "routing_strategy", 
-        "model_group_alias",
-        "master_key", "turn_off_message_logging", "disable_cooldowns", "enable_pre_call_checks", 
-        "debug_level",
-    }
-)  # fmt: skip
-"""Settings that are carried over, or are so anyway, or say nothing about requests."""
-
-
 def is_litellm(data: Any) -> bool:
     """A config.yaml of LiteLLM's, by what it has."""
     return isinstance(data, dict) and "model_list" in data
@@ -101,6 +60,8 @@ class _Group:
     targets: list[Json] = field(default_factory=list)
     ids: dict[str, Json] = field(default_factory=dict)
     """By `model_info.id`."""
+    shares: list[tuple[str, float] | None] = field(default_factory=list)
+    """Of each target: what tells its share, and how large it is."""
 
 
 @dataclass(slots=True)
@@ -113,14 +74,15 @@ class _Config:
 
     def run(self, usage: bool) -> str:
         self._deployments()
+        self._weights()
         targets = self._targets()
         config: Json = {"balancer": self._balancer(), "targets": targets}
         extensions = self._extensions()
         if extensions:
             config["kong_ai_proxy"] = extensions
-        megabytes = self._general("max_request_size_mb")
-        if isinstance(megabytes, int) and megabytes > 0:
-            config["max_request_body_size"] = megabytes * 1024 * 1024
+        megabytes = self._figure("max_request_size_mb", ("general_settings",))
+        if megabytes is not None and megabytes > 0:
+            config["max_request_body_size"] = int(megabytes * 1024 * 1024)
         if not targets:
             self.report.lost("no deployment could be carried over: the result serves nothing")
         route: Json = {
@@ -147,6 +109,17 @@ class _Config:
             "a route with "
             "llm_format anthropic, for /v1/responses a target with route_type llm/v1/responses"
         )
+        self.report.todo("GET /v1/models is not served: who asks for a list of models needs another one")
+        unpriced = dict.fromkeys(
+            name
+            for name, group in self.groups.items()
+            if any("input_cost" not in target["model"].get("options", {}) for target in group.targets)
+        )
+        if unpriced:
+            self.report.todo(
+                "LiteLLM knows many models' prices itself, here they are configured: without input_cost and "
+                f"output_cost in model.options no cost is logged for {', '.join(unpriced)}"
+            )
         self.report.todo(
             "Kong must know the plugin: plugins = bundled,kong-ai-proxy-advanced and pluginserver_* "
             "in kong.conf"
@@ -173,12 +146,12 @@ class _Config:
                 self.report.lost("patterns in a model's name", line=line, path=f"{shown}.model_name")
                 continue
             found = Deployment(name, params, info, shown, line, self.report, self.values)
-            weight = _weight(params)
+            share = share_of(params)
+            if params.get("weight") is not None and (share is None or share[0] != "weight"):
+                found.lost("is no number above 0", "litellm_params.weight")
             target = target_of(found)
             if target is None:
                 continue
-            if weight:
-                target["weight"] = weight
             if name == "*" and "name" in target["model"]:
                 self.report.changed("takes whatever no other model is named", line=line, path=shown)
             elif name != "*" and "name" not in target["model"]:
@@ -186,8 +159,24 @@ class _Config:
                 continue
             group = self.groups.setdefault(name, _Group())
             group.targets.append(target)
+            group.shares.append(share)
             if isinstance(info.get("id"), str):
                 group.ids[info["id"]] = target
+
+    def _weights(self) -> None:
+        for name, group in self.groups.items():
+            told = [share for share in group.shares if share is not None]
+            kinds = {kind for kind, _ in told}
+            if len(kinds) > 1 or 0 < len(told) < len(group.shares):
+                self.report.lost(
+                    "shares of requests: not all deployments tell theirs in the same way (weight, rpm or "
+                    "tpm); see each target's weight",
+                    path=f"model_name {name}",
+                )
+            made = iter(weights([share for _, share in told]))
+            for target, share in zip(group.targets, group.shares, strict=True):
+                if share is not None:
+                    target["weight"] = next(made)
 
     def _params(self, entry: Json, line: int, shown: str) -> Json:
         """`litellm_params` with the credential it names."""
@@ -204,8 +193,7 @@ class _Config:
                 self.report.lost(
                     "is not in credential_list", line=line, path=f"{shown}.litellm_credential_name"
                 )
-        defaults = self._router("default_litellm_params")
-        params = {**defaults, **params} if isinstance(defaults, dict) else params
+        params = {**self._map("default_litellm_params"), **params}
         for vertex in ("vertex_project", "vertex_location"):
             value = value_at(self.document.data, ("litellm_settings", vertex))
             if value is not None and str(params.get("model", "")).startswith(("vertex", "gemini-")):
@@ -234,40 +222,47 @@ class _Config:
                 "weights within a model: with fallbacks the balancer goes by priority, and shares "
                 "evenly within one"
             )
-        aliases = self._router("model_group_alias")
-        for alias, model in aliases.items() if isinstance(aliases, dict) else ():
-            model = model.get("model") if isinstance(model, dict) else model
+        for alias, model in self._map("model_group_alias").items():
+            if isinstance(model, dict):
+                if model.get("hidden"):
+                    self._missed(
+                        "model_group_alias", "no list of models is served that it could be left out of",
+                        below=f"{alias}.hidden",
+                    )  # fmt: skip
+                model = model.get("model")
             twins = [target for target in listed if target["model"].get("model_alias") == model]
             listed += [_named(target, str(alias), target.get("weight")) for target in twins]
             if not twins:
-                self.report.lost(
-                    f"there is no model {model}", path=f"router_settings.model_group_alias.{alias}"
-                )
+                self._missed("model_group_alias", f"there is no model {model}", below=str(alias))
         return listed
 
     def _chains(self) -> Iterator[tuple[str, list[str]]]:
         """Model → its fallbacks in order."""
         fallbacks: dict[str, list[str]] = {}
-        for entry in _maps(self._router("fallbacks")):
+        listed = self._router("fallbacks")
+        if len(_maps(listed)) != len(listed if isinstance(listed, list) else [listed] if listed else []):
+            self._missed("fallbacks", "not a list of maps, each of a model and its fallbacks")
+        for entry in _maps(listed):
             for model, others in entry.items():
                 fallbacks[str(model)] = _texts(others)
                 if len(fallbacks[str(model)]) != len(others if isinstance(others, list) else [others]):
-                    self.report.lost("fallbacks with parameters of their own", path=f"fallbacks.{model}")
-        default = _texts(self._router("default_fallbacks"))
+                    self._missed("fallbacks", "fallbacks with parameters of their own", below=str(model))
+        # LiteLLM itself has default_fallbacks stand under this name.
+        default = fallbacks.pop("*", []) or _texts(self._router("default_fallbacks"))
         for model in self.groups:
             chain = fallbacks.pop(model, None) or default
             chain = [each for each in chain if each != model]
             if chain:
                 yield model, chain
         for model in fallbacks:
-            self.report.lost("there is no such model", path=f"fallbacks.{model}")
+            self._missed("fallbacks", "there is no such model", below=model)
 
     def _fallback_targets(self, name: str) -> list[Json]:
         if name in self.groups:
             return self.groups[name].targets
         by_id = [group.ids[name] for group in self.groups.values() if name in group.ids]
         if not by_id:
-            self.report.lost(f"there is no model {name}", path="fallbacks")
+            self._missed("fallbacks", f"there is no model {name}")
         return by_id
 
     # Settings.
@@ -289,30 +284,37 @@ class _Config:
         elif algorithm == "lowest-latency":
             balancer["latency_strategy"] = "e2e"
         balancer["failover_criteria"] = list(_CRITERIA)
-        retries = _number(self._router("num_retries"))
+        retries = self._figure("num_retries")
         if retries is not None:
             balancer["retries"] = int(retries)
-        seconds = _number(self._router("timeout")) or _number(self._router("request_timeout"))
+        seconds = self._figure("timeout") or self._figure("request_timeout")
         if seconds:
-            balancer["read_timeout"] = min(int(seconds * 1000), READ_TIMEOUT - 1000)
-        fails = _number(self._router("allowed_fails"))
+            longest = READ_TIMEOUT - 1000
+            balancer["read_timeout"] = max(1, min(int(seconds * 1000), longest))
+            if seconds * 1000 > longest:
+                self._missed(
+                    "timeout" if self._figure("timeout") else "request_timeout",
+                    f"is cut to {longest // 1000} s; for more, raise balancer.read_timeout, and the "
+                    "service's read_timeout above it",
+                )
+        fails = self._figure("allowed_fails")
         if fails is not None and self._router("disable_cooldowns") is not True:
             # There the breaker opens when it is exceeded, here when it is reached.
             balancer["max_fails"] = int(fails) + 1
-        cooldown = _number(self._router("cooldown_time"))
+        cooldown = self._figure("cooldown_time")
         if cooldown:
             balancer["fail_timeout"] = max(1, int(cooldown * 1000))
         return balancer
 
     def _extensions(self) -> Json:
         redis: Json = {}
-        for theirs, ours in _REDIS.items():
+        for theirs, ours in REDIS.items():
             value = self._router(theirs)
             if value is None:
                 continue
             if ours in ("port", "database") and variable_of(value) is None:
-                number = _number(value)
-                redis[ours] = int(number) if number is not None else value
+                figure = number(value)
+                redis[ours] = int(figure) if figure is not None else value
             elif ours == "database":
                 redis[ours] = self.values.plain(value, path=f"router_settings.{theirs}")
             elif ours == "password" or variable_of(value):
@@ -343,44 +345,56 @@ class _Config:
         }
 
     def _router(self, name: str) -> Any:
-        """A setting of the router; most may stand in litellm_settings too, router_settings win
-        (docs/proxy/config_settings.md)."""
-        value = value_at(self.document.data, ("router_settings", name))
-        return value if value is not None else value_at(self.document.data, ("litellm_settings", name))
+        """A setting of the router."""
+        found = (value_at(self.document.data, (section, name)) for section in _ROUTING)
+        return next((value for value in found if value is not None), None)
 
     def _general(self, name: str) -> Any:
         return value_at(self.document.data, ("general_settings", name))
 
+    def _figure(self, name: str, sections: tuple[str, ...] = _ROUTING) -> float | None:
+        """A setting that is a number; told where it is something else."""
+        given = (value_at(self.document.data, (section, name)) for section in sections)
+        value = next((each for each in given if each is not None), None)
+        figure = number(value)
+        if value is not None and figure is None:
+            self._missed(name, "is no number", sections=sections)
+        return figure
+
+    def _map(self, name: str) -> Json:
+        """A setting that is a map; told where it is something else."""
+        value = self._router(name)
+        if value is not None and not isinstance(value, dict):
+            self._missed(name, "is no map")
+        return value if isinstance(value, dict) else {}
+
+    def _missed(
+        self, name: str, message: str, *, below: str = "", sections: tuple[str, ...] = _ROUTING
+    ) -> None:
+        """Part of a setting that is carried over is not."""
+        data = self.document.data
+        section = next((each for each in sections if value_at(data, (each, name)) is not None), sections[0])
+        path = f"{section}.{name}.{below}" if below else f"{section}.{name}"
+        self.report.lost(message, line=self.document.line((section, name)), path=path)
+
     def _leftovers(self) -> None:
-        known = {"model_list", "credential_list", "litellm_settings", "router_settings", "general_settings"}
+        known = {"model_list", "credential_list", *SECTIONS}
         for name, value in self.document.data.items():
             if name == "environment_variables":
                 for variable in value if isinstance(value, dict) else ():
                     self.report.todo(f"set {variable} in the environment", path=name)
             elif name not in known:
-                self._lost((str(name),))
-        carried = (
-            _HARMLESS | set(_REDIS) | {"default_litellm_params", "max_request_size_mb", "vertex_project"}
-        )
-        carried |= {"vertex_location"}
-        for section in ("litellm_settings", "router_settings", "general_settings"):
+                self._lost("", str(name), value)
+        for section in SECTIONS:
             settings = self.document.data.get(section)
-            for name in settings if isinstance(settings, dict) else ():
-                if name not in carried:
-                    self._lost((section, str(name)))
+            for name, value in settings.items() if isinstance(settings, dict) else ():
+                self._lost(section, str(name), value)
 
-    def _lost(self, path: Path) -> None:
-        why = _WHY.get(str(path[-1]), "has no counterpart")
-        self.report.lost(why, line=self.document.line(path), path=".".join(str(part) for part in path))
-
-
-def _weight(params: Json) -> int | None:
-    """LiteLLM's simple-shuffle goes by weight, else rpm, else tpm."""
-    for name in ("weight", "rpm", "tpm"):
-        number = _number(params.get(name))
-        if number is not None and number >= 1:
-            return min(_MOST_WEIGHT, round(number))
-    return None
+    def _lost(self, section: str, name: str, value: Any) -> None:
+        why = lost_setting(section, name, value)
+        if why is not None:
+            path: Path = (section, name) if section else (name,)
+            self.report.lost(why, line=self.document.line(path), path=".".join(map(str, path)))
 
 
 def _named(target: Json, alias: str, weight: int | None) -> Json:
@@ -393,15 +407,6 @@ def _named(target: Json, alias: str, weight: int | None) -> Json:
     if weight is not None:
         made["weight"] = weight
     return made
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or value is None:
-        return None
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
 
 
 def _maps(value: Any) -> list[Json]:

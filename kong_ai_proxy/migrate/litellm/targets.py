@@ -37,6 +37,15 @@ _BEDROCK: Final = {
     "aws_sts_endpoint": "aws_sts_endpoint_url",
 }
 _AWS_SECRETS: Final = ("aws_access_key_id", "aws_secret_access_key")
+_LABELS: Final = frozenset({"id", "version"})
+"""Names: `id` is what fallbacks may call a deployment by."""
+_LIMIT: Final = "requests are not measured before they are sent: the provider answers what is too long for it"
+_INFO: Final = {
+    "base_model": "says whose prices and limits are meant: set input_cost and output_cost in model.options",
+    "max_input_tokens": _LIMIT,
+    "max_output_tokens": _LIMIT,
+    "max_tokens": _LIMIT,
+}
 _AZURE_IDENTITY: Final = {
     "tenant_id": "azure_tenant_id",
     "client_id": "azure_client_id",
@@ -98,8 +107,11 @@ def target_of(found: Deployment) -> Json | None:
         return None
     prefix, name = split_model(model)
     custom = found.params.get("custom_llm_provider")
-    if isinstance(custom, str) and custom in PROVIDERS:
-        prefix, name = custom, model.removeprefix(f"{custom}/")
+    if custom is not None and custom not in PROVIDERS:
+        found.lost(f"provider {custom!r} is not known here", "litellm_params.custom_llm_provider")
+        return None
+    if custom is not None:
+        prefix, name = str(custom), model.removeprefix(f"{custom}/")
     if not prefix:
         shown = model.partition("/")[0]
         found.lost(f"provider {shown!r} is not known here", "litellm_params.model")
@@ -247,6 +259,8 @@ def _azure(found: Deployment, known: Known, name: str, route_type: str, options:
 
 
 def _azure_auth(found: Deployment, known: Known) -> Json:
+    if found.params.get("api_key") is not None:
+        return _key(found, known)
     identity = {
         ours: found.values.secret(
             found.params.pop(theirs),
@@ -257,7 +271,7 @@ def _azure_auth(found: Deployment, known: Known) -> Json:
         for theirs, ours in _AZURE_IDENTITY.items()
         if found.params.get(theirs) is not None
     }
-    if identity and found.params.get("api_key") is None:
+    if identity:
         return {"azure_use_managed_identity": True, **identity}
     return _key(found, known)
 
@@ -379,6 +393,6 @@ def _leftovers(found: Deployment) -> None:
             found.lost(WHY[name], f"litellm_params.{name}")
         elif name not in _HANDLED_ELSEWHERE:
             found.lost(WHY.get(name, "has no counterpart"), f"litellm_params.{name}")
-    for name in found.info:
-        if name not in ("id", "version", "base_model", "max_input_tokens", "max_output_tokens", "max_tokens"):
-            found.lost("has no counterpart", f"model_info.{name}")
+    for name, value in found.info.items():
+        if name not in _LABELS and value is not None:
+            found.lost(_INFO.get(name, "has no counterpart"), f"model_info.{name}")

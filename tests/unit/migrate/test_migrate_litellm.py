@@ -351,6 +351,10 @@ def test_modes(params: str, info: str, route_type: str) -> None:
         ("model_list: [{model_name: m}]", "has no litellm_params.model"),
         ("model_list: [x]", "is no map"),
         (
+            "model_list: [{model_name: m, litellm_params: {model: gpt-4o, custom_llm_provider: petals}}]",
+            "provider 'petals'",
+        ),
+        (
             "model_list: [{model_name: m, litellm_params: {model: gpt-4o}, model_info: {mode: rerank}}]",
             "rerank",
         ),
@@ -374,13 +378,13 @@ def test_settings_without_a_counterpart_are_all_told() -> None:
         "- {model_name: m, litellm_params: {model: gpt-4o, timeout: 3, seed: 1, input_cost_per_token: free,\n"
         "   top_p: high, api_version: x, litellm_credential_name: nobody}, model_info: {team: 1}, extra: 1}\n"
         "- {model_name: g, litellm_params: {model: gemini/gemini-x, api_base: 'http://x'}}\n"
-        "router_settings: {retry_policy: {}, fallbacks: [{nobody: [m]}, {m: [{model: g, messages: "
-        "[]}, nobody, g]}],\n"
+        "router_settings: {retry_policy: {TimeoutErrorRetries: 1},\n"
+        "  fallbacks: [{nobody: [m]}, {m: [{model: g, messages: []}, nobody, g]}],\n"
         "  routing_strategy: least-busy, model_group_alias: {a: nobody, b: {model: m, hidden: true}}}\n"
         "litellm_settings: {cache: true}\n"
         "general_settings: {alerting: [slack]}\n"
         "environment_variables: {X: y}\n"
-        "guardrails: []\n"
+        "guardrails: [{guardrail_name: g}]\n"
     )
     text = told(report)
     for part in (
@@ -393,6 +397,127 @@ def test_settings_without_a_counterpart_are_all_told() -> None:
         "least-busy: with fallbacks",
     ):  # fmt: skip
         assert part in text, part
+
+
+@pytest.mark.parametrize(
+    ("section", "setting", "place", "why"),
+    [
+        ("router", "enable_pre_call_checks: true", "", "requests are not measured"),
+        ("router", "model_group_alias: {a: {model: m, hidden: true}}", ".a.hidden", "no list of models"),
+        ("router", "model_group_alias: [a]", "", "is no map"),
+        ("router", "default_litellm_params: 5", "", "is no map"),
+        ("router", "num_retries: os.environ/RETRIES", "", "is no number"),
+        ("litellm", "request_timeout: soon", "", "is no number"),
+        ("router", "cooldown_time: [1]", "", "is no number"),
+        ("router", "timeout: 6000", "", "is cut to 899 s"),
+        ("litellm", "request_timeout: 6000", "", "is cut to 899 s"),
+        ("router", "fallbacks: {m: [n]}", "", "not a list of maps"),
+        ("litellm", "fallbacks: [m]", "", "not a list of maps"),
+        ("litellm", "drop_params: false", "", "is left out, not refused"),
+        ("litellm", "turn_off_message_logging: false", "", "log_payloads"),
+        ("litellm", "master_key: sk-1234-master", "", "has no counterpart"),
+        ("general", "num_retries: 3", "", "has no counterpart"),
+        ("general", "max_request_size_mb: much", "", "is no number"),
+    ],
+)
+def test_each_setting_that_is_not_carried_is_told_by_name(
+    section: str, setting: str, place: str, why: str
+) -> None:
+    _, report = migrated(
+        "model_list: [{model_name: m, litellm_params: {model: gpt-4o}}]\n"
+        f"{section}_settings:\n  {setting}\n"
+    )
+    (note,) = report.of("lost")
+    assert (note.line, note.path) == (3, f"{section}_settings.{setting.partition(':')[0]}{place}")
+    assert why in note.message
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "router_settings: {enable_pre_call_checks: false, enable_tag_filtering: false, fallbacks: []}",
+        "litellm_settings: {drop_params: true, turn_off_message_logging: true, cache: false, callbacks: []}",
+        "general_settings: {alerting: null, max_request_size_mb: 1.5}",
+        "router_settings: {model_group_alias: {a: {model: m, hidden: false}}, set_verbose: true}",
+        "guardrails: []",
+    ],
+)
+def test_settings_that_ask_for_nothing_are_not_told(settings: str) -> None:
+    _, report = migrated(f"model_list: [{{model_name: m, litellm_params: {{model: gpt-4o}}}}]\n{settings}\n")
+    assert report.of("lost") == []
+
+
+def test_what_models_say_of_themselves_is_told_by_name() -> None:
+    _, report = one(
+        "{model: gpt-4o, weight: 0}",
+        "{id: x, version: 2, base_model: azure/x, max_tokens: 5, max_input_tokens: 4, access_groups: [a]}",
+    )
+    assert [(note.path.partition(".")[2], note.message.partition(":")[0]) for note in report.of("lost")] == [
+        ("litellm_params.weight", "is no number above 0"),
+        ("model_info.base_model", "says whose prices and limits are meant"),
+        ("model_info.max_tokens", "requests are not measured before they are sent"),
+        ("model_info.max_input_tokens", "requests are not measured before they are sent"),
+        ("model_info.access_groups", "has no counterpart"),
+    ]
+    assert "no cost is logged for m" in told(report)
+    _, report = one("{model: gpt-4o, input_cost_per_token: 0.000001}")
+    assert "no cost is logged" not in told(report)
+
+
+def test_an_identity_beside_a_key_is_told() -> None:
+    target, report = one("{model: azure/d, api_base: 'https://x.openai.azure.com', api_key: k, tenant_id: t}")
+    assert target["auth"]["header_name"] == "api-key"
+    assert [note.path for note in report.of("lost")] == ["model_list[1].litellm_params.tenant_id"]
+
+
+def test_secrets_that_would_have_one_name_get_two() -> None:
+    data, _ = migrated(
+        "model_list:\n"
+        "- {model_name: m, litellm_params: {model: anthropic/a, api_key: sk-one}}\n"
+        "- {model_name: m, litellm_params: {model: anthropic/b, api_key: sk-two}}\n"
+        "- {model_name: m, litellm_params: {model: anthropic/c, api_key: sk-two}}\n"
+        "- {model_name: m, litellm_params: {model: anthropic/d, api_key: sk-three}}\n"
+    )
+    assert [target["auth"]["header_value"] for target in plugin_config(data)["targets"]] == [
+        "{vault://env/m-anthropic-api-key}",
+        "{vault://env/m-anthropic-api-key-2}",
+        "{vault://env/m-anthropic-api-key-2}",
+        "{vault://env/m-anthropic-api-key-3}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shares", "expected", "lost"),
+    [
+        (["weight: 9", "weight: 1"], [9, 1], False),
+        (["weight: 0.9", "weight: 0.1"], [900, 100], False),
+        (["tpm: 1000000", "tpm: 250000"], [65535, 16384], False),
+        (["rpm: 2, tpm: 7", "rpm: 3"], [2, 3], False),
+        (["weight: 70000.5", "weight: 0.5"], [65535, 1], False),
+        (["weight: 9", "rpm: 1"], [9, 1], True),
+        (["weight: 9", "temperature: 1"], [9, None], True),
+    ],
+)
+def test_shares_keep_their_proportions(shares: list[str], expected: list[int | None], lost: bool) -> None:
+    entries = "".join(f"- {{model_name: m, litellm_params: {{model: gpt-4o, {each}}}}}\n" for each in shares)
+    data, report = migrated(f"model_list:\n{entries}")
+    assert [target.get("weight") for target in plugin_config(data)["targets"]] == expected
+    assert ("not all deployments tell theirs in the same way" in told(report)) is lost
+
+
+def test_fallbacks_for_all_models_stand_under_a_star() -> None:
+    data, report = migrated(
+        "model_list:\n"
+        "- {model_name: a, litellm_params: {model: gpt-4o}}\n"
+        "- {model_name: b, litellm_params: {model: claude-x}}\n"
+        "router_settings: {fallbacks: [{'*': [b]}]}\n"
+    )
+    targets = [
+        (target["model"]["model_alias"], target["model"]["provider"], target["weight"])
+        for target in plugin_config(data)["targets"]
+    ]
+    assert targets == [("a", "openai", 100), ("a", "anthropic", 90), ("b", "anthropic", 100)]
+    assert report.of("lost") == []
 
 
 def test_one_model_for_all_names_credentials_by_name_and_redis() -> None:
