@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from .entries import Path, is_placeholder
 from .errors import Problem, format_path
@@ -13,6 +14,9 @@ from .rules import redis_blocks
 from .spec import Spec, fields_of
 from .templates import clients_choose_host, template_texts, without_templates
 
+_KONG_PORTS: Final = frozenset({8000, 8443})
+_HERE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_KONG_NAMES: Final = frozenset({"kong", "kong-gateway", "kong-proxy"})
 _TTL: Final = re.compile(r"\d+(\.\d+)?[hm]")
 _ABOVE: Final = re.compile(r"\d+(\.\d+)?[km]?", re.IGNORECASE)
 _REFERENCE: Final = re.compile(r"\{vault://[^}]+\}")
@@ -62,7 +66,24 @@ def _accuracy(config: AdvancedConfig) -> Iterator[Problem]:
     if judge.llm.logging.log_payloads:
         yield f"{path}.llm.logging.log_payloads", "is not used: what is judged is never logged"
     options = judge.llm.model.options
+    if _looks_like_kong(options.upstream_url):
+        yield (
+            f"{path}.llm.model.options.upstream_url",
+            "seems to lead back to Kong: better name the judge's provider itself. What a judge asks for is "
+            "not judged again, as long as nothing on its way takes the header x-kong-ai-judging away",
+        )
     yield from ((f"{path}.llm.model.options.{field}", text) for field, text in _options(options))
+
+
+def _looks_like_kong(url: str | None) -> bool:
+    """By the names that it has in examples and charts, and by its ports on this machine. (Elsewhere 8000 is
+    vLLM's as well.)"""
+    try:
+        parts = urlsplit(url or "")
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return False
+    return host.partition(".")[0] in _KONG_NAMES or (host in _HERE and port in _KONG_PORTS)
 
 
 def _redis(redis: Redis) -> Iterator[Problem]:

@@ -12,6 +12,10 @@ from ..providers.native import serves
 
 USER_AGENT: Final = "kong-ai-proxy"
 
+JUDGING: Final = "x-kong-ai-judging"
+"""On a judge's question, and on all that is sent on because of it: nobody judges its answer. Without, a judge
+whose URL leads to a judged route, through however many, would have its own answers judged for ever."""
+
 NEVER_FORWARDED: Final = frozenset({
     "accept-encoding", "api-key", "authorization", "connection", "content-encoding", "content-length",
     "cookie", "expect", "forwarded", "host", "keep-alive", "proxy-authenticate", "proxy-authorization",
@@ -61,6 +65,8 @@ def provider_headers(provider: Provider, call: Call) -> Headers:
         if value is not None and may_forward(name):
             headers[name] = value
     headers.update(provider.headers(call))
+    if JUDGING in sent:
+        headers[JUDGING] = "1"
     return headers
 
 

@@ -18,7 +18,7 @@ from ..formats.pivot import obj, objects, text
 from ..log import get_logger
 from ..providers.native import FORWARDED, native_url
 from .carry import JSON_TYPE, Carrier
-from .headers import CREDENTIAL_PARAMETERS, agent_headers, may_forward, with_client_query
+from .headers import CREDENTIAL_PARAMETERS, JUDGING, agent_headers, may_forward, with_client_query
 from .native import batch_models, model_member, with_batch_model, with_body_model
 from .redact import redact
 from .rest_carry import BytesStream
@@ -154,6 +154,8 @@ class NativeCarrier(Carrier):
         for name in FORWARDED.get(call.client_format, ()):
             if name in sent and may_forward(name):
                 headers[name] = sent[name]
+        if JUDGING in sent:
+            headers[JUDGING] = "1"
         return headers
 
     def _native_body(self) -> bytes:

@@ -10,15 +10,18 @@ from ..core.usage import Usage
 from ..metrics.exposition import Family
 from ..metrics.llm import DURATIONS, Histogram, Labels
 
-Outcome: TypeAlias = Literal["scored", "no_score", "failed", "dropped", "too_long", "no_text", "unreadable"]
+Outcome: TypeAlias = Literal[
+    "scored", "no_score", "failed", "dropped", "too_long", "no_text", "unreadable", "judging"
+]
 OUTCOMES: Final[dict[Outcome, str]] = {
     "scored": "it has a score",
     "no_score": "the judge named no number from 1 to 100",
     "failed": "the judge could not be asked, or did not answer",
     "dropped": "too much was waiting, or the judge had asked to be left alone",
     "too_long": "request or answer were too long to be kept",
-    "no_text": "nothing in it to judge: calls of tools alone, an empty answer",
+    "no_text": "nothing in it to judge: an empty answer",
     "unreadable": "request or answer could not be read as text",
+    "judging": "it was asked for by a judge (header x-kong-ai-judging): its URL leads here",
 }
 """What became of an answer that was to be judged."""
 

@@ -9,7 +9,9 @@ import gevent
 
 from ..config.models import Judge
 from ..core.call import Call
+from ..core.http import ClientRequest
 from ..core.json import Json
+from ..core.rest import RestCall
 from ..exchange.attempt import Attempt
 from ..exchange.exchange import Exchange
 from ..exchange.instance import Instance
@@ -18,13 +20,13 @@ from ..exchange.rest_plan import RestPlan
 from ..exchange.streams import Stream
 from ..log import get_logger
 from .counts import Counts, Outcome
-from .said import Answer, answer_of, asked
+from .said import Answer, Asked, answer_of, asked
 
 log = get_logger("judge")
 
 LONGEST: Final = 1024 * 1024
 """Bytes of a request, and of an answer as its provider sent it, that are kept for the judge."""
-OPERATIONS: Final = frozenset({"chat", "completions"})
+OPERATIONS: Final = frozenset({"chat", "completions", "responses"})
 """What is judged."""
 
 
@@ -34,7 +36,7 @@ class Case:
 
     instance: Instance
     judge: Judge
-    asked: list[Json]
+    asked: Asked
     answer: Answer
     target: int
     """Place among the instance's targets, from 0."""
@@ -66,7 +68,7 @@ class Hearing:
         self._body: Json | None = exchange.plan.body
         """Kept from the exchange, which lets it go when a stream begins, until its text is taken."""
         self._call: Call | None = _call_of(exchange.plan)
-        self._asked: list[Json] | None = None
+        self._asked: Asked | None = None
         self._answer: bytearray | None = None
         self._held = 0
         self._lost: Outcome | None = None
@@ -101,7 +103,7 @@ class Hearing:
         answer = attempt.translation.received if self._answer is None else self._answer
         if self._answer is None and self._lost is None and not self._hold(len(answer or b"")):
             self._lose("too_long" if len(answer or b"") > LONGEST else "dropped")
-        if self._lost is not None or not answer or not self._asked:
+        if self._lost is not None or not answer or self._asked is None or not self._asked.messages:
             return None
         read = answer_of(attempt.translation, bytes(answer))
         case = Case(self._instance, self._judge, self._asked, read, attempt.index, self._held)
@@ -121,7 +123,7 @@ class Hearing:
             log.debug("request_not_read_for_the_judge", kind=type(error).__name__)
             self._lose("unreadable")
             return
-        size = sum(len(message["content"]) for message in found)
+        size = found.size
         if self._hold(size):
             self._asked = found
         else:
@@ -157,10 +159,17 @@ class Hearing:
 
 
 def may_be_judged(plan: Plan) -> bool:
-    """A chat or completion that we can read."""
-    if isinstance(plan, RestPlan) or plan.counting or plan.estimated or plan.request.upload is not None:
+    """A chat, completion or response that is made now, and that we can read."""
+    if plan.counting or plan.estimated or plan.request.upload is not None:
+        return False
+    if isinstance(plan, RestPlan) and not _makes_response(plan.rest, plan.request):
         return False
     return plan.operation(plan.candidates[0]) in OPERATIONS
+
+
+def _makes_response(rest: RestCall, request: ClientRequest) -> bool:
+    """Whether it is no other request to OpenAI's REST APIs: one for a stored response, a file, …"""
+    return rest.operation == "responses" and not rest.rest and request.method == "POST"
 
 
 def _call_of(plan: Plan) -> Call:

@@ -27,6 +27,7 @@ from ..core.usage import UsageSource
 from ..exchange.attempt import retry_after
 from ..exchange.carry import Carrier
 from ..exchange.exchange import Exchange
+from ..exchange.headers import JUDGING
 from ..exchange.instance import Instance, Timeouts
 from ..exchange.rotation import REFUSED
 from ..exchange.turns import turns
@@ -34,6 +35,7 @@ from ..formats.pivot import obj, objects, text
 from ..log import get_logger
 from ..relay.upstream import UpstreamClient, UpstreamFailure
 from ..relay.websocket_deposit import LIMIT, Deposit
+from .calls import Said
 from .counts import Counts, Outcome
 from .hearing import LONGEST, Case, Hearing, may_be_judged
 from .said import answered
@@ -107,6 +109,9 @@ class Judging:
         if judge is None or not may_be_judged(exchange.plan):
             return None
         if judge.sampling_rate < 1 and self._rng.random() >= judge.sampling_rate:
+            return None
+        if JUDGING in exchange.request.headers:
+            self.counts.answer(judge.llm, "judging")
             return None
         if len(exchange.request.body) > LONGEST:
             self.counts.answer(judge.llm, "too_long")
@@ -185,7 +190,7 @@ class Judging:
         except Exception as error:
             log.debug("answer_not_read_for_the_judge", kind=type(error).__name__)
             return "unreadable"
-        if not said.strip():
+        if not said:
             return "no_text"
         try:
             score = self._ask(bench, case, said)
@@ -202,7 +207,7 @@ class Judging:
             balancer.scored(case.target, score)
         return "scored"
 
-    def _ask(self, bench: Bench, case: Case, said: str) -> float | None:
+    def _ask(self, bench: Bench, case: Case, said: Said) -> float | None:
         """The score; None where the judge replied without one. Raises _Failed."""
         judge = case.judge
         call = Call(
@@ -210,7 +215,7 @@ class Judging:
             options=judge.llm.model.options,
             model=judge.llm.model.name or "",
             operation="chat",
-            request=ClientRequest("POST", "/", "", {}),
+            request=ClientRequest("POST", "/", "", {JUDGING: "1"}),
         )
         body = question(judge, case.asked, said)
         carrier = Carrier(call, body, as_sent=False, model_header=False)

@@ -1,6 +1,7 @@
 """What was asked and what was answered, as text: for a judge to read.
 
-Pictures, sound and files are named and not shown; what a model thought, and calls of tools, are no answer.
+Pictures, sound and files are named and not shown; what a model thought is no answer. Calls of tools are shown
+as `calls` bounds them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from ..formats.base import Adapter
 from ..formats.cohere import CHAT_V1, CHAT_V2, GENERATE
 from ..formats.huggingface import TEXT_COMPLETIONS
 from ..formats.pivot import obj, objects, text
+from . import responses
+from .calls import Pieces, Said, chat_calls, tools_of
 
 _ROLES: Final = {
     "assistant": "assistant", "chatbot": "assistant", "developer": "system", "function": "tool",
@@ -32,9 +35,23 @@ _PIECE: Final = 16 * 1024
 # -- what was asked
 
 
-def asked(body: Json, call: Call, judge: Judge) -> list[Json]:
-    """The last `message_countback` messages of a client's request that are not to be left out, as `role` and
-    `content`. `call` is one that may be noted on. Raises ApiError for what cannot be read."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request's messages, as `role` and `content`, and the tools that it offers."""
+
+    messages: list[Json]
+    tools: list[Json]
+
+    @property
+    def size(self) -> int:
+        """Characters that are kept."""
+        said = sum(len(message["content"]) for message in self.messages)
+        return said + sum(len(part) for tool in self.tools for part in tool.values())
+
+
+def asked(body: Json, call: Call, judge: Judge) -> Asked:
+    """The last `message_countback` messages of a client's request that are not to be left out. `call` is one
+    that may be noted on. Raises ApiError for what cannot be read."""
     ignored = {
         role
         for role, ignore in (
@@ -45,21 +62,24 @@ def asked(body: Json, call: Call, judge: Judge) -> list[Json]:
         if ignore
     }
     found = []
+    if call.operation != "responses" and (call.native is None or call.native.api.translated):
+        body = client_format(call.client_format).request(body, call)
     for role, content in _messages(body, call):
         if role not in ignored and content.strip():
             found.append({"role": role, "content": content})
-    return found[-judge.message_countback :]
+    return Asked(found[-judge.message_countback :], tools_of(body))
 
 
 def _messages(body: Json, call: Call) -> Iterator[tuple[str, str]]:
-    if call.native is not None and not call.native.api.translated:
+    if call.operation == "responses":
+        for role, content in responses.messages(body, _text):
+            yield _ROLES.get(role, "user"), content
+    elif call.native is not None and not call.native.api.translated:
         yield from _native_messages(body)
-        return
-    pivot = client_format(call.client_format).request(body, call)
-    if call.operation == "completions":
-        yield "user", _text(pivot.get("prompt"))
-        return
-    yield from _of(pivot.get("messages"))
+    elif call.operation == "completions":
+        yield "user", _text(body.get("prompt"))
+    else:
+        yield from _of(body.get("messages"))
 
 
 def _of(messages: Any) -> Iterator[tuple[str, str]]:
@@ -107,7 +127,7 @@ class Answer:
     data: bytes
     call: Call
     adapter: Adapter | None
-    """None of an API that only `_native_text` knows."""
+    """None of an API that only `_native` knows, and of the Responses API at its own provider."""
     whole: bool
     stream: bool
     """With `whole`, either: it was called JSON where a stream was asked for, and may be lines of it."""
@@ -121,9 +141,9 @@ def answer_of(carrier: Carrier, data: bytes) -> Answer:
     return Answer(data, call, _adapter(carrier, call), whole, running is not None)
 
 
-def answered(answer: Answer, give: Callable[[], None] = lambda: None) -> str:
-    """The text of an answer's first choice; "" where it has none. Raises ApiError, or whatever a provider's
-    odd data leads to. `give` is called now and then in a long one."""
+def answered(answer: Answer, give: Callable[[], None] = lambda: None) -> Said:
+    """What an answer's first choice says and calls; empty where it does neither. Raises ApiError, or whatever
+    a provider's odd data leads to. `give` is called now and then in a long one."""
     data, call, adapter = answer.data, answer.call, answer.adapter
     if answer.whole:
         try:
@@ -132,20 +152,32 @@ def answered(answer: Answer, give: Callable[[], None] = lambda: None) -> str:
             if not answer.stream:
                 raise
         else:
-            return _first(adapter.response(body, call)) if adapter is not None else _native_text(body)
+            if _is_response(call):
+                return responses.answer(body, _text)
+            return _first(adapter.response(body, call)) if adapter is not None else _native(body)
+    if _is_response(call):
+        return responses.streamed(data, _text, give)
     if adapter is None:
-        return ""
+        return Said()
     decoder = adapter.stream(call)
     said: list[str] = []
+    calls = Pieces()
     for start in range(0, len(data), _PIECE):
-        _hear(decoder.feed(data[start : start + _PIECE]), said)
+        _hear(decoder.feed(data[start : start + _PIECE]), said, calls)
         give()
-    _hear(decoder.finish(), said)
-    return "".join(said)
+    _hear(decoder.finish(), said, calls)
+    return Said("".join(said), calls.calls())
+
+
+def _is_response(call: Call) -> bool:
+    """Whether the provider answers in the Responses API's form."""
+    return call.operation == "responses"
 
 
 def _adapter(carrier: Carrier, call: Call) -> Adapter | None:
     native = call.native
+    if _is_response(call):
+        return None
     if native is None or native.api.translated:
         return carrier.adapter()
     if call.client_format == "cohere":
@@ -157,7 +189,7 @@ def _adapter(carrier: Carrier, call: Call) -> Adapter | None:
     return None
 
 
-def _hear(items: list[Json | ApiError], said: list[str]) -> None:
+def _hear(items: list[Json | ApiError], said: list[str], calls: Pieces) -> None:
     for item in items:
         if isinstance(item, ApiError):
             raise item
@@ -165,18 +197,21 @@ def _hear(items: list[Json | ApiError], said: list[str]) -> None:
             if not choice.get("index"):
                 delta = obj(choice.get("delta"))
                 said += [text(delta.get("content")), text(delta.get("refusal")), text(choice.get("text"))]
+                calls.take(delta)
 
 
-def _first(answer: Json) -> str:
+def _first(answer: Json) -> Said:
     for choice in objects(answer.get("choices"))[:1]:
         message = obj(choice.get("message"))
-        return _text(message.get("content")) or text(message.get("refusal")) or text(choice.get("text"))
-    return ""
+        said = _text(message.get("content")) or text(message.get("refusal")) or text(choice.get("text"))
+        return Said(said, chat_calls(message))
+    return Said()
 
 
-def _native_text(body: Any) -> str:
+def _native(body: Any) -> Said:
     """Of a whole answer: Hugging Face's (a list of them, or OpenAI's form), or Anthropic's complete."""
     if isinstance(body, list):
         body = body[0] if body else None
     found = obj(body)
-    return text(found.get("generated_text")) or text(found.get("completion")) or _first(found)
+    said = text(found.get("generated_text")) or text(found.get("completion"))
+    return Said(said) if said else _first(found)

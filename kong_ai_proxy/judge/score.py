@@ -7,6 +7,8 @@ from typing import Final
 
 from ..config.models import Judge
 from ..core.json import Json, dumps_text
+from .calls import Said
+from .said import Asked
 
 WORST: Final = 1.0
 BEST: Final = 100.0
@@ -22,12 +24,17 @@ _SCALE: Final = re.compile(
 _NUMBER: Final = re.compile(r"(?<![\w.,-])(\d{1,3}(?:\.\d{1,6})?)(?!\w|[.,]\d)", re.ASCII)
 
 
-def question(judge: Judge, asked: list[Json], answered: str) -> Json:
+def question(judge: Judge, asked: Asked, answered: Said) -> Json:
     """The request to the judge, in OpenAI's form.
 
-    What is judged is JSON inside one message: no text in it can pass for the end of the material.
+    What is judged is JSON inside one message: no text in it can pass for the end of the material. Tools are
+    told of where some were called.
     """
-    material = dumps_text({"request": asked, "response": answered})
+    shown: Json = {"request": asked.messages, "response": answered.text}
+    if answered.calls:
+        shown["tools"] = asked.tools
+        shown["tool_calls"] = answered.calls
+    material = dumps_text(shown)
     return {
         "model": judge.llm.model.name or "",
         "messages": [

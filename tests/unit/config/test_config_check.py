@@ -295,6 +295,7 @@ balancer: {algorithm: lowest-usage, tokens_count_strategy: llm-accuracy}
 kong_ai_proxy: {judge: %s}
 """
 CHAT = "route_type: llm/v1/chat"
+KONGS = "llm.model.options.upstream_url"
 LLM = f"{CHAT}, model: {{provider: openai, name: j}}"
 
 
@@ -308,6 +309,14 @@ LLM = f"{CHAT}, model: {{provider: openai, name: j}}"
         (f"{{llm: {{{LLM}, logging: {{log_payloads: true}}}}}}", ["llm.logging.log_payloads"]),
         (f"{{llm: {{{LLM[:-1]}, options: {{upstream_path: /x}}}}}}}}", ["llm.model.options.upstream_path"]),
         (f"{{llm: {{{CHAT}, model: {{provider: azure, options: {{upstream_url: 'https://a.b'}}}}}}}}", []),
+        *(
+            (f"{{llm: {{{LLM[:-1]}, options: {{upstream_url: '{url}'}}}}}}}}", [KONGS] * kongs)
+            for url, kongs in (
+                ("http://localhost:8000/judge", True), ("https://kong.internal/judge", True),
+                ("http://vllm.internal:8000/v1/chat/completions", False),
+                ("http://127.0.0.1:8080/v1/chat/completions", False),
+            )
+        ),
         ("{}", ["llm!"]),
         (f"{{llm: {{{CHAT}, model: {{provider: openai}}}}}}", ["llm.model.name!"]),
         ("{llm: {route_type: llm/v1/embeddings, model: {provider: openai, name: j}}}", ["llm.route_type!"]),

@@ -306,13 +306,43 @@ def test_a_client_that_leaves_leaves_nothing_behind() -> None:
         assert it.outcomes() == {} and it.bench.seen == []
 
 
-def test_calls_of_tools_alone_are_no_text() -> None:
-    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-    message = {"role": "assistant", "content": None, "tool_calls": [call]}
-    choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
-    with court(openai_answer(choices=[choice])) as it:
+def test_an_empty_answer_is_no_text() -> None:
+    with court(openai_answer("")) as it:
         it.ask()
         assert it.settled() == {"no_text": 1}
+
+
+def test_a_judge_whose_url_leads_to_a_judged_route_is_not_judged_itself() -> None:
+    seen: list[str] = []
+
+    def answer(peer: Peer, head: bytes, body: bytes) -> None:
+        seen.append(head.decode().lower())
+        peer.answer(json.dumps(ANSWER).encode())
+
+    with court(answer) as it:
+        it.ask()
+        assert it.settled() == {"scored": 1}
+        (asked,) = it.bench.heads
+        (mark,) = [line for line in asked.split("\r\n") if line.lower().startswith("x-kong-ai-judging:")]
+        # As Kong would send that question on to the relay.
+        assert it.ask(headers=mark + "\r\n").status == 200
+        assert it.settled(2) == {"scored": 1, "judging": 1}
+        assert len(it.bench.seen) == 1
+        # And the relay to the next gateway.
+        assert [mark.lower() in head for head in seen] == [False, True]
+
+
+def test_the_mark_of_a_judges_question_goes_on_by_a_native_api_too() -> None:
+    seen: list[str] = []
+
+    def answer(peer: Peer, head: bytes, body: bytes) -> None:
+        seen.append(head.decode().lower())
+        peer.answer(json.dumps([{"generated_text": "It is four."}]).encode())
+
+    with court(answer, target={"provider": "huggingface", "path": ""}, llm_format="huggingface") as it:
+        assert it.ask({"inputs": "Two?"}, "/generate", "x-kong-ai-judging: 1\r\n").status == 200
+        assert it.settled() == {"judging": 1}
+        assert "x-kong-ai-judging: 1\r\n" in seen[0]
 
 
 def test_a_request_whose_messages_are_all_left_out() -> None:
