@@ -89,6 +89,10 @@ class RealtimeExchange(Exchange):
             return error_response(self.ticket, error)
         return super().refuse(error)
 
+    def close(self) -> None:
+        """See `Exchange.close`. What reads a session along holds nothing but the call."""
+        self.attempts.clear()
+
     def setup(self, call: Call, message: bytes) -> bytes:
         """A client's first message at Gemini as the provider may have it. Raises ApiError."""
         target = call.target.model

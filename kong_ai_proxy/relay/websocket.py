@@ -94,6 +94,7 @@ class Upgrade(Journey):
         finally:
             connection.unwatch()
             self._over()
+            self._exchange.close()
 
     def _try(self, attempt: Attempt) -> ClientResponse | None:
         """Raises as `Journey._try` does."""

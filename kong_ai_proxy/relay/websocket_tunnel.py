@@ -253,7 +253,8 @@ class Tunnel:
         except ApiError as error:
             self._both("refused", POLICY, error.message)
         except gevent.GreenletExit:
-            raise
+            # Raised on, it would be kept as the greenlet's value, with its traceback and all that this holds.
+            return
         except Exception:
             log.exception("session failed")
             self._both("failed", BROKEN, "internal error in kong-ai-proxy")
