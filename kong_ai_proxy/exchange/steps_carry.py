@@ -4,8 +4,6 @@ translation, driven (see `formats.steps`)."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import replace
 from typing import Any, Final
 
 from ..core.call import Call
@@ -264,10 +262,9 @@ class StepsCarrier(Carrier):
         if self.received:
             self.received = body
         service = self._step.service if self._step is not None else ""
-        if not service:
-            with suppress(NotImplementedError, LookupError):
-                adapter = self._provider.adapter(replace(self.call, operation="chat", rest=None))
-                return adapter.error(status, headers, body, self.call)
+        reader = None if service else self._provider.step_errors(self.call)
+        if reader is not None:
+            return reader.error(status, headers, body, self.call)
         return read_step_error(status, headers, body, self.call)
 
     # ---- a streamed answer

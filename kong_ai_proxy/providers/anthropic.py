@@ -57,6 +57,9 @@ class Anthropic(Provider):
     def id_forms(self, operation: str, options: Options) -> frozenset[str | None]:
         return frozenset({_BATCHES.form})
 
+    def step_errors(self, call: Call) -> Adapter | None:
+        return _ADAPTER
+
     def step_url(self, call: Call, step: Step) -> Url:
         """An `upstream_url` that leads to messages stands for its server's other APIs too."""
         base = upstream_url(call.options.upstream_url) if call.options.upstream_url else _BASE

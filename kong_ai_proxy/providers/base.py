@@ -68,6 +68,11 @@ class Provider:
         is missing, (502) for an absolute URL that is not the provider's own."""
         raise NotImplementedError
 
+    def step_errors(self, call: Call) -> Adapter | None:
+        """Who reads errors of steps at the service that serves models; None: `formats.steps_errors`, as for
+        all other services."""
+        return None
+
     def body_model(self, call: Call) -> str:
         """The model's name in the body of a request that passes through. "" if there is none."""
         return call.model

@@ -98,6 +98,9 @@ class Bedrock(Provider):
     def id_forms(self, operation: str, options: Options) -> frozenset[str | None]:
         return frozenset({_VIDEOS.form if operation == "video.generations" else _BATCHES.form})
 
+    def step_errors(self, call: Call) -> Adapter | None:
+        return _CONVERSE
+
     def step_url(self, call: Call, step: Step) -> Url:
         """Services: "" is the runtime, "control" Bedrock's control plane, "s3" S3 with paths of the form
         `/bucket/key`."""

@@ -34,6 +34,9 @@ class CompatibleProvider(Provider):
     def adapter(self, call: Call) -> Adapter:
         return openai_adapter(call.operation, self.dialect_for(call))
 
+    def step_errors(self, call: Call) -> Adapter | None:
+        return openai_adapter("chat", self.dialect_for(call))
+
     def observer(self, call: Call) -> Observer | None:
         return openai_observer(self.dialect_for(call)) if self.passes_through else None
 

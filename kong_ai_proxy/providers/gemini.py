@@ -192,6 +192,9 @@ class Gemini(Provider):
             return frozenset({_VEO.form if public else _VERTEX_VEO.form})
         return frozenset({_BATCHES.form if public else _VERTEX_BATCHES.form})
 
+    def step_errors(self, call: Call) -> Adapter | None:
+        return PUBLIC_CHAT if vertex_options(call) is None else VERTEX_CHAT
+
     def step_url(self, call: Call, step: Step) -> Url:
         """A path that begins with ":" is a method of the call's model. An absolute URL is a redirect within
         the service. Services: "" and "upload" are Gemini's own host, "storage" is Cloud Storage, also where
