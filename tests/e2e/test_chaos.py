@@ -25,6 +25,7 @@ from exchange_support import advanced, target_config
 from gateway_support import WORKERS
 from gevent import socket
 from gevent.pool import Pool
+from plain_relay import plain_relay, upstream_to
 from relay_support import Client, Peer, Provider, eventually, provider_of
 
 from kong_ai_proxy import log
@@ -334,12 +335,7 @@ def chaos(journal: Journal, algorithm: str) -> Iterator[tuple[Chaos, Watched, li
             for target, kinds in enumerate(KINDS.values())
         ]
         instance = advanced(
-            *(
-                target_config(
-                    name="m", options={"upstream_url": f"http://127.0.0.1:{each.port}/v1/chat/completions"}
-                )
-                for each in providers
-            ),
+            *(target_config(name="m", options=upstream_to(each.port)) for each in providers),
             balancer={
                 "algorithm": algorithm,
                 "retries": 5,
@@ -360,19 +356,8 @@ def chaos(journal: Journal, algorithm: str) -> Iterator[tuple[Chaos, Watched, li
 
 @contextmanager
 def by_this_process(tickets: TicketStore, instance: Instance) -> Iterator[Any]:
-    logged: list[Any] = []
-    relay = RelayServer(
-        ("127.0.0.1", 0),
-        tickets,
-        authenticate=lambda request, call: None,
-        encode=lambda record, limit: json.dumps(record),
-        log_usage=logged.append,
-    )
-    relay.start()
-    try:
+    with plain_relay(tickets) as (relay, logged):
         yield relay, lambda: logged
-    finally:
-        relay.stop(0)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 import gevent
 import pytest
 from exchange_support import advanced, target_config
+from plain_relay import plain_relay, upstream_to
 from relay_support import Client, Peer, Provider, Reply, eventually, provider_of
 
 from kong_ai_proxy.balancer.guard import Guarded
@@ -100,7 +101,7 @@ def hedged(**balancer: Any) -> Iterator[World]:
                 target_config(
                     name=f"m{number}",
                     weight=2 - number,
-                    options={"upstream_url": f"http://127.0.0.1:{provider.port}/v1/chat/completions"},
+                    options=upstream_to(provider.port),
                 )
                 for number, provider in enumerate(providers)
             ),
@@ -108,21 +109,10 @@ def hedged(**balancer: Any) -> Iterator[World]:
             kong_ai_proxy={"hedge_quantile": 0.9},
         )
         tickets = TicketStore()
-        logged: list[Any] = []
-        relay = RelayServer(
-            ("127.0.0.1", 0),
-            tickets,
-            authenticate=lambda request, call: None,
-            encode=lambda record, limit: json.dumps(record),
-            log_usage=logged.append,
-        )
-        relay.start()
+        relay, logged = stack.enter_context(plain_relay(tickets))
         world = World(instance, targets, [provider.port for provider in providers], relay)
         world.tickets, world.logged = tickets, logged
-        try:
-            yield world
-        finally:
-            relay.stop(0)
+        yield world
 
 
 def tried(world: World, record: Any) -> list[int]:
