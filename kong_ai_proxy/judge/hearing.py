@@ -19,6 +19,7 @@ from ..exchange.plan import Plan
 from ..exchange.rest_plan import RestPlan
 from ..exchange.streams import Stream
 from ..log import get_logger
+from ..telemetry import Later, Trace
 from .counts import Counts, Outcome
 from .said import Answer, Asked, answer_of, asked
 
@@ -42,6 +43,8 @@ class Case:
     """Place among the instance's targets, from 0."""
     held: int
     """Bytes that are accounted for."""
+    trace: Later | None = None
+    """Where the question is to be told of."""
 
 
 class Court(Protocol):
@@ -59,9 +62,12 @@ class Court(Protocol):
 class Hearing:
     """One exchange that was sampled."""
 
-    __slots__ = ("_answer", "_asked", "_body", "_call", "_held", "_instance", "_judge", "_judging", "_lost")
+    __slots__ = (
+        "_answer", "_asked", "_body", "_call", "_held", "_instance", "_judge", "_judging", "_lost", "_trace",
+    )  # fmt: skip
 
-    def __init__(self, judging: Court, judge: Judge, exchange: Exchange) -> None:
+    def __init__(self, judging: Court, judge: Judge, exchange: Exchange, trace: Trace | None) -> None:
+        self._trace = trace.later() if trace is not None else None
         self._judging = judging
         self._judge = judge
         self._instance = exchange.instance
@@ -106,7 +112,7 @@ class Hearing:
         if self._lost is not None or not answer or self._asked is None or not self._asked.messages:
             return None
         read = answer_of(attempt.translation, bytes(answer))
-        case = Case(self._instance, self._judge, self._asked, read, attempt.index, self._held)
+        case = Case(self._instance, self._judge, self._asked, read, attempt.index, self._held, self._trace)
         self._answer = None
         self._held = 0
         return case

@@ -8,6 +8,7 @@ import random
 import ssl
 import time
 from collections import deque
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import gevent
@@ -35,6 +36,7 @@ from ..formats.pivot import obj, objects, text
 from ..log import get_logger
 from ..relay.upstream import UpstreamClient, UpstreamFailure
 from ..relay.websocket_deposit import LIMIT, Deposit
+from ..telemetry import Trace
 from .calls import Said
 from .counts import Counts, Outcome
 from .hearing import LONGEST, Case, Hearing, may_be_judged
@@ -58,6 +60,19 @@ _BUSY: Final = frozenset({429, 503, 529})
 
 class _Failed(Exception):
     """The judge gave no reply; the text says why, without a word of what was judged."""
+
+
+@dataclass(slots=True)
+class _Question:
+    """As telemetry knows it (`telemetry.genai.Tried`)."""
+
+    call: Call
+    translation: Carrier
+    body: Json
+    timing: Timing = field(default_factory=Timing)
+    status: int | None = None
+    failure: str | None = None
+    """Why there is no answer; None where there is one, or may be yet."""
 
 
 class Bench:
@@ -95,16 +110,16 @@ class Judging:
 
     # What the relay calls.
 
-    def hear(self, exchange: Exchange) -> Hearing | None:
+    def hear(self, exchange: Exchange, trace: Trace | None = None) -> Hearing | None:
         """Begins to gather what is to be judged; None where this exchange is not. Never raises."""
         try:
-            return self._hear(exchange)
+            return self._hear(exchange, trace)
         except Exception as error:
             # A bug of ours must not cost the client its answer.
             log.error("answer_not_judged", kind=type(error).__name__)
             return None
 
-    def _hear(self, exchange: Exchange) -> Hearing | None:
+    def _hear(self, exchange: Exchange, trace: Trace | None) -> Hearing | None:
         judge = exchange.instance.judge
         if judge is None or not may_be_judged(exchange.plan):
             return None
@@ -120,7 +135,7 @@ class Judging:
         if len(bench.waiting) >= WAITING_MOST or time.monotonic() < bench.left_alone_until:
             self.counts.answer(judge.llm, "dropped")
             return None
-        return Hearing(self, judge, exchange)
+        return Hearing(self, judge, exchange, trace)
 
     def close(self) -> None:
         """Gives up whatever is under way."""
@@ -218,33 +233,48 @@ class Judging:
             request=ClientRequest("POST", "/", "", {JUDGING: "1"}),
         )
         body = question(judge, case.asked, said)
-        carrier = Carrier(call, body, as_sent=False, model_header=False)
-        timing = Timing()
+        asked = _Question(call, Carrier(call, body, as_sent=False, model_header=False), body)
+        score: float | None = None
+        try:
+            tried, reply = self._answer_to(bench, case, asked)
+            score = score_in(reply)
+            if call.usage.source is UsageSource.NONE:
+                estimate(body, asked.translation.received, call)
+        finally:
+            if case.trace is not None:
+                case.trace.ended(asked, score)
+        seconds = (asked.timing.latency or 0.0) / 1000
+        self.counts.spent(judge.llm, call.usage, cost(call.usage, call.options), seconds)
+        self._log(case, call, asked.timing, tried, score)
+        return score
+
+    def _answer_to(self, bench: Bench, case: Case, asked: _Question) -> tuple[Json, str]:
+        """As `_reply`, in time. Raises _Failed."""
+        timing = asked.timing
         began = time.monotonic()
         try:
             with gevent.Timeout(
-                judge.http_timeout / 1000, UpstreamFailure("timeout", "it did not reply in time")
+                case.judge.http_timeout / 1000, UpstreamFailure("timeout", "it did not reply in time")
             ):
-                tried, reply = self._reply(bench, case, carrier)
+                return self._reply(bench, case, asked)
         except UpstreamFailure as failure:
+            asked.failure = failure.kind
             raise _Failed(str(failure)) from None
         except ApiError as error:
             # Ours or the provider's; the latter's text may quote the question.
-            raise _Failed(error.code or f"status {error.status}") from None
+            reason = error.code or f"status {error.status}"
+            asked.failure = None if asked.status is not None and asked.status >= 400 else "error"
+            raise _Failed(reason) from None
         except ValueError:
+            asked.failure = "error"
             raise _Failed("the question could not be sent") from None
-        timing.latency = timing.first_token = (time.monotonic() - began) * 1000
-        score = score_in(reply)
-        if call.usage.source is UsageSource.NONE:
-            estimate(body, carrier.received, call)
-        self.counts.spent(judge.llm, call.usage, cost(call.usage, call.options), timing.latency / 1000)
-        self._log(case, call, timing, tried, score)
-        return score
+        finally:
+            timing.latency = timing.first_token = (time.monotonic() - began) * 1000
 
-    def _reply(self, bench: Bench, case: Case, carrier: Carrier) -> tuple[Json, str]:
+    def _reply(self, bench: Bench, case: Case, asked: _Question) -> tuple[Json, str]:
         """Where it was asked, and the text of the reply. Raises _Failed, ApiError, UpstreamFailure or
         ValueError."""
-        judge, call = case.judge, carrier.call
+        judge, call, carrier = case.judge, asked.call, asked.translation
         request = carrier.request()
         ip = ""
 
@@ -257,6 +287,8 @@ class Judging:
         except ApiError:
             case.instance.rotation.doubt(judge.llm)
             raise
+        if case.trace is not None:
+            case.trace.sent(asked, request, asked.body)
         seconds = judge.http_timeout / 1000
         # A question leaves nothing behind: it may be asked again where a kept connection had been closed.
         answer = self._client_for(judge).send(
@@ -266,6 +298,7 @@ class Judging:
             data = answer.read_all(_REPLY_MAX)
         finally:
             answer.close()
+        asked.status = answer.status
         if answer.status in REFUSED:
             case.instance.rotation.doubt(judge.llm)
         if answer.status in _BUSY:
@@ -281,6 +314,7 @@ class Judging:
         try:
             found = loads_lenient(response.body)
         except ValueError:
+            asked.failure = "error"
             raise _Failed("its reply is no JSON") from None
         for choice in objects(obj(found).get("choices")):
             return tried, text(obj(choice.get("message")).get("content"))

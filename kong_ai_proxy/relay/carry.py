@@ -93,7 +93,7 @@ class Journey:
         self._trace = parts.telemetry.begin(exchange) if parts.telemetry is not None else None
         self._hearing: Hearing | None = None
         if ticket.instance.judge is not None and parts.judging is not None:
-            self._hearing = parts.judging.hear(exchange)
+            self._hearing = parts.judging.hear(exchange, self._trace)
         self._delivered = False
         """The client has all of an answer."""
 

@@ -12,7 +12,7 @@ from ..core.json import Json
 from ..exchange.exchange import Exchange
 from ..exchange.streams import Stream
 from ..exchange.tickets import Ticket, TicketStore
-from ..telemetry import Telemetry
+from ..telemetry import Telemetry, Trace
 from .upstream import UpstreamClient
 
 
@@ -29,7 +29,7 @@ class Hearing(Protocol):
 class Judging(Protocol):
     """Has models score answers."""
 
-    def hear(self, exchange: Exchange) -> Hearing | None:
+    def hear(self, exchange: Exchange, trace: Trace | None) -> Hearing | None:
         """An exchange begins whose instance has a judge; None where this one is not judged."""
 
 

@@ -14,7 +14,9 @@ from ..log import get_logger
 
 if TYPE_CHECKING:
     from ..core.http import UpstreamRequest
+    from ..core.json import Json
     from ..exchange.exchange import Attempt, Exchange
+    from .genai import Tried
 
 log = get_logger("telemetry")
 
@@ -30,6 +32,16 @@ METRICS: Final = "OTEL_METRICS_EXPORTER"
 HTTP: Final = "http/protobuf"
 
 
+class Later(Protocol):
+    """A question to a judge about an exchange that is over. Nothing here raises."""
+
+    def sent(self, question: Tried, request: UpstreamRequest, body: Json) -> None:
+        """It goes out now: begins its span in the exchange's trace, and gives the judge the context."""
+
+    def ended(self, question: Tried, score: float | None) -> None:
+        """It was answered, or failed."""
+
+
 class Trace(Protocol):
     """One exchange. Nothing here raises."""
 
@@ -38,6 +50,9 @@ class Trace(Protocol):
 
     def ended(self, exchange: Exchange) -> None:
         """All attempts are over."""
+
+    def later(self) -> Later:
+        """For one question that comes after it. Holds nothing of the exchange."""
 
 
 class Telemetry(Protocol):

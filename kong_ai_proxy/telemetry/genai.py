@@ -7,7 +7,7 @@ shared/kong/logging.md, section 6, for what Kong itself reports.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..accounting.cost import cost
 from ..core.usage import UsageSource
@@ -15,7 +15,10 @@ from ..exchange.redact import without_base64
 from ..log import redact
 
 if TYPE_CHECKING:
+    from ..accounting.record import Timing
+    from ..core.call import Call
     from ..core.json import Json
+    from ..exchange.carry import Carrier
     from ..exchange.exchange import Attempt
 
 Attributes = dict[str, Any]
@@ -26,6 +29,10 @@ TOKENS: Final = "gen_ai.client.token.usage"
 TIME_TO_FIRST_TOKEN: Final = "gen_ai.server.time_to_first_token"
 TIME_PER_TOKEN: Final = "gen_ai.server.time_per_output_token"
 COST: Final = "kong.gen_ai.llm.cost"
+_EVALUATION: Final = "gen_ai.evaluation.name"
+_SCORE: Final = "gen_ai.evaluation.score.value"
+_ACCURACY: Final = "llm_accuracy"
+"""What a judge's score is called, here as in its log record (`usage.llm_accuracy`)."""
 
 _SECONDS: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _FIRST: Final = (
@@ -64,18 +71,37 @@ _PAYLOAD_LIMIT: Final = 32 * 1024
 """Bytes of a payload on a span."""
 
 
-def operation(attempt: Attempt) -> str:
+class Tried(Protocol):
+    """What a span tells of: an attempt at a target, or a question to a judge."""
+
+    @property
+    def call(self) -> Call: ...
+
+    @property
+    def translation(self) -> Carrier: ...
+
+    @property
+    def timing(self) -> Timing: ...
+
+    @property
+    def status(self) -> int | None: ...
+
+    @property
+    def failure(self) -> str | None: ...
+
+
+def operation(attempt: Tried) -> str:
     """`gen_ai.operation.name`; what the conventions have no name for goes by ours."""
     name = attempt.call.operation
     return _OPERATIONS.get(name, name)
 
 
-def span_name(attempt: Attempt) -> str:
+def span_name(attempt: Tried) -> str:
     model = attempt.call.model
     return f"{operation(attempt)} {model}" if model else operation(attempt)
 
 
-def request_attributes(attempt: Attempt, body: Json) -> Attributes:
+def request_attributes(attempt: Tried, body: Json) -> Attributes:
     """What is known when the request goes out."""
     attributes = _common(attempt)
     attributes["gen_ai.request.stream"] = attempt.call.stream
@@ -86,7 +112,7 @@ def request_attributes(attempt: Attempt, body: Json) -> Attributes:
     return attributes
 
 
-def answer_attributes(attempt: Attempt) -> Attributes:
+def answer_attributes(attempt: Tried) -> Attributes:
     """What is known at the end."""
     call, usage = attempt.call, attempt.call.usage
     attributes: Attributes = {}
@@ -108,6 +134,13 @@ def answer_attributes(attempt: Attempt) -> Attributes:
     if attempt.status is not None:
         attributes["http.response.status_code"] = attempt.status
     _put(attributes, "error.type", error_type(attempt))
+    return attributes
+
+
+def score_attributes(score: float | None) -> Attributes:
+    """Of a question to a judge: what is measured, and the score where there is one."""
+    attributes: Attributes = {_EVALUATION: _ACCURACY}
+    _put(attributes, _SCORE, score)
     return attributes
 
 
@@ -160,7 +193,7 @@ def measurements(attempt: Attempt) -> list[tuple[str, float, Attributes]]:
     return found
 
 
-def error_type(attempt: Attempt) -> str | None:
+def error_type(attempt: Tried) -> str | None:
     """None where it went well: a status, why there was none, or why a stream broke off."""
     if attempt.failure is not None:
         return attempt.failure
@@ -174,7 +207,7 @@ def error_type(attempt: Attempt) -> str | None:
     return "incomplete" if left else None
 
 
-def provider(attempt: Attempt) -> str:
+def provider(attempt: Tried) -> str:
     """`gen_ai.provider.name`; providers that the conventions do not list go by their own name."""
     call = attempt.call
     if call.provider == "gemini" and call.options.gemini is not None:
@@ -182,7 +215,7 @@ def provider(attempt: Attempt) -> str:
     return _PROVIDERS.get(call.provider, call.provider)
 
 
-def _common(attempt: Attempt) -> Attributes:
+def _common(attempt: Tried) -> Attributes:
     call, upstream = attempt.call, attempt.translation.upstream
     attributes: Attributes = {
         "gen_ai.operation.name": operation(attempt),

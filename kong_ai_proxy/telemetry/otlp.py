@@ -27,6 +27,7 @@ from . import genai
 
 if TYPE_CHECKING:
     from ..core.http import UpstreamRequest
+    from ..core.json import Json
     from ..exchange.exchange import Attempt, Exchange
 
 log = get_logger("telemetry")
@@ -159,6 +160,47 @@ class ExchangeTrace:
         if len(exchange.attempts) > 1:
             self._span.set_attribute("kong.gen_ai.attempts", len(exchange.attempts))
         _finish(self._span, error, None)
+
+
+    def later(self) -> QuestionTrace:
+        """See `Trace`."""
+        return QuestionTrace(self._telemetry, self._context)
+
+
+class QuestionTrace:
+    """One question to a judge: a span below that of the exchange, which has ended by then. Its tokens are
+    in no metric: those are of answers that clients get."""
+
+    def __init__(self, telemetry: Otlp, context: Any) -> None:
+        self._telemetry = telemetry
+        self._context = context
+        self._span: Span | None = None
+
+    def sent(self, question: genai.Tried, request: UpstreamRequest, body: Json) -> None:
+        """See `Later`."""
+        try:
+            span = self._span = self._telemetry.span(
+                genai.span_name(question),
+                SpanKind.CLIENT,
+                self._context,
+                genai.request_attributes(question, body),
+            )
+            if self._telemetry.propagates:
+                _give_parent(request.headers, set_span_in_context(span, self._context))
+        except Exception:
+            log.exception("not_traced")
+
+    def ended(self, question: genai.Tried, score: float | None) -> None:
+        """See `Later`."""
+        span, self._span = self._span, None
+        if span is None:
+            return  # nothing was sent
+        try:
+            if span.is_recording():
+                span.set_attributes({**genai.answer_attributes(question), **genai.score_attributes(score)})
+            _finish(span, genai.error_type(question), question.timing.latency)
+        except Exception:
+            log.exception("not_traced")
 
 
 def _give_parent(headers: dict[str, str], context: Any) -> None:
