@@ -15,6 +15,7 @@ from ..core.call import Call
 from ..core.errors import ApiError
 from ..core.http import ClientRequest, ClientResponse, UpstreamRequest
 from ..exchange.exchange import Attempt, Exchange, FailureKind
+from ..exchange.redact import redact
 from ..exchange.tickets import Ticket
 from ..exchange.translation import Further, StreamTranslation
 from ..exchange.turns import turns
@@ -231,8 +232,7 @@ class Journey:
         if isinstance(failure, BodyTooLarge):
             raise too_large() from None
         if isinstance(failure, ValueError):
-            log.warning("request not sent", reason=str(failure), provider=call.provider)
-            raise ApiError(400, f"the request cannot be sent: {failure}") from None
+            raise unsendable(failure, call) from None
         raise failure
 
     def _failed(self, kind: FailureKind, error: ApiError) -> NoReturn:
@@ -397,6 +397,14 @@ def _no_answer() -> ApiError:
 def too_large() -> ApiError:
     """For a body above `max_request_body_size`."""
     return ApiError(413, "Request body too large", code="request_too_large")
+
+
+def unsendable(failure: ValueError, call: Call) -> ApiError:
+    """For a request that would break HTTP. Whoever found that may quote what it was looking at, and credentials
+    are on the request by then."""
+    reason = redact(str(failure).encode("utf-8", "replace"), call).decode("utf-8", "replace")
+    log.warning("request not sent", reason=reason, provider=call.provider)
+    return ApiError(400, f"the request cannot be sent: {reason}")
 
 
 def _error_of(failure: UpstreamFailure, call: Call) -> ApiError:

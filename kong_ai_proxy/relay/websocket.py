@@ -20,7 +20,7 @@ from ..exchange.tickets import Ticket
 from ..log import get_logger
 from ..wire.websocket import accept_key, valid_key
 from .answer import UpstreamFailure
-from .carry import Journey, _Another, _error_of
+from .carry import Journey, _Another, _error_of, unsendable
 from .downstream import ClientGone, Downstream
 from .parts import Parts
 from .websocket_deposit import LIMIT, REFRESH, Deposit
@@ -112,8 +112,7 @@ class Upgrade(Journey):
         except UpstreamFailure as failure:
             self._failed(failure.kind, _error_of(failure, call))
         except ValueError as error:
-            log.warning("request not sent", reason=str(error), provider=call.provider)
-            raise ApiError(400, f"the request cannot be sent: {error}") from None
+            raise unsendable(error, call) from None
         if isinstance(result, Refused):
             return self._refused(attempt, result)
         attempt.status = 101
