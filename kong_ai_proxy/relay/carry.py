@@ -400,8 +400,8 @@ def too_large() -> ApiError:
 
 
 def unsendable(failure: ValueError, call: Call) -> ApiError:
-    """For a request that would break HTTP. Whoever found that may quote what it was looking at, and credentials
-    are on the request by then."""
+    """For a request that would break HTTP. Whoever found that may quote what it was looking at, and there are
+    credentials on the request by then."""
     reason = redact(str(failure).encode("utf-8", "replace"), call).decode("utf-8", "replace")
     log.warning("request not sent", reason=reason, provider=call.provider)
     return ApiError(400, f"the request cannot be sent: {reason}")
