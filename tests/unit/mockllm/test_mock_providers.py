@@ -16,6 +16,8 @@ import pytest
 from botocore.eventstream import EventStreamBuffer
 
 from kong_ai_proxy.config.models import Judge
+from kong_ai_proxy.judge.calls import Said
+from kong_ai_proxy.judge.said import Asked
 from kong_ai_proxy.judge.score import question, score_in
 from kong_ai_proxy.mockllm import Answer, Drop, Gate, Hang, MockLLM, Pause, Reset
 from kong_ai_proxy.mockllm.brain import Ask, Knobs, Tool, split_words, think
@@ -212,7 +214,7 @@ def test_it_depends_on_what_was_asked() -> None:
 )
 def test_the_judge_scores_what_it_is_asked_about(response: str | None, score: str) -> None:
     judge = Judge.model_validate({"llm": {"route_type": "llm/v1/chat", "model": {"provider": "openai"}}})
-    asked = question(judge, [{"role": "user", "content": "one two"}], str(response))
+    asked = question(judge, Asked([{"role": "user", "content": "one two"}], []), Said(str(response)))
     reply = think(Ask(model="mock-judge", last_user=asked["messages"][-1]["content"]))
     assert reply.text == score and score_in(reply.text) == float(score)
 
