@@ -124,12 +124,6 @@ class _Migration:
                     if node is not None:
                         line = self._line((*place, *path))
                         self.source.replace(node, secrets.reference(value, base, format_path(path), line))
-            for path, _ in _redis_clouds(config):
-                self.report.lost(
-                    "Redis by a cloud's credentials is not supported: use a password",
-                    line=self._line((*place, *path)),
-                    path=format_path(path),
-                )
 
     def _hide(self, secrets: Secrets, text: Source, config: Any, entry: Entry) -> None:
         """Secrets of a judge, in a text of its configuration."""
@@ -323,15 +317,6 @@ def _name(field_name: str, holder: dict[str, Any]) -> str:
     if field_name == "param_value":
         return "api-key"
     return field_name.replace("_", "-")
-
-
-def _redis_clouds(config: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    if isinstance(config, dict):
-        for name, value in config.items():
-            if name == "cloud_authentication" and isinstance(value, dict) and value.get("auth_provider"):
-                yield (*path, name), value
-            else:
-                yield from _redis_clouds(value, (*path, str(name)))
 
 
 def is_kong(data: Any) -> bool:

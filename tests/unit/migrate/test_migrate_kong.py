@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import yaml
-from config_examples import Example, examples
 
 from kong_ai_proxy import cli
 from kong_ai_proxy.config.check import check
@@ -204,43 +203,21 @@ def test_another_pre_function_is_left_alone() -> None:
     assert "add the usage filter's functions" in report.text("f")
 
 
-def test_redis_by_cloud_credentials_is_told() -> None:
-    _, report = migrated(
+def test_redis_by_a_clouds_credentials_stays() -> None:
+    text, report = migrated(
         "plugins:\n- name: ai-proxy-advanced\n  config:\n    vectordb:\n      strategy: redis\n"
-        "      dimensions: 3\n      distance_metric: cosine\n      redis:\n"
-        "        cloud_authentication: {auth_provider: aws}\n"
+        "      dimensions: 3\n      distance_metric: cosine\n      redis:\n        ssl: true\n"
+        "        cloud_authentication: {auth_provider: azure}\n"
         "    targets: [{route_type: llm/v1/chat, model: {provider: openai}}]\n"
     )
-    assert any("cloud_authentication" in note.path for note in report.of("lost"))
+    assert "cloud_authentication: {auth_provider: azure}" in text
+    assert report.of("lost") == []
 
 
 def test_a_file_without_the_plugins_stays() -> None:
     text, report = migrated("services: [{name: a, url: 'http://x'}]\n")
     assert text == "services: [{name: a, url: 'http://x'}]\n"
     assert report.of("lost")
-
-
-@pytest.mark.skipif(not examples(), reason="no documented examples here")
-@pytest.mark.parametrize("example", [pytest.param(found, id=found.id) for found in examples()])
-def test_every_documented_example(example: Example) -> None:
-    plugin = example.plugin.removeprefix("kong-")
-    routes = [
-        {"name": f"r{i}", "paths": [f"/{i}"], "plugins": [{"name": plugin, "config": config}]}
-        for i, config in enumerate(example.configs)
-    ]
-    text, report = migrated(
-        yaml.safe_dump(
-            {"_format_version": "3.0", "services": [{"name": "ai", "url": "http://x", "routes": routes}]}
-        )
-    )
-    if example.id == "kong-ai-proxy-advanced/sdk-multiple-azure-deployments":
-        # The name of a field that is needed was misspelt.
-        assert "azure_instance: must be set" in " ".join(errors(text))
-        assert "did you mean azure_instance?" in report.text("f")
-        return
-    assert errors(text) == []
-    # What was invalid as written was taken out, and told.
-    assert bool(report.of("lost")) is example.invalid or "cloud_authentication" in report.text("f")
 
 
 def test_merged_maps_and_aliases_are_edited_once() -> None:
