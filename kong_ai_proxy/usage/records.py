@@ -7,7 +7,6 @@ list of such records (http-log in batches), or an event "usage" or "judged" of t
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -27,6 +26,12 @@ _MARKS: Final = frozenset({"ai", "response", "component"})
 _COLOUR: Final = re.compile(rb"\x1b\[[0-9;]*m")
 _LONGEST_PREFIX: Final = 200
 _JUDGE: Final = "ai-llm-as-judge"
+_METERED: Final = (
+    "prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "total_tokens", "images",
+    "seconds", "characters", "cost",
+)  # fmt: skip
+_MOST: Final = 1e15
+"""What is larger is no count of anything, nor a time, and would spoil all sums."""
 JUDGE: Final = "judge"
 """The mode of questions to a judge."""
 
@@ -62,7 +67,7 @@ class Entry:
     source: str = ""
     """"estimated" or "partial"; else the numbers are the provider's own."""
     metered: bool = False
-    """The record has a usage."""
+    """The record has a usage with a number in it that can be counted."""
     failovers: int = 0
     """Targets tried before the last."""
     request: bool = True
@@ -173,7 +178,7 @@ def _entry(record: Json, told: Json) -> Entry:
         latency_ms=_number(meta.get("llm_latency")),
         first_token_ms=_number(usage.get("time_to_first_token")),
         source=usage["source"] if usage.get("source") in ("estimated", "partial") else "",
-        metered=bool(usage),
+        metered=any(_number(usage.get(name)) is not None for name in _METERED),
         failovers=max(0, len(tried) - 1),
     )
 
@@ -258,7 +263,8 @@ def _name(*values: Any) -> str:
 
 
 def _number(value: Any) -> float | None:
-    """A finite number that is not negative; some log pipelines turn numbers into text."""
+    """A number that is not negative, and no more than there can be of anything; some log pipelines turn
+    numbers into text."""
     if isinstance(value, str):
         try:
             value = float(value)
@@ -266,7 +272,7 @@ def _number(value: Any) -> float | None:
             return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) and value >= 0 else None
+    return float(value) if 0 <= value <= _MOST else None
 
 
 def _whole(value: Any) -> int:

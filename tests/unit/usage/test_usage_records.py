@@ -139,6 +139,28 @@ PROXY = st.fixed_dictionaries({}, optional={
 })  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "usage",
+    [
+        "x", 5, None, [], [1], {}, {"prompt_tokens": "many"},
+        {"prompt_tokens": -5, "completion_tokens": -7, "total_tokens": -12, "cost": "NaN"},
+        {"prompt_tokens": float("inf"), "cost": float("nan"), "images": True, "seconds": {}},
+        {"prompt_tokens": 1e308, "completion_tokens": 10**400, "cost": "1e308", "time_to_first_token": 1e308},
+    ],
+)  # fmt: skip
+def test_a_request_with_an_odd_usage_is_a_request_and_adds_nothing(usage):
+    told = summed(record(), record(usage=usage), record(usage=usage)).to_json()
+    sound = summed(record()).to_json()["totals"]
+    assert told["totals"] == {**sound, "requests": 3, "unmetered": 2}
+    json.dumps(told, allow_nan=False)
+
+
+def test_what_is_sound_of_an_odd_usage_is_counted():
+    totals = summed(record(usage={"prompt_tokens": "7", "completion_tokens": -1, "cost": "NaN"})).totals
+    assert (totals.requests, totals.unmetered) == (1, 0)
+    assert (totals.prompt_tokens, totals.completion_tokens, totals.total_tokens, totals.cost) == (7, 0, 7, 0)
+
+
 @given(FIELDS, PROXY)
 def test_any_record_can_be_added(fields, proxy):
     summary = summed({**fields, "ai": {"proxy": proxy}}, by=[("day",), ("hour", "model", "status", "mode")])
