@@ -72,8 +72,10 @@ _GEMINI_SYNONYMS: Final = {"batchEmbedContent": "batchEmbedContents"}
 """Kong's documentation has both."""
 _GEMINI_MODEL: Final = re.compile(
     r"(?:/(?P<version>v\d\w*))?(?:/projects/[^/]+/locations/[^/]+)?(?:/publishers/(?P<publisher>[^/]+))?"
-    r"/(?P<kind>models|tunedModels|endpoints)/(?P<model>[^/]+):(?P<verb>\w+)$"
+    r"/(?P<kind>models|tunedModels|endpoints)/(?!(?:models|tunedModels|endpoints)/)"
+    r"(?P<model>[^/]+(?:/[^/]+)?):(?P<verb>\w+)$"
 )
+"""Google's SDKs leave the slash of names such as `meta-llama/Llama-3.3-70B-Instruct` as it is."""
 _VERSION: Final = r"(?:/(?P<version>v\d\w*))?(?:/projects/[^/]+/locations/[^/]+)?"
 _GEMINI: Final[tuple[tuple[str, NativeApi], ...]] = (
     (r"/upload(?:/(?P<version>v\d\w*)|/[^/]+)?/files", _resource("upload", "files")),

@@ -78,7 +78,17 @@ def described(name: str) -> str:
     """What the provider's module says of it."""
     text = inspect.getdoc(import_module(f"kong_ai_proxy.providers.{name}")) or ""
     text = re.sub(r"[\w/]*shared/kong/providers\.json( \([^)]*\))?", "Kong's documentation", text)
-    return re.sub(r"(?<!`)(https?://[^\s,;)]*[^\s,;).:])", r"<\1>", text)
+    text = re.sub(r"(?<!`)(https?://[^\s,;)]*[^\s,;).:])", r"<\1>", text)
+    return re.sub(r"^=+(?: +=+)+\n(.+)\n=+.*\n((?:.+\n)+?)=+.*$", as_table, text, flags=re.MULTILINE)
+
+
+def as_table(found: re.Match[str]) -> str:
+    """A table of the docstring's as the page's: the columns begin where the rule's do."""
+    starts = [rule.start() for rule in re.finditer("=+", found[0].splitlines()[0])]
+    cuts = list(zip(starts, [*starts[1:], None], strict=True))
+    rows = [[row[a:b].strip() for a, b in cuts] for row in (found[1], *found[2].splitlines())]
+    head, *rest = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([head, "|" + "---|" * len(cuts), *rest])
 
 
 def facts(name: str) -> str:
