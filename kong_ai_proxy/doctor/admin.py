@@ -1,6 +1,6 @@
 """Judges what Kong's Admin API tells (https://developer.konghq.com/api/gateway/admin-oss/).
 
-No credential is asked for or shown; whether a vault reference can be resolved only Kong can tell.
+No credential is asked for or shown; what a vault reference leads to only Kong and the plugin server know.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="look at a running setup and say what is wrong with it",
         description="Look at the plugin server's sockets, the relay and, with --kong-admin, Kong's "
         "configuration; at TLS trust and, with --provider, at providers' certificates. Nothing is changed, "
-        "and no credential is resolved: only Kong can do that, and its log says where it failed. Exit "
+        "and no credential is printed: where Kong could not resolve one, its log names the reference. Exit "
         "status: 0 nothing but warnings, 1 problems, 2 an argument cannot be used.",
     )
     parser.add_argument(

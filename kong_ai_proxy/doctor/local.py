@@ -145,6 +145,13 @@ def judge_metrics(subject: str, text: str) -> Iterator[Finding]:
                 "is taken for unhealthy after repeated failures",
                 "see the provider's status and the plugin server's log (target_unhealthy)",
             )
+        elif name == "kong_ai_proxy_credential_unresolved" and value == "1":
+            yield Finding(
+                "problem",
+                f"target {told.get('target')} ({told.get('model')}) of plugin {told.get('plugin_id')}",
+                "a vault reference of its credential has no value: Kong could not resolve it",
+                "Kong's error log names the reference; see that the vault, or Kong's environment, has it",
+            )
         elif name == "kong_ai_proxy_tickets_oldest_age_seconds" and float(value) > _OLD_TICKET:
             yield Finding(
                 "warning",

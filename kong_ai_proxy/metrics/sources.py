@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..auth.tokens import FETCHES
 from ..balancer.guard import Guarded
+from ..exchange.instance import Instance
 from ..exchange.tickets import TicketStore
 from .exposition import Family
 
@@ -112,11 +113,42 @@ def of_targets(
     yield from (available, unhealthy, failures, left_alone, running, accuracy, scores)
 
 
+def of_credentials(plugins: Callable[[], Iterable[Any]]) -> Iterator[Family]:
+    """Whether the vault references of each target's credential have a value, and those of the judge's. Only
+    targets with references are told of, by the labels of `of_targets`; neither a reference nor a value is."""
+    family = Family(
+        "kong_ai_proxy_credential_unresolved",
+        "gauge",
+        "1: Kong could not resolve a vault reference of this target's credential.",
+    )
+    for plugin in plugins():
+        instance = getattr(plugin, "instance", None)
+        if not isinstance(instance, Instance):
+            continue
+        judges = len(instance.targets) + 1
+        for place, target in enumerate(instance.credentials, 1):
+            references = target.auth.references
+            if references:
+                labels = {
+                    "plugin_id": str(instance.plugin_id),
+                    "target": "judge" if place == judges else str(place),
+                    "model": f"{target.model.provider}/{target.model.name or ''}",
+                }
+                unresolved = any(getattr(target.auth, name) == "" for name in references)
+                family.add(int(unresolved), labels)
+    yield family
+
+
 def of_plugin_server(rpc: RpcServer, tickets: TicketStore) -> Iterator[Family]:
     """All of the above."""
     yield from of_tickets(tickets)
     yield from of_rpc(rpc)
-    yield from of_targets(lambda: [running.shared.object for running in rpc.instances.all()])
+
+    def plugins() -> list[Any]:
+        return [running.shared.object for running in rpc.instances.all()]
+
+    yield from of_targets(plugins)
+    yield from of_credentials(plugins)
     yield from of_tokens()
 
 

@@ -161,7 +161,6 @@ class ExchangeTrace:
             self._span.set_attribute("kong.gen_ai.attempts", len(exchange.attempts))
         _finish(self._span, error, None)
 
-
     def later(self) -> QuestionTrace:
         """See `Trace`."""
         return QuestionTrace(self._telemetry, self._context)

@@ -451,4 +451,5 @@ def test_deep_schemas_do_not_overflow(adapter: Adapter) -> None:
         schema = {"type": "object", "properties": {"x": schema}}
     form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
     body = {"messages": [{"role": "user", "content": "x"}], "response_format": form}
-    adapter.request(body, call("bedrock", "anthropic.claude-sonnet-4-5"))
+    sent: Any = adapter.request(body, call("bedrock", "anthropic.claude-sonnet-4-5"))
+    assert json.dumps(sent).count("properties") >= 100

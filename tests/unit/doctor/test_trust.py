@@ -111,3 +111,12 @@ def test_tokens_that_could_not_be_fetched_are_told() -> None:
     assert not list(judge_metrics("relay", text % 0))
     (found,) = judge_metrics("relay", text % 3)
     assert "3 access tokens" in found.text
+
+
+def test_a_reference_without_a_value_is_a_problem() -> None:
+    labels = 'plugin_id="p",target="2",model="openai/gpt-4o"'
+    found = list(judge_metrics("relay", f"kong_ai_proxy_credential_unresolved{{{labels}}} 1\n"))
+    assert [(each.level, each.subject) for each in found] == [
+        ("problem", "target 2 (openai/gpt-4o) of plugin p")
+    ]
+    assert not list(judge_metrics("relay", f"kong_ai_proxy_credential_unresolved{{{labels}}} 0\n"))

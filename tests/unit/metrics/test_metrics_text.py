@@ -10,7 +10,7 @@ from kong_ai_proxy.auth import tokens
 from kong_ai_proxy.balancer.base import Outcome
 from kong_ai_proxy.exchange.instance import Instance
 from kong_ai_proxy.metrics.exposition import Family, expose
-from kong_ai_proxy.metrics.sources import CountedTickets, of_targets, of_tickets, of_tokens
+from kong_ai_proxy.metrics.sources import CountedTickets, of_credentials, of_targets, of_tickets, of_tokens
 
 SECRET = "sk-planted-0123456789abcdef"
 SAMPLE = re.compile(r'([a-z_]+)(?:\{([a-z_]+="(?:[^"\\\n]|\\.)*"(?:,[a-z_]+="(?:[^"\\\n]|\\.)*")*)\})? (\S+)')
@@ -140,3 +140,34 @@ def test_token_fetches():
     after = parsed(expose(of_tokens()))
     grown = {labels: after[name, labels] - before[name, labels] for name, labels in after}
     assert grown == {'outcome="ok"': 1, 'outcome="failed"': 1}
+
+
+def test_a_credential_that_kong_could_not_resolve():
+    reference = "{vault://env/openai}"
+
+    def target(value, referred):
+        auth = {"header_name": "Authorization", "header_value": value}
+        if referred:
+            auth["$refs"] = {"header_value": reference}
+        model = {"provider": "openai", "name": "gpt-4o"}
+        return {"route_type": "llm/v1/chat", "model": model, "auth": auth}
+
+    def plugin(judge, *targets):
+        config = {
+            "__plugin_id": "p",
+            "targets": list(targets),
+            "balancer": {"algorithm": "lowest-usage", "tokens_count_strategy": "llm-accuracy"},
+            "kong_ai_proxy": {"judge": {"llm": judge}},
+        }
+        return Plugin(Instance.from_config("kong-ai-proxy-advanced", config))
+
+    running = plugin(target("", True), target("", True), target(SECRET, True), target(SECRET, False))
+    text = expose(of_credentials(lambda: [running, object()]))
+    assert reference.encode() not in text
+    assert SECRET.encode() not in text
+    labels = 'plugin_id="p",target="{}",model="openai/gpt-4o"'.format
+    found = {key[1]: value for key, value in parsed(text).items()}
+    assert found == {labels(1): 1, labels(2): 0, labels("judge"): 1}
+    running.instance.rotation.renew(reference, SECRET)
+    found = {key[1]: value for key, value in parsed(expose(of_credentials(lambda: [running]))).items()}
+    assert found[labels(1)] == 0
