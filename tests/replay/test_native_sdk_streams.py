@@ -5,16 +5,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from exchange_support import events
 from native_support import assemble, make_call, read_stream, recorded_streams, wire_bytes
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 from recordings_support import load_recording
 
 from kong_ai_proxy.core.errors import ApiError
+from kong_ai_proxy.formats.anthropic.adapter import MessagesAdapter
+from kong_ai_proxy.formats.bedrock.adapter import ConverseAdapter
 from kong_ai_proxy.formats.cohere import CHAT_V1, CHAT_V2
 from kong_ai_proxy.formats.gemini import PUBLIC_CHAT, VERTEX_CHAT
 from kong_ai_proxy.formats.huggingface import TEXT_CHAT
 from kong_ai_proxy.formats.ollama import CHAT as OLLAMA_CHAT
+from kong_ai_proxy.formats.openai.client import CLIENT
+from kong_ai_proxy.mockllm.recorded import recorded_body
 
 ADAPTERS: dict[str, Any] = {
     "gemini/": PUBLIC_CHAT,
@@ -63,3 +68,33 @@ def test_sdk_accumulates(recording_id: str) -> None:
             assert extra["provider_specific_fields"] == known["extra"]["provider_specific_fields"]
     if expected["usage"]:
         assert snapshot.usage.total_tokens == expected["usage"]["total_tokens"]
+
+
+WITH_BLOCKS: dict[str, Any] = {"anthropic": MessagesAdapter, "bedrock": ConverseAdapter}
+
+
+@recorded_streams("anthropic/native-messages", "bedrock/converse")
+def test_sdk_accumulates_blocks_of_the_gateways_own(recording_id: str) -> None:
+    recording = load_recording(recording_id)
+    provider = recording_id.partition("/")[0]
+    call = make_call(provider, recording["model"] or "m", stream=True, include_usage=True)
+    items = read_stream(WITH_BLOCKS[provider](), call, [recorded_body(recording["response"])])
+    if isinstance(items[-1], ApiError):
+        return
+    expected = assemble(items)["choices"][0]
+    encoder = CLIENT.stream(call)
+    state: Any = ChatCompletionStreamState()
+    for event in events(b"".join(map(encoder.encode, items))):
+        state.handle_chunk(ChatCompletionChunk.model_validate(event))
+    message = state.current_completion_snapshot.choices[0].message
+    assert (message.content or "") == expected["content"]
+    told = [block for item in items for block in _delta(item).get("thinking_blocks") or []]
+    assert ((message.model_extra or {}).get("thinking_blocks") or []) == told
+    own = [_delta(item).get("provider_specific_fields") or {} for item in items]
+    blocks = [block for one in own for block in one.get("content_blocks") or []]
+    kept = (message.model_extra or {}).get("provider_specific_fields") or {}
+    assert kept.get("content_blocks", []) == blocks
+
+
+def _delta(item: Any) -> dict[str, Any]:
+    return item["choices"][0]["delta"] if item["choices"] else {}

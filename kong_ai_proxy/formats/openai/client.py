@@ -12,6 +12,7 @@ from ..base import StreamEncoder
 from ..pivot import merged_body, special_messages
 from .custom_tools import CustomCalls, with_custom_calls, with_functions
 from .functions import with_function_calls, with_tools
+from .held import HeldBack
 from .messages import without_member
 
 _BREAKPOINT: Final = "prompt_cache_breakpoint"
@@ -63,6 +64,7 @@ class OpenAIEncoder:
         self._usage = call.include_usage
         self._legacy = call.legacy_functions
         self._custom = CustomCalls(call.custom_tools) if call.custom_tools else None
+        self._pass_on = HeldBack().pass_on
 
     def encode(self, chunk: Json) -> bytes:
         if not self._usage and "usage" in chunk:
@@ -70,6 +72,10 @@ class OpenAIEncoder:
             if not chunk.get("choices"):
                 return b""
             chunk = {name: value for name, value in chunk.items() if name != "usage"}
+        told = self._pass_on(chunk)
+        if told is None:
+            return b""
+        chunk = told
         if self._custom is not None:
             return b"".join(b"data: %b\n\n" % dumps(one) for one in self._custom.restored(chunk))
         if self._legacy:
