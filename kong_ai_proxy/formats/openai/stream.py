@@ -6,7 +6,7 @@ Sources: https://platform.openai.com/docs/api-reference/chat/streaming, recordin
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ...core.call import Call
 from ...core.errors import ApiError
@@ -64,6 +64,7 @@ class OpenAIStream:
         self._carried: Json = {}
         self._usage: Json | None = None
         self._usage_chunk: Json | None = None
+        self._fingerprint: Any = None
         self._done = False
         self._failed = False
         self._events = JSONEvents()
@@ -148,6 +149,9 @@ class OpenAIStream:
         chunk = self._usage_chunk or {}
         chunk.update(self._carried)
         self._identify(chunk)
+        if self._fingerprint and not chunk.get("system_fingerprint"):
+            # OpenAI's SDK believes the last chunk (openai 3.54: lib/streaming/chat/_completions.py).
+            chunk["system_fingerprint"] = self._fingerprint
         chunk["choices"] = []
         if self._usage is not None:
             chunk["usage"] = shown_usage(self._usage)
@@ -221,6 +225,8 @@ class OpenAIStream:
         chunk.setdefault("choices", [])
         if "service_tier" in chunk:
             note_tier(chunk, call)
+        if "system_fingerprint" in chunk:
+            self._fingerprint = chunk["system_fingerprint"] or self._fingerprint
 
     def _state(self, item: Json, position: int) -> _Choice:
         index = item.get("index")

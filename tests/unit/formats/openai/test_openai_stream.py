@@ -699,3 +699,19 @@ class TestErrors:
         items = decode(raw + sse(chunk({}, "stop")))
         assert items[0]["choices"][0]["delta"]["content"] == ""  # the other half never came
         assert items[0]["choices"][0]["logprobs"] == {"x": None}
+
+
+def test_a_usage_chunk_of_ours_keeps_the_fingerprint() -> None:
+    """DeepSeek and Cerebras put usage on the last choice; OpenAI's SDK takes the last chunk's fingerprint."""
+    usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+    said = decode(
+        sse(
+            chunk({"content": "a"}, system_fingerprint="fp_1"),
+            chunk({}, "stop", system_fingerprint="fp_1", usage=usage),
+            "[DONE]",
+        )
+    )
+    assert [one["system_fingerprint"] for one in said] == ["fp_1"] * 3
+    assert said[-1]["choices"] == []
+    bare = decode(sse(chunk({"content": "a"}), chunk({}, "stop", usage=usage), "[DONE]"))
+    assert not any("system_fingerprint" in one for one in bare)
