@@ -567,6 +567,40 @@ def test_what_accounting_encodes_is_read_back():
     assert run.record == record
 
 
+@pytest.mark.parametrize(
+    ("text", "record"),
+    [
+        ("a.b=s1&&=sx&nonsense&c=", {"a": {"b": "1"}}),  # what is no pair says nothing
+        ("a&b=s2", {"b": "2"}),  # nor does it take the next one's value
+        ("a=q1&b=n&c=nxyz&d=S1&e=s", {"e": ""}),
+        ("a=sx=y%3D%zz%2", {"a": "x=y=%zz%2"}),
+        ("a.2e.02.%32=s1", {"a": {"2e": {2: {"2": "1"}}}}),
+        ("a..b=n1&.c=n2", {"a": {"b": 1}, "c": 2}),
+        ("a=s1&a.b=s2", {"a": {"b": "2"}}),
+    ],
+)
+def test_records_are_read_pair_by_pair(text, record):
+    run = Filter({"x-kong-ai-usage": text})
+    for phase in ("access", "header_filter", "header_filter"):
+        run.world.response_headers["x-kong-ai-usage"] = text
+        run.run(phase)
+    assert run.record == record
+
+
+def test_any_number_of_different_paths_is_read():
+    """Paths are remembered, up to a number; tables of one record never are another's."""
+    run = Filter()
+    run.run("access")
+    before = None
+    for number in range(600):
+        run.world.response_headers["x-kong-ai-usage"] = f"usage.a{number}.n=n{number}&usage.same=o"
+        run.run("header_filter")
+        record = run.world.set["ai.proxy"]
+        assert plain(record) == {"usage": {f"a{number}": {"n": number}, "same": {}}}
+        assert before is None or record["usage"]["same"] != before
+        before = record["usage"]["same"]
+
+
 def test_the_committed_filter_and_snippet_are_current():
     assert (ROOT / "schema/usage-filter.lua").read_text() == usage_filter.lua()
     assert (ROOT / "schema/usage-filter.yml").read_text() == usage_filter.snippet()
