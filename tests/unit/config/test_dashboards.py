@@ -177,10 +177,23 @@ def test_grafana_finds_its_source_and_its_dashboard() -> None:
     (provider,) = yaml.safe_load((PROVISIONING / "dashboards" / "files.yml").read_text())["providers"]
     mounts = dict(reversed(volume.split(":")[:2]) for volume in SERVICES["grafana"]["volumes"])
     assert (ROOT / mounts[provider["options"]["path"]] / "kong-ai-proxy.json").is_file()
-    assert (ROOT / mounts["/etc/grafana/provisioning"]) == PROVISIONING
+    # Each folder on its own: of others that the image has, and a mount would hide, Grafana says errors.
+    for folder in PROVISIONING.iterdir():
+        assert ROOT / mounts[f"/etc/grafana/provisioning/{folder.name}"] == folder
+    assert "/etc/grafana/provisioning" not in mounts
     home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
     assert home == f"{provider['options']['path']}/kong-ai-proxy.json"
     assert MADE["uid"] in (ROOT / "docker-compose.yml").read_text()
+
+
+def test_grafana_is_to_look_at_and_asks_nobody_elsewhere() -> None:
+    """By basic authentication `admin:admin` would open its API; plugins would be fetched at its start."""
+    settings = SERVICES["grafana"]["environment"]
+    assert settings["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    off = {"AUTH_BASIC_ENABLED", "ANALYTICS_REPORTING_ENABLED"}
+    off |= {"ANALYTICS_CHECK_FOR_UPDATES", "ANALYTICS_CHECK_FOR_PLUGIN_UPDATES"}
+    assert {settings[f"GF_{name}"] for name in off} == {"false"}
+    assert settings["GF_PLUGINS_PREINSTALL_DISABLED"] == settings["GF_AUTH_DISABLE_LOGIN_FORM"] == "true"
 
 
 def test_prometheus_asks_kong_and_the_relay() -> None:
