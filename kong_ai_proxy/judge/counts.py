@@ -60,8 +60,8 @@ class Counts:
     def collect(self) -> Iterator[Family]:
         for name, text, samples in (
             ("answers_total", "Answers that were to be judged, by outcome.", self._answers),
-            ("tokens_total", "Tokens of the judge's own; in no other metric.", self._tokens),
-            ("cost_total", "What the judge cost, by its configured prices; in no other metric.", self._cost),
+            ("tokens_total", "Tokens of the judge's own; in no other metric here.", self._tokens),
+            ("cost_total", "What the judge cost, by its configured prices; in no other metric here.", self._cost),
         ):
             yield Family(f"kong_ai_proxy_judge_{name}", "counter", text, dict(samples))
         yield self._duration.family()

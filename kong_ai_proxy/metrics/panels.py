@@ -343,7 +343,8 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
                         "sum by (provider, model) (rate(kong_ai_proxy_judge_cost_total[$__rate_interval]))",
                     ),
                 ),
-                about="By its configured prices; in none of the other costs.",
+                about="By its configured prices. Not among the costs above; in Kong's own count, if its "
+                "records reach Kong.",
                 nothing="No judge",
             ),
         ),
