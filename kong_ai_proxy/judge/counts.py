@@ -61,7 +61,7 @@ class Counts:
         for name, text, samples in (
             ("answers_total", "Answers that were to be judged, by outcome.", self._answers),
             ("tokens_total", "Tokens of the judge's own; in no other metric here.", self._tokens),
-            ("cost_total", "What the judge cost, by its configured prices; in no other metric here.", self._cost),
+            ("cost_total", "What the judge cost, by its prices; in no other metric here.", self._cost),
         ):
             yield Family(f"kong_ai_proxy_judge_{name}", "counter", text, dict(samples))
         yield self._duration.family()

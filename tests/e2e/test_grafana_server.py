@@ -80,7 +80,7 @@ def running(command: list[str], url: str, log: Path, **environment: str) -> Iter
 
 
 def mounted(prefix: Path, prometheus: str) -> tuple[Path, Path]:
-    """What the compose file mounts, copied: provisioning (with the folders that the image has), dashboards."""
+    """What the compose file mounts, copied: provisioning (with the folders the image has), dashboards."""
     provisioning, dashboards = prefix / "provisioning", prefix / "dashboards"
     for name in FOLDERS_OF_THE_IMAGE:
         (provisioning / name).mkdir(parents=True)
