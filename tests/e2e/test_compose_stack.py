@@ -306,4 +306,10 @@ def test_grafana_shows_the_dashboard(stack: Stack) -> None:
     assert [panel["title"] for panel in found["panels"]] == [
         panel["title"] for panel in dashboard.dashboard()["panels"]
     ]
-    assert get(f"{GRAFANA}/api/datasources/uid/{dashboard.DATASOURCE['uid']}")["type"] == "prometheus"
+    source = get(f"{GRAFANA}/api/frontend/settings")["datasources"]["Prometheus"]
+    assert source["uid"] == dashboard.DATASOURCE["uid"]
+    # As the page asks: through Grafana.
+    asked = get(f"{GRAFANA}{source['url']}/api/v1/query", query="sum(up)")["data"]["result"]
+    assert [sample["value"][1] for sample in asked] == ["2"]
+    said = [line for line in stack.compose("logs", "grafana").splitlines() if "logger=provisioning" in line]
+    assert said and not [line for line in said if re.search(r"lvl=(eror|warn)|level=(error|warn)", line)]
