@@ -50,9 +50,10 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 
 _SERVICE_TIERS = {"default": "default", "flex": "flex", "priority": "priority", "reserved": "reserved"}
-_NOVA_EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high"}
-"""https://docs.aws.amazon.com/nova/latest/nova2-userguide/extended-thinking.html"""
-_GPT_OSS_EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high"}
+_THREE_EFFORTS = {
+    "minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high",
+}  # fmt: skip
+"""Nova 2's (https://docs.aws.amazon.com/nova/latest/nova2-userguide/extended-thinking.html), and gpt-oss'."""
 _METADATA = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{0,256}")
 
 
@@ -255,16 +256,16 @@ def _reasoning(
     if effort is None:
         return
     effort = str(effort)
-    if model.effort == "nova" and effort in _NOVA_EFFORTS:
-        level = _NOVA_EFFORTS[effort]
+    if model.effort == "nova" and effort in _THREE_EFFORTS:
+        level = _THREE_EFFORTS[effort]
         extra["reasoningConfig"] = {"type": "enabled", "maxReasoningEffort": level}
         # At high effort Nova takes neither a limit nor sampling parameters.
         if level == "high" and config.pop("maxTokens", None) is not None:
             call.drop("max_tokens")
     elif model.effort == "nova" and effort == "none":
         extra["reasoningConfig"] = {"type": "disabled"}
-    elif model.effort == "field" and effort in _GPT_OSS_EFFORTS:
-        extra["reasoning_effort"] = _GPT_OSS_EFFORTS[effort]
+    elif model.effort == "field" and effort in _THREE_EFFORTS:
+        extra["reasoning_effort"] = _THREE_EFFORTS[effort]
     else:
         call.drop("reasoning_effort")
 

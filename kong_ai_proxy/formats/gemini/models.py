@@ -64,8 +64,18 @@ def answers_json_beside_tools(model: str) -> bool:
 
 
 # Both tables: https://ai.google.dev/gemini-api/docs/openai#thinking, Google's own mapping.
-_LEVELS = {"minimal": "minimal", "low": "low", "medium": "medium", "high": "high", "xhigh": "high"}
-_BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576}
+# "max", which OpenAI has since openai 3 (types/shared/reasoning_effort.py), is as "xhigh".
+_LEVELS = {
+    "minimal": "minimal",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "xhigh": "high",
+    "max": "high",
+}
+_BUDGETS = {
+    "none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576, "max": 24576,
+}  # fmt: skip
 
 _PRO = re.compile(r"gemini-[\d.]+-pro")
 

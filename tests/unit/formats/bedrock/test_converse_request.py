@@ -261,6 +261,7 @@ def test_inference_configuration() -> None:
         (CLAUDE, "low", {"thinking": {"type": "enabled", "budget_tokens": 2048}}, None, []),
         ("anthropic.claude-opus-4-6-v1", "medium", {"thinking": {"type": "adaptive"}}, "medium", []),
         ("openai.gpt-oss-120b-1:0", "minimal", {"reasoning_effort": "low"}, None, []),
+        ("openai.gpt-oss-120b-1:0", "max", {"reasoning_effort": "high"}, None, []),
         ("us.amazon.nova-2-lite-v1:0", "medium",
          {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": "medium"}}, None, []),
         (LLAMA, "high", {}, None, ["reasoning_effort"]),
