@@ -28,8 +28,8 @@ _KNOWN_KEYS: dict[str, frozenset[str]] = {
         "user": (),
         "assistant": (
             "tool_calls", "function_call", "refusal", "extra_content", "provider_specific_fields", "images",
-            # Said by answers, for the client: these do not go back.
-            "annotations", "audio",
+            # Said by answers, for the client: they do not go back.
+            "annotations",
         ),
         "tool": ("tool_call_id",),
         "function": ("name",),
@@ -62,14 +62,18 @@ class ContentsBuilder:
                 self._add(message, f"messages.{index}")
                 continue
             self._results = None
-            if message["role"] == "user":
-                self.contents.append({"role": "user", "parts": [{"text": said}]})
-            elif said:
-                self.contents.append({"role": "model", "parts": [{"text": said}]})
-        if not self.contents and self.system:
+            if said:
+                role = "user" if message["role"] == "user" else "model"
+                self.contents.append({"role": role, "parts": [{"text": said}]})
+        if self.contents:
+            return
+        if self.system and not any(obj(message).get("role") == "user" for message in given):
             # Gemini refuses a request that has nothing but instructions.
             self.contents.append({"role": "user", "parts": self.system})
             self.system = []
+        else:
+            # As recorded: gemini/native-generate-tools/001.
+            self.contents.append({"role": "user", "parts": [{"text": ""}]})
 
     def _add(self, message: Json, where: str) -> None:
         role = message.get("role")
@@ -91,14 +95,14 @@ class ContentsBuilder:
         if role in ("system", "developer"):
             self.system.extend(self._system_parts(content))
         elif role == "user":
-            parts = self._parts(content, where)
-            self.contents.append({"role": "user", "parts": parts or [{"text": ""}]})
+            if parts := _said(self._parts(content, where)):
+                self.contents.append({"role": "user", "parts": parts})
         else:
             self._add_answer(message, where)
 
     def _system_parts(self, content: Any) -> list[Json]:
         if isinstance(content, str):
-            return [{"text": content}]
+            return [{"text": content}] if content else []
         return [{"text": found} for part in items(content) if (found := text_only([part], self._call))]
 
     def _parts(self, content: Any, where: str) -> list[Json]:
@@ -129,7 +133,7 @@ class ContentsBuilder:
         """An earlier answer of the model's, with all that it must get back unchanged."""
         parts = objects(obj(message.get("provider_specific_fields")).get("parts"))
         content = message.get("content")
-        said = [part for part in self._parts(content, where) if part.get("text") != ""] if content else []
+        said = _said(self._parts(content, where)) if content else []
         if text(message.get("refusal")):
             said.append({"text": message["refusal"]})
         for index, image in enumerate(objects(message.get("images"))):
@@ -209,6 +213,13 @@ class ContentsBuilder:
             media = [part for part in parts if "text" not in part]
         found = json_object(said)
         return ({"output": said} if found is None else found), media
+
+
+def _said(parts: list[Json]) -> list[Json]:
+    """Without empty texts: Vertex refuses them ("it has an empty text parameter",
+    https://github.com/Portkey-AI/gateway/issues/462), and so did the public API for a time
+    (https://github.com/google-gemini/deprecated-generative-ai-python/issues/697)."""
+    return [part for part in parts if part.get("text") != ""]
 
 
 def _signature(holder: Json) -> str:

@@ -30,6 +30,8 @@ _TYPES = {
     "md": "text/markdown",
     "wav": "audio/wav",
 }
+_MISNAMED = {"image/jpg": "image/jpeg"}
+"""Refused under a name that is in wide use: https://github.com/ogkalu2/comic-translate/pull/399."""
 
 
 def media_part(part: Json, vertex: bool, where: str) -> Json | None:
@@ -56,7 +58,8 @@ def url_part(url: str, hint: str, vertex: bool, where: str) -> Json:
         found = data_url(url)
         if found is None:
             raise BadRequest("a data URL must be base64 encoded", param=where)
-        return {"inlineData": {"mimeType": found[0], "data": found[1]}}
+        media_type = found[0].lower()
+        return {"inlineData": {"mimeType": _MISNAMED.get(media_type, media_type), "data": found[1]}}
     scheme = url.partition(":")[0].lower()
     if scheme not in ("http", "https", "gs"):
         raise BadRequest("Gemini takes data URLs, http(s) URLs and gs:// URLs only", param=where)

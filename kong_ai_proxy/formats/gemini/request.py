@@ -74,8 +74,12 @@ def generate_content(body: Json, call: Call, vertex: bool) -> Json:
     if tools:
         request["tools"] = tools
     tool_config = _tool_config(body)
-    if tool_config:
+    if tool_config and any("functionDeclarations" in tool for tool in tools):
         request["toolConfig"] = tool_config
+    elif tool_config and tool_config["functionCallingConfig"]["mode"] == "ANY":
+        # Refused where there are no functions, as beside nothing but Google's own tools
+        # (https://github.com/pydantic/pydantic-ai/pull/5791).
+        call.drop("tool_choice")
     emulate_json(body.get("response_format"), request, config, call)
     tier = _SERVICE_TIERS.get(text(body.get("service_tier")))
     if tier and not vertex:

@@ -393,6 +393,8 @@ def test_former_functions() -> None:
         ("gemini-3-pro-preview", "medium", {"thinkingLevel": "high", "includeThoughts": True}),
         ("gemini-3.1-pro-preview", "medium", {"thinkingLevel": "medium", "includeThoughts": True}),
         ("gemini-3-flash", "low", {"thinkingLevel": "low", "includeThoughts": True}),
+        ("gemini-3-flash", "max", {"thinkingLevel": "high", "includeThoughts": True}),
+        ("gemini-2.5-pro", "max", {"thinkingBudget": 24576, "includeThoughts": True}),
     ],
 )
 def test_reasoning_effort(model: str, effort: str, expected: dict[str, Any]) -> None:
@@ -490,3 +492,39 @@ def test_body_is_not_changed() -> None:
     before = repr(body)
     send({**body, "reasoning_effort": "low"})
     assert repr(body) == before
+
+
+@pytest.mark.parametrize("choice", ["auto", "none", "required"])
+@pytest.mark.parametrize("beside", [{}, {"tools": []}, {"web_search_options": {}}])
+def test_a_choice_without_functions_stays_behind(choice: str, beside: dict[str, Any]) -> None:
+    """Gemini refuses it: https://github.com/pydantic/pydantic-ai/pull/5791."""
+    sent, call = send({"tool_choice": choice, **beside})
+    assert "toolConfig" not in sent
+    assert call.dropped == (["tool_choice"] if choice == "required" else [])
+
+
+@pytest.mark.parametrize("empty", ["", None, [], [{"type": "text", "text": ""}]])
+def test_empty_texts_stay_behind(empty: Any) -> None:
+    """Vertex refuses them: https://github.com/Portkey-AI/gateway/issues/462."""
+    said = {"role": "user", "content": "hi"}
+    sent, call = send({"messages": [{"role": "system", "content": empty}, said, {**said, "content": empty}]})
+    assert sent == {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}
+    assert call.dropped == []
+    sent, _ = send({"messages": [{"role": "system", "content": "S"}, {**said, "content": empty}]})
+    assert sent["contents"] == [{"role": "user", "parts": [{"text": ""}]}], "gemini/native-generate-tools/001"
+    assert sent["systemInstruction"] == {"parts": [{"text": "S"}]}
+
+
+def test_an_empty_text_beside_an_image() -> None:
+    content = [
+        {"type": "text", "text": ""},
+        {"type": "image_url", "image_url": {"url": "data:IMAGE/JPG;base64,AAAA"}},
+    ]
+    sent, _ = send({"messages": [{"role": "user", "content": content}]})
+    assert sent["contents"][0]["parts"] == [{"inlineData": {"mimeType": "image/jpeg", "data": "AAAA"}}]
+
+
+def test_an_earlier_answer_in_audio_is_reported() -> None:
+    answer = {"role": "assistant", "audio": {"id": "audio_1"}}
+    _, call = send({"messages": [*HELLO, answer, *HELLO]})
+    assert call.dropped == ["messages.audio"]
