@@ -415,7 +415,7 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
                 "reqps",
                 width=24,
                 height=6,
-                about="Of all of Kong's routes.",
+                about="Of all of Kong's routes. 204: where the relay leaves its own records.",
                 stacked=True,
                 calcs=_PACE,
             ),
