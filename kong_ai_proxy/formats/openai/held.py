@@ -27,8 +27,8 @@ class HeldBack:
 
     def pass_on(self, chunk: Json) -> Json | None:
         """The chunk as it goes out; None where all of it waits. What is given is left as it was."""
-        choices = chunk.get("choices")
-        for choice in choices or ():
+        choices = chunk.get("choices") or ()
+        for choice in choices:
             delta = choice.get("delta")
             if delta and not _HELD.isdisjoint(delta):
                 break
