@@ -261,7 +261,10 @@ def _image(part: Json, index: int, call: Call) -> list[Json]:
         call.drop("messages.content.image_url.detail")
     if not isinstance(url, str) or not url:
         raise _bad(index, "image_url has no url")
-    return [_cached({"type": "image", "source": _source(url, index)}, part)]
+    source = _source(url, index)
+    # A PDF or a text under this name is common with LiteLLM and Gemini.
+    kind = "image" if source["type"] == "url" or source["media_type"] in _IMAGE_TYPES else "document"
+    return [_cached({"type": kind, "source": source}, part)]
 
 
 def _file(part: Json, index: int, call: Call) -> list[Json]:

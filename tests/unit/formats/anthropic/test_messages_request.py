@@ -120,6 +120,22 @@ def test_content_parts() -> None:
     assert dropped == ["messages.content.image_url.detail"]
 
 
+def test_a_document_under_the_name_of_an_image() -> None:
+    parts = [
+        {"type": "image_url", "image_url": {"url": f"data:{kind};base64,SGk="}}
+        for kind in ("application/pdf", "text/plain", "image/JPG")
+    ]
+    out, _ = translate({"messages": [{"role": "user", "content": parts}]})
+    assert out["messages"][0]["content"] == [
+        {
+            "type": "document",
+            "source": {"type": "base64", "media_type": "application/pdf", "data": "SGk="},
+        },
+        {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "Hi"}},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/jpeg", "data": "SGk="}},
+    ]
+
+
 @pytest.mark.parametrize(
     "part",
     [
