@@ -72,6 +72,8 @@ class Mistral(CompatibleProvider):
         },
         roles={"developer": "system"},
         short_ids=True,
+        # mistralai 3.7: client/models/function.py.
+        needs_parameters=True,
         thinking_parts=True,
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...core.call import Call
 from ...core.json import Json
 
 JSON_TOOL = "json_answer__"
@@ -27,6 +28,23 @@ def wanted_schema(response_format: Any) -> Json | None:
         return None
     wanted = response_format.get("json_schema")
     return wanted if isinstance(wanted, dict) and isinstance(wanted.get("schema"), dict) else None
+
+
+def described_schema(wanted: Json) -> Json:
+    """The schema, with what the client says of it beside it: OpenAI has the model read that as well
+    (https://platform.openai.com/docs/api-reference/chat/create, `response_format`)."""
+    schema, own = wanted["schema"], wanted.get("description")
+    if not isinstance(own, str) or not own or "description" in schema:
+        return dict(schema)
+    return {**schema, "description": own}
+
+
+def drop_description(response_format: Any, call: Call) -> None:
+    """Note that what the client says of the schema does not get to the model: where a schema is nothing but a
+    grammar."""
+    wanted = wanted_schema(response_format)
+    if wanted is not None and wanted.get("description"):
+        call.drop("response_format.json_schema.description")
 
 
 def wants_json_object(response_format: Any) -> bool:

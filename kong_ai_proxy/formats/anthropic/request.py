@@ -17,6 +17,7 @@ from .flavor import CLOUD_NAMES, Flavor, takes_sampling
 from .json_mode import (
     JSON_OBJECT_INSTRUCTION,
     JSON_TOOL,
+    described_schema,
     is_object_schema,
     tool_description,
     wanted_schema,
@@ -235,7 +236,7 @@ def _response_format(body: Json, out: Json, model: Traits, flavor: Flavor, call:
         return
     schema = wanted["schema"]
     if model.json_schema and flavor.output_config:
-        wish = {"type": "json_schema", "schema": closed_schema(schema)}
+        wish = {"type": "json_schema", "schema": closed_schema(described_schema(wanted))}
         out.setdefault("output_config", {})["format"] = wish
         return
     choice = out.get("tool_choice", {}).get("type")

@@ -12,6 +12,7 @@ from ...core.call import Call
 from ...core.errors import ApiError, BadRequest
 from ...core.http import Headers
 from ...core.json import Json, dumps_text
+from ..anthropic.json_mode import drop_description
 from ..base import StreamDecoder, StreamItem
 from ..pivot import (
     arguments_object,
@@ -109,6 +110,7 @@ def _request(body: Json, call: Call) -> Json:
         schema = wanted.get("schema") or obj(wanted.get("json_schema")).get("schema")
         if isinstance(schema, dict):
             request["response_format"]["schema"] = schema
+            drop_description(wanted, call)
     _set_tools(request, body, call)
     if body.get("n") not in (None, 1):
         call.drop("n")

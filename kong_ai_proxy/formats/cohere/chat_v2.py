@@ -8,6 +8,7 @@ from ...core.call import Call
 from ...core.errors import ApiError, BadRequest
 from ...core.http import Headers
 from ...core.json import Json
+from ..anthropic.json_mode import drop_description
 from ..base import StreamDecoder, StreamItem
 from ..pivot import (
     chosen_functions,
@@ -105,6 +106,7 @@ def _set_format(request: Json, wanted: Any, call: Call) -> None:
         schema = obj(obj(wanted).get("json_schema")).get("schema")
         if isinstance(schema, dict):
             request["response_format"]["json_schema"] = schema
+            drop_description(wanted, call)
     elif kind == "json_object":
         # Cohere's own form has the schema here.
         request["response_format"] = dict(wanted)

@@ -64,7 +64,7 @@ def answers_json_beside_tools(model: str) -> bool:
 
 
 # Both tables: https://ai.google.dev/gemini-api/docs/openai#thinking, Google's own mapping.
-# "max", which OpenAI has since openai 3 (types/shared/reasoning_effort.py), is as "xhigh".
+# "max", which OpenAI has, too (openai 3.54: types/shared/reasoning_effort.py), is as "xhigh".
 _LEVELS = {
     "minimal": "minimal",
     "low": "low",

@@ -11,6 +11,7 @@ from typing import Any
 from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json
+from ..anthropic.json_mode import described_schema, wanted_schema
 from ..pivot import integer, items, merged_body, obj, text
 from .contents import ContentsBuilder
 from .json_beside_tools import emulate_json
@@ -132,9 +133,10 @@ def _response_format(wanted: Any, config: Json, call: Call) -> None:
         config["responseMimeType"] = "application/json"
     elif kind == "json_schema":
         config["responseMimeType"] = "application/json"
-        schema = obj(obj(wanted).get("json_schema")).get("schema")
-        if not isinstance(schema, dict):
+        asked = wanted_schema(wanted)
+        if asked is None:
             return
+        schema = described_schema(asked)
         if takes_json_schema(call.model):
             config["responseJsonSchema"] = schema
             return

@@ -13,6 +13,7 @@ from ...core.errors import ApiError
 from ...core.http import Headers
 from ...core.json import Json
 from ...core.usage import Usage, UsageSource
+from ..anthropic.json_mode import drop_description
 from ..base import StreamDecoder, StreamItem
 from ..llama2.prompt import chat_prompt, model_answer, template_for
 from ..over_chat import single_prompt
@@ -229,6 +230,7 @@ def _set_grammar(parameters: Json, body: Json, call: Call) -> None:
     schema = obj(wanted.get("json_schema")).get("schema")
     if kind == "json_schema" and isinstance(schema, dict):
         parameters["grammar"] = {"type": "json", "value": schema}
+        drop_description(wanted, call)
     elif kind not in (None, "text"):
         call.drop("response_format")
 

@@ -12,6 +12,7 @@ from ...core.errors import ApiError
 from ...core.http import Headers
 from ...core.json import Json
 from ...core.usage import Usage, UsageSource
+from ..anthropic.json_mode import drop_description
 from ..pivot import (
     count,
     decoded,
@@ -98,6 +99,7 @@ def _format(body: Json, call: Call) -> Any:
     kind = wanted.get("type")
     if kind == "json_schema":
         schema = obj(wanted.get("json_schema")).get("schema")
+        drop_description(wanted, call)
         return schema if isinstance(schema, dict) else "json"
     if kind == "json_object":
         return "json"

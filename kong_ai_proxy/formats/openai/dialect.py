@@ -121,6 +121,8 @@ class Dialect:
     """By role: all that a message may have, where anything else is answered with an error."""
     short_ids: bool = False
     """Wants tool calls' ids to be nine letters and digits."""
+    needs_parameters: bool = False
+    """Refuses a function without `parameters`."""
     allowed_tools: bool = False
     """Takes a `tool_choice` of type "allowed_tools". Where not, it gets no other tools than the allowed."""
     cache_control: bool = False

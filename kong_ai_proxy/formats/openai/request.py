@@ -37,6 +37,8 @@ def request_body(body: Json, call: Call, dialect: Dialect, *, passing: bool = Fa
         out["messages"] = dialect_messages(out["messages"], call, dialect)
     if "tools" in out and not dialect.cache_control:
         out["tools"] = without_member(out["tools"], "cache_control", "tools", call)
+    if dialect.needs_parameters and isinstance(out.get("tools"), list):
+        out["tools"] = [_with_parameters(tool) for tool in out["tools"]]
     if not dialect.allowed_tools:
         _limit_tools(out)
     for name, other in dialect.renamed.items():
@@ -47,6 +49,14 @@ def request_body(body: Json, call: Call, dialect: Dialect, *, passing: bool = Fa
     if not passing:
         _drop_refused(out, model, call, dialect)
     return out
+
+
+def _with_parameters(tool: Any) -> Any:
+    """A function that says nothing of parameters has none."""
+    function = tool.get("function") if isinstance(tool, dict) else None
+    if not isinstance(function, dict) or isinstance(function.get("parameters"), dict):
+        return tool
+    return {**tool, "function": {**function, "parameters": {"type": "object", "properties": {}}}}
 
 
 def _limit_tools(out: Json) -> None:

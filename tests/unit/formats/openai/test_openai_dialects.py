@@ -222,7 +222,7 @@ def test_values_that_others_have_other_words_for(name: str, field: str, given: A
 
 @pytest.mark.parametrize("name", ["mistral", "cerebras", "deepseek", "vllm", "xai"])
 def test_allowed_tools_are_the_only_ones_where_there_is_no_such_choice(name: str) -> None:
-    tools = [{"type": "function", "function": {"name": one}} for one in "abc"]
+    tools = [{"type": "function", "function": {"name": one, "parameters": {}}} for one in "abc"]
     allowed = {"mode": "required", "tools": [tools[0], tools[2]]}
     asked = {"tools": [*tools, 5], "tool_choice": {"type": "allowed_tools", "allowed_tools": allowed}}
     out, _ = made(name, asked)
