@@ -52,8 +52,8 @@ class Connection:
     """
 
     __slots__ = (
-        "_burst", "_drained", "_hub", "_reader", "_sock", "_timer", "_timer_for", "_watcher", "_writer",
-        "closed", "peer_ip",
+        "_burst", "_drained", "_hub", "_probe", "_reader", "_sock", "_timer", "_timer_for", "_watcher",
+        "_writer", "closed", "peer_ip",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, peer_ip: str = "") -> None:
@@ -64,6 +64,7 @@ class Connection:
         self._timer: Any = None
         self._timer_for = 0.0
         self._watcher: Any = None
+        self._probe: Any = None
         self._burst = 0
         self._drained = False
         """Wait before the next `recv`: the last one took all there was, or others shall have their turn."""
@@ -143,13 +144,10 @@ class Connection:
 
     def idle_and_open(self) -> bool:
         """For a connection kept alive: nothing came and the peer did not close."""
-        try:
-            self._sock.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
+        if self._probe is None:
+            self._probe = _poll()
+            self._probe.register(self.fd, select.POLLIN)
+        return not self._probe.poll(0)  # reading would raise BlockingIOError, for every request once
 
     def recv_now(self, size: int) -> bytes | None:
         """What is there without waiting: None if nothing is, b"" when the peer closed or reset."""

@@ -367,10 +367,7 @@ class Downstream:
     def respond(self, response: ClientResponse) -> None:
         """A whole answer. Raises ClientGone."""
         status = response.status
-        lines = [_status_line(status)]
-        for name, value in response.headers.items():
-            if name not in _FRAMING:
-                lines.append(f"{name}: {value}")
+        lines = _head_lines(status, response.headers)
         if status >= 200 and status not in (204, 304):
             lines.append(f"content-length: {len(response.body)}")
         if self.closing or self._http10:
@@ -387,10 +384,7 @@ class Downstream:
 
     def stream_head(self, status: int, headers: Headers) -> bytes:
         """The head of an answer of unknown length, to be sent with its first bytes."""
-        lines = [_status_line(status)]
-        for name, value in headers.items():
-            if name not in _FRAMING:
-                lines.append(f"{name}: {value}")
+        lines = _head_lines(status, headers)
         if not self._http10:
             lines.append("transfer-encoding: chunked")
         if self.closing or self._http10:
@@ -429,8 +423,11 @@ def _length(headers: Headers) -> int:
         raise BadMessage(400, "the request's content-length is none") from None
 
 
-def _status_line(status: int) -> str:
-    return f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}"
+def _head_lines(status: int, headers: Headers) -> list[str]:
+    """The status line, and the headers but for those that say how the answer is framed."""
+    lines = [f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}"]
+    lines += [f"{name}: {value}" for name, value in headers.items() if name not in _FRAMING]
+    return lines
 
 
 def _join(lines: list[str]) -> bytes:

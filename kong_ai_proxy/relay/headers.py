@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from functools import lru_cache
 from typing import Final
 
@@ -12,12 +12,19 @@ _USUAL: Final = 64
 """Bytes of a name that is kept: clients choose them, and may choose long ones."""
 
 
-def merged(fields: Iterable[tuple[bytes, bytes]]) -> Headers:
+def merged(fields: Collection[tuple[bytes, bytes]]) -> Headers:
     """Lower-case names; several values of one name joined with ", "."""
-    headers: Headers = {}
+    try:
+        headers = {
+            _known(name) if len(name) <= _USUAL else _name(name): value.decode() for name, value in fields
+        }
+        if len(headers) == len(fields):
+            return headers
+    except UnicodeDecodeError:
+        pass
+    headers = {}
     for raw_name, raw_value in fields:
-        name = _known(raw_name) if len(raw_name) <= _USUAL else _name(raw_name)
-        value = text_of(raw_value)
+        name, value = _name(raw_name), text_of(raw_value)
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
 

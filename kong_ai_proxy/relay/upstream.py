@@ -24,6 +24,8 @@ Connected: TypeAlias = Callable[[str, float], None]
 _RECV: Final = 64 * 1024
 _HEAD_LIMIT: Final = 64 * 1024
 """Bytes of an answer's head, interim answers included."""
+_FRAMING: Final = frozenset({"host", "content-length", "transfer-encoding", "connection"})
+"""Headers that are written here, whatever a request says."""
 _BODILESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
 """RFC 9110, 9.2.2."""
@@ -184,9 +186,7 @@ def request_head(request: UpstreamRequest) -> bytes:
     url = request.url
     target = url.target
     lines = [f"{request.method} {target} HTTP/1.1", f"host: {url.authority}"]
-    for name, value in request.headers.items():
-        if name not in ("host", "content-length", "transfer-encoding", "connection"):
-            lines.append(f"{name}: {value}")
+    lines += [f"{name}: {value}" for name, value in request.headers.items() if name not in _FRAMING]
     if "accept-encoding" not in request.headers:
         lines.append("accept-encoding: identity")
     upload = request.upload

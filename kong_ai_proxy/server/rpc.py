@@ -20,6 +20,7 @@ from typing import Any
 import gevent
 import gevent.event
 import msgpack
+from gevent import monkey
 
 from ..core.errors import ApiError
 from ..log import get_logger
@@ -39,6 +40,8 @@ _BUFFER = 16 * 1024
 _BACKLOG = 4096
 _READ, _WRITE = 1, 2
 _WOULD_BLOCK = (BlockingIOError, InterruptedError)
+_StdSocket: type[socket.socket] = monkey.get_original("socket", "socket")
+"""Without gevent, which would wait where these never do."""
 
 _SHUTTING_DOWN = ApiError(503, "The AI proxy is shutting down; try again.", code="shutting_down")
 
@@ -261,8 +264,9 @@ class RpcServer:
                     watcher.stop()
                     gevent.spawn_later(0.5, self._accept_again, listener, watcher)
                 return
-            sock.setblocking(False)
-            self.connections.add(Connection(self, sock))
+            own = _StdSocket(fileno=sock.detach())
+            own.setblocking(False)
+            self.connections.add(Connection(self, own))
 
     def _accept_again(self, listener: socket.socket, watcher: Any) -> None:
         if not self._stopping:
