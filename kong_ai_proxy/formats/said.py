@@ -161,6 +161,8 @@ class BlockEncoder(ABC):
         function = obj(fragment.get("function"))
         tool.id = tool.id or text(fragment.get("id"))
         tool.name = tool.name or text(function.get("name"))
+        if "extra_content" in fragment:
+            tool.extra.update(obj(fragment["extra_content"]))
         arguments = function.get("arguments")
         if isinstance(arguments, dict):
             arguments = dumps(arguments).decode()
@@ -198,11 +200,13 @@ class BlockEncoder(ABC):
 class ToolCall:
     """One tool call on its way."""
 
-    __slots__ = ("closed", "id", "name", "sent", "waiting")
+    __slots__ = ("closed", "extra", "id", "name", "sent", "waiting")
 
     def __init__(self) -> None:
         self.id = ""
         self.name = ""
+        self.extra: Json = {}
+        """Its `extra_content`."""
         self.waiting: list[str] = []
         self.sent: list[str] = []
         self.closed = False

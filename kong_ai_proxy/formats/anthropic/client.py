@@ -18,6 +18,7 @@ from ..base import StreamEncoder
 from ..citations import citations_of
 from ..pivot import content_text, integer, items, obj, objects, text
 from ..system_first import system_first
+from . import googles
 from .blocks import tool_extras
 from .client_stream import MessagesEncoder
 from .client_words import (
@@ -233,12 +234,19 @@ class _Request:
         parts: list[Json] = []
         calls: list[Json] = []
         thinking: list[Json] = []
+        reasoning: list[str] = []
+        signature = ""
         for block in self._content(content, where):
             kind = block.get("type")
             if kind == "tool_use":
-                calls.append(_tool_call(block))
+                calls.append(googles.give_back(_tool_call(block), signature))
+                signature = ""
             elif kind in ("thinking", "redacted_thinking"):
-                thinking.append(block)
+                reasoning.append(text(block.get("thinking")))
+                if found := googles.google_signature(block):
+                    signature = found
+                else:
+                    thinking.append(block)
             else:
                 # Blocks of tools that the provider runs stay among the texts, where they stood.
                 parts += self._part(block, where)
@@ -251,8 +259,8 @@ class _Request:
                 message["thinking_blocks"] = thinking
             else:
                 self._note_signed(thinking)
-            if words := "".join(text(block.get("thinking")) for block in thinking):
-                message["reasoning_content"] = words
+        if words := "".join(reasoning):
+            message["reasoning_content"] = words
         if message["content"] is None and not calls:
             message["content"] = ""
         return message
@@ -425,13 +433,15 @@ def write_message(answer: Json, call: Call) -> Json:
     calls = objects(message.get("tool_calls"))
     for one in calls:
         function = obj(one.get("function"))
+        extra = obj(one.get("extra_content"))
+        googles.sign(content, extra)
         content.append(
             {
                 "type": "tool_use",
                 "id": text(one.get("id")) or call.new_id("toolu_"),
                 "name": text(function.get("name")),
                 "input": _input(function.get("arguments")),
-                **obj(obj(one.get("extra_content")).get("anthropic")),
+                **obj(extra.get("anthropic")),
             }
         )
     usage = call.usage

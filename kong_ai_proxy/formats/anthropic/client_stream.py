@@ -13,6 +13,7 @@ from ...wire.sse import encode
 from ..citations import Cited
 from ..pivot import obj, objects, text
 from ..said import BlockEncoder, ToolCall, thoughts
+from . import googles
 from .client_words import own_blocks, page_citation, stop_reason, stop_sequence
 from .errors import write_error
 from .usage import write_usage
@@ -108,6 +109,8 @@ class MessagesEncoder(BlockEncoder):
         self._event({"type": "content_block_stop", "index": self._index})
 
     def _begin(self, tool: ToolCall) -> None:
+        if signature := googles.marked(tool.extra):
+            self._sign(signature)
         self._close()
         self._index += 1
         self._open = "tool"
@@ -116,8 +119,19 @@ class MessagesEncoder(BlockEncoder):
             "id": tool.id or self._call.new_id("toolu_"),
             "name": tool.name,
             "input": {},
+            **obj(tool.extra.get("anthropic")),
         }
         self._event({"type": "content_block_start", "index": self._index, "content_block": block})
+
+    def _sign(self, signature: str) -> None:
+        """As `googles.sign` does."""
+        if self._open != "thinking":
+            self._close()
+            self._open = "thinking"
+            self._index += 1
+            block = {"type": "thinking", "thinking": "", "signature": ""}
+            self._event({"type": "content_block_start", "index": self._index, "content_block": block})
+        self._block_delta({"type": "signature_delta", "signature": signature})
 
     def _arguments(self, words: str) -> None:
         self._block_delta({"type": "input_json_delta", "partial_json": words})

@@ -18,6 +18,7 @@ from .blocks import finish_reason, serving_model
 from .client_words import without_made_citations
 from .errors import read_stream_error, write_error
 from .flavor import ANTHROPIC, Flavor, takes_sampling
+from .googles import google_signature
 from .models import traits
 from .request import betas
 from .usage import StreamUsage, read_usage
@@ -78,6 +79,8 @@ def passed_request(parsed: Json, call: Call, flavor: Flavor) -> Json:
         wanted["anthropic_beta"] = flags
     if b'"encrypted_index"' in call.request.body:
         wanted["messages"] = list(map(_taken_back, items(wanted.get("messages"))))
+    if b'"signature"' in call.request.body:
+        _leave_foreign_thinking(wanted, call)
     refused = flavor.refused if flavor.output_config else flavor.refused | {"output_config"}
     for name in refused & wanted.keys():
         del wanted[name]
@@ -93,6 +96,29 @@ def _taken_back(message: Any) -> Any:
         without_made_citations(block) if isinstance(block, dict) else block for block in message["content"]
     ]
     return message if content == message["content"] else {**message, "content": content}
+
+
+def _leave_foreign_thinking(wanted: Json, call: Call) -> None:
+    """Leave out thinking that Claude did not sign: of other providers' answers, as this gateway gave them to
+    the client. It would refuse the whole request
+    (https://platform.claude.com/docs/en/build-with-claude/extended-thinking#preserving-thinking-blocks)."""
+    kept: list[Any] = []
+    for message in items(wanted.get("messages")):
+        content = message.get("content") if isinstance(message, dict) else None
+        if not isinstance(content, list) or not any(map(_is_foreign, content)):
+            kept.append(message)
+            continue
+        call.drop("messages.content.thinking")
+        if rest := [block for block in content if not _is_foreign(block)]:
+            kept.append({**message, "content": rest})
+    if "messages.content.thinking" in call.dropped:
+        wanted["messages"] = kept
+
+
+def _is_foreign(block: Any) -> bool:
+    if not isinstance(block, dict) or block.get("type") != "thinking" or "signature" not in block:
+        return False
+    return block["signature"] == "" or bool(google_signature(block))
 
 
 def note_message(message: Json, call: Call) -> None:
