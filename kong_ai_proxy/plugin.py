@@ -3,8 +3,8 @@
 A phase does as little as it can, for each PDK call is a round trip to Kong: `access` files a ticket and sends
 the request to the relay, which does all else; `response` (only where Kong buffers the answer) hands the log
 record over. `log` drops a ticket that is left sooner than it expires. It costs more than it is worth to most,
-so Kong is told of it by `kong-ai-proxy dump --log-phase` alone. By then the logging plugins have written: Kong
-runs it in a timer.
+so Kong is told of it by `kong-ai-proxy dump --log-phase` alone. By then the logging plugins have written:
+Kong runs it in a timer.
 """
 
 from __future__ import annotations

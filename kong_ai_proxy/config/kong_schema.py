@@ -17,8 +17,9 @@ PRIORITY: Final = 770
 """That of Kong's ai-proxy: after authentication and rate limiting, before what looks at requests last."""
 PHASES: Final = ("access", "response")
 LOG_PHASE: Final = "log"
-"""Not among them unless asked for: for it Kong puts the whole log record together once more and starts a timer,
-a fifth of what its worker does for a small chat, only to have tickets dropped at once that expire anyhow."""
+"""Not among them unless asked for: for it Kong puts the whole log record together once more and starts a
+timer, a fifth of what its worker does for a small chat, only to have tickets dropped at once that expire
+anyhow."""
 
 _DEFAULTED: Final = {"logging", "balancer"}
 """Records whose defaults Kong shows when they are not given, as it does for its own plugin. A default instead
