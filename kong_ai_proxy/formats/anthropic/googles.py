@@ -14,13 +14,13 @@ from typing import Any, Final
 from ...core.json import Json
 from ..pivot import obj, text
 
-_MARK: Final = "google:"
+MARK: Final = "google:"
 
 
 def marked(extra: Any) -> str:
     """The signature for the thinking block before a call, from its `extra_content`; "": it has none."""
     signature = text(obj(obj(extra).get("google")).get("thought_signature"))
-    return _MARK + signature if signature else ""
+    return MARK + signature if signature else ""
 
 
 def sign(content: list[Json], extra: Any) -> None:
@@ -38,7 +38,7 @@ def sign(content: list[Json], extra: Any) -> None:
 def google_signature(block: Json) -> str:
     """Gemini's signature in a thinking block of a client's history; "" in any other."""
     signature = text(block.get("signature"))
-    return signature.removeprefix(_MARK) if signature.startswith(_MARK) else ""
+    return signature.removeprefix(MARK) if signature.startswith(MARK) else ""
 
 
 def give_back(call: Json, signature: str) -> Json:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from ...core.call import Call
 from ...core.errors import ApiError, BadRequest
 from ...core.json import Json, dumps_text
+from ..anthropic.googles import give_back, google_signature
 from ..base import StreamEncoder
 from ..pivot import decoded, integer, obj, objects, text, tool_call
 from .client_answer import converse_answer, error_body
@@ -154,13 +155,15 @@ class _Request:
         calls: list[Json] = []
         thinking: list[Json] = []
         reasoning: list[str] = []
+        signature = ""
         for block in blocks:
             use, thought = block.get("toolUse"), block.get("reasoningContent")
             if isinstance(use, dict):
-                calls.append(
-                    tool_call(text(use.get("name")), use.get("input") or {}, text(use.get("toolUseId")))
-                )
+                made = tool_call(text(use.get("name")), use.get("input") or {}, text(use.get("toolUseId")))
+                calls.append(give_back(made, signature))
+                signature = ""
             elif isinstance(thought, dict):
+                signature = google_signature(obj(thought.get("reasoningText"))) or signature
                 self._reasoning(thought, thinking, reasoning)
             elif "cachePoint" in block and calls:
                 self._mark(calls[-1], block)
@@ -191,6 +194,8 @@ class _Request:
         words, signature = text(said.get("text")), text(said.get("signature"))
         if words:
             reasoning.append(words)
+        if google_signature(said):
+            return
         if signature and self._claude:
             thinking.append({"type": "thinking", "thinking": words, "signature": signature})
         elif signature:

@@ -15,6 +15,7 @@ from ...core.call import Call
 from ...core.errors import ApiError
 from ...core.json import Json
 from ...core.usage import Usage, UsageSource
+from ..anthropic.googles import marked
 from ..citations import Cited, citations_of
 from ..pivot import arguments_object, content_text, data_url, obj, objects, text
 
@@ -74,6 +75,8 @@ def blocks_of(message: Json, call: Call) -> list[Json]:
             blocks.append(block)
     for one in objects(message.get("tool_calls")):
         function = obj(one.get("function"))
+        if signature := marked(one.get("extra_content")):
+            _sign(blocks, signature)
         blocks.append(
             {
                 "toolUse": {
@@ -84,6 +87,15 @@ def blocks_of(message: Json, call: Call) -> list[Json]:
             }
         )
     return blocks
+
+
+def _sign(blocks: list[Json], signature: str) -> None:
+    """A Gemini's signature for the call that comes next, in the block of reasoning before it; in place."""
+    said = obj(obj(blocks[-1].get("reasoningContent")).get("reasoningText")) if blocks else {}
+    if not said or said.get("signature"):
+        said = {"text": ""}
+        blocks.append({"reasoningContent": {"reasoningText": said}})
+    said["signature"] = signature
 
 
 def page_citation(cited: Cited) -> Json:

@@ -10,6 +10,7 @@ from typing import Final
 from ...core.errors import ApiError
 from ...core.json import Json, dumps
 from ...wire.eventstream import encode_frame
+from ..anthropic.googles import marked
 from ..pivot import obj, objects, text
 from ..said import BlockEncoder, ToolCall, thoughts
 from .client_answer import (
@@ -125,6 +126,13 @@ class ConverseEncoder(BlockEncoder):
     # ---- tool calls
 
     def _begin(self, tool: ToolCall) -> None:
+        if signature := marked(tool.extra):
+            if self._open != "reasoning":
+                self._close()
+                self._index += 1
+                self._open = "reasoning"
+                self._block_delta({"reasoningContent": {"text": ""}})
+            self._block_delta({"reasoningContent": {"signature": signature}})
         self._close()
         self._index += 1
         self._open = "tool"

@@ -13,9 +13,10 @@ import binascii
 from typing import Any, Final
 
 from ...core.call import Call
-from ...core.json import Json
+from ...core.json import Json, dumps
 from ...core.usage import Usage, UsageSource
 from ...wire.eventstream import Frame
+from ..anthropic.googles import MARK, google_signature
 from ..anthropic.observer import MessagesReader, note_message
 from ..base import StreamObserver
 from ..passing import PassingObserver, Reader
@@ -186,7 +187,30 @@ class FramedObserver(PassingObserver):
         return self.frames(call)
 
 
-CONVERSE_OBSERVER: Final = FramedObserver(ConverseReader)
+class ConverseObserver(FramedObserver):
+    """Converse's."""
+
+    def request(self, body: bytes, parsed: Json, call: Call) -> bytes:
+        if MARK.encode() not in body:
+            return body
+        turns = [_without_googles(turn) for turn in objects(parsed.get("messages"))]
+        return dumps({**parsed, "messages": [turn for turn in turns if turn.get("content") != []]})
+
+
+def _without_googles(turn: Json) -> Json:
+    """A turn without reasoning that Gemini signed, which no model of Bedrock's takes back."""
+    content = turn.get("content")
+    if not isinstance(content, list):
+        return turn
+    return {**turn, "content": [block for block in content if not _is_googles(block)]}
+
+
+def _is_googles(block: Any) -> bool:
+    said = obj(obj(block).get("reasoningContent")).get("reasoningText")
+    return bool(google_signature(obj(said)))
+
+
+CONVERSE_OBSERVER: Final = ConverseObserver(ConverseReader)
 INVOKE_OBSERVER: Final = FramedObserver(InvokeReader)
 RAG_OBSERVER: Final = FramedObserver(RagReader)
 RAG_STREAM_OBSERVER: Final = FramedObserver(FrameReader)

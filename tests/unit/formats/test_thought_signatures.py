@@ -10,6 +10,7 @@ import pytest
 from exchange_support import answered, first_attempt, proxy
 
 from kong_ai_proxy.core.http import ClientRequest
+from kong_ai_proxy.wire.eventstream import EventStreamDecoder
 
 try:
     import httpx2 as httpx
@@ -133,3 +134,90 @@ def test_others_are_told_nothing_of_it(provider: str) -> None:
     attempt = first_attempt(target(provider, "m"), request(messages=history))[1]
     assert SIGNED.encode() not in attempt.translation.request().body
     assert "messages.tool_calls.extra_content" in attempt.call.dropped
+
+
+# ---- Converse
+
+TOOL_CONFIG = {"tools": [{"toolSpec": {"name": "look", "inputSchema": {"json": {"type": "object"}}}}]}
+ASKED: Any = {"role": "user", "content": [{"text": "Look."}]}
+
+
+def converse(messages: list[Any] | None = None, action: str = "converse") -> ClientRequest:
+    body = {"messages": messages or [ASKED], "toolConfig": TOOL_CONFIG}
+    return ClientRequest(
+        "POST",
+        f"/model/gemini-3-flash/{action}",
+        "",
+        {"content-type": "application/json"},
+        json.dumps(body).encode(),
+    )
+
+
+def bedrock_client(provider: str = "gemini", **changes: Any) -> Any:
+    return proxy(provider, "gemini-3-flash", llm_format="bedrock", **changes)
+
+
+def gathered(parts: list[Any]) -> list[Any]:
+    """The blocks of a ConverseStream, put together."""
+    _, attempt = first_attempt(bedrock_client(), converse(action="converse-stream"))
+    attempt.translation.request()
+    attempt.connected("192.0.2.1", 0.001)
+    attempt.rejected(200, {})
+    stream = attempt.translation.stream(200, {"content-type": "text/event-stream"})
+    assert stream is not None
+    data = b"".join(b"data: %b\r\n\r\n" % json.dumps(gemini([part])).encode() for part in parts)
+    blocks: dict[int, Any] = {}
+    for frame in EventStreamDecoder().feed(stream.feed(data) + stream.finish()):
+        event = json.loads(frame.payload)
+        if "start" in event:
+            blocks[event["contentBlockIndex"]] = {"toolUse": {**event["start"]["toolUse"], "input": ""}}
+        elif delta := event.get("delta", {}):
+            at = event["contentBlockIndex"]
+            if "toolUse" in delta:
+                blocks[at]["toolUse"]["input"] += delta["toolUse"]["input"]
+            elif "text" in delta:
+                blocks[at] = {"text": blocks.get(at, {"text": ""})["text"] + delta["text"]}
+            else:
+                said = blocks.setdefault(at, {"reasoningContent": {"reasoningText": {}}})
+                inner = said["reasoningContent"]["reasoningText"]
+                for name, words in delta["reasoningContent"].items():
+                    inner[name] = inner.get(name, "") + words
+    return [blocks[at] for at in sorted(blocks)]
+
+
+def comparable(blocks: list[Any]) -> list[Any]:
+    uses = [block["toolUse"] for block in blocks if "toolUse" in block]
+    inputs = [json.loads(use["input"]) if isinstance(use["input"], str) else use["input"] for use in uses]
+    return [[block for block in blocks if "toolUse" not in block], inputs, [next(iter(b)) for b in blocks]]
+
+
+@pytest.mark.parametrize("before", [[], [THOUGHT], [THOUGHT, {"text": "I look."}]])
+def test_out_and_back_by_converse(before: list[Any]) -> None:
+    parts = [*before, *PARTS]
+    given = answered(bedrock_client(), gemini(parts), converse()).json["output"]["message"]["content"]
+    assert comparable(given) == comparable(gathered(parts))
+    signed = [block for block in given if "signature" in str(block)]
+    words = "Hm." if len(before) == 1 else ""
+    assert signed == [
+        {"reasoningContent": {"reasoningText": {"text": words, "signature": f"google:{SIGNED}"}}}
+    ]
+    uses = [block["toolUse"]["toolUseId"] for block in given if "toolUse" in block]
+    results = [{"toolResult": {"toolUseId": use, "content": [{"text": "ok"}]}} for use in uses]
+    history = [ASKED, {"role": "assistant", "content": given}, {"role": "user", "content": results}]
+    attempt = first_attempt(bedrock_client(), converse(history))[1]
+    sent = json.loads(attempt.translation.request().body)["contents"][1]["parts"]
+    calls = [part for part in sent if "functionCall" in part]
+    assert [part.get("thoughtSignature") for part in calls] == [SIGNED, None]
+
+
+def test_bedrock_gets_no_reasoning_that_gemini_signed() -> None:
+    googles = {"reasoningContent": {"reasoningText": {"text": "", "signature": f"google:{SIGNED}"}}}
+    own = {"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "EqQB"}}}
+    said: Any = {"role": "assistant", "content": [googles, own, {"text": "I look."}]}
+    history = [ASKED, said, ASKED, {"role": "assistant", "content": [googles]}, ASKED]
+    instance = bedrock_client("bedrock", options={"bedrock": {"aws_region": "us-east-1"}})
+    sent = json.loads(first_attempt(instance, converse(history))[1].translation.request().body)
+    assert sent["messages"] == [ASKED, {**said, "content": said["content"][1:]}, ASKED, ASKED]
+    assert sent["toolConfig"] == TOOL_CONFIG
+    asked = converse([ASKED, {**said, "content": [own]}, ASKED])
+    assert first_attempt(instance, asked)[1].translation.request().body == asked.body
