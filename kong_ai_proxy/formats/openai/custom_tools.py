@@ -57,11 +57,15 @@ def custom_input(arguments: str) -> str:
 
 
 def with_functions(body: Json, special: list[Json], call: Call) -> Json:
-    """The request with functions for its custom tools, whose names are noted on the call. The same object
-    where there are none.
+    """The request with functions for its custom tools, whose names are noted on the call, and for earlier
+    calls of such. The same object where there are none.
 
     `special`: the messages that are more than a role and a text. Raises BadRequest for a tool without a name.
     """
+    if any(map(_calls_custom, special)):
+        # Also where the tools are not told again.
+        messages = [_message(one) if _calls_custom(one) else one for one in body["messages"]]
+        body = {**body, "messages": messages}
     tools = body.get("tools")
     if not isinstance(tools, list) or not any(map(_is_custom, tools)):
         return body
@@ -74,8 +78,6 @@ def with_functions(body: Json, special: list[Json], call: Call) -> Json:
         made.append(tool)
     call.custom_tools = frozenset(names)
     out = {**body, "tools": made}
-    if any(map(_calls_custom, special)):
-        out["messages"] = [_message(one) if _calls_custom(one) else one for one in body["messages"]]
     if isinstance(choice := body.get("tool_choice"), dict):
         out["tool_choice"] = _choice(choice)
     return out

@@ -261,3 +261,12 @@ def test_two_custom_calls_in_each_of_two_choices() -> None:
                 key = (choice["index"], call["index"])
                 told[key] = told.get(key, "") + call["custom"]["input"]
     assert told == {(at, index): f"{at}{index}" for at in (0, 1) for index in (0, 1)}
+
+
+@pytest.mark.parametrize("beside", [{}, {"tools": [LOOK]}])
+def test_earlier_calls_where_the_tools_are_not_told_again(beside: Json) -> None:
+    body = sent_body(instance("mistral"), {"messages": ASKED["messages"], **beside})
+    (call,) = body["messages"][1]["tool_calls"]
+    assert call["type"] == "function"
+    assert call["function"] == {"name": "patch", "arguments": WRAPPED}
+    assert body.get("tools") == beside.get("tools")
