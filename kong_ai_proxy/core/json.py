@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from math import isfinite
 from typing import Any, TypeAlias
 
 import orjson
@@ -14,6 +15,8 @@ Json: TypeAlias = dict[str, Any]
 JSONDecodeError = orjson.JSONDecodeError
 _TOO_DEEP = "JSON nested too deeply"
 _BOM = b"\xef\xbb\xbf"
+_WHOLE = range(-(2**63), 2**64)
+"""Whole numbers that stay such; others are read as floats, as orjson does."""
 
 
 def loads(data: bytes | str) -> Any:
@@ -32,8 +35,8 @@ def dumps_text(value: Any) -> str:
 
 
 def loads_lenient(data: bytes) -> Any:
-    """Parse JSON as providers write it: also NaN and infinities (null), half surrogate pairs (U+FFFD), and a
-    byte order mark.
+    """Parse JSON as providers write it: also NaN, infinities and numbers that come to them, such as 1e400
+    (null), half surrogate pairs (U+FFFD), and a byte order mark.
 
     A stream's event may hold half of an emoji, escaped or as bytes, where a server cuts by tokens; Python's
     own encoder writes NaN and Infinity. Raises ValueError for what is no JSON even so.
@@ -166,6 +169,17 @@ def _without_halves(value: Any) -> Any:
 def _loads_any(data: bytes) -> Any:
     try:
         said = data.removeprefix(_BOM).decode("utf-8", "surrogateescape")
-        return json.loads(said, parse_constant=lambda _: None)
+        return json.loads(said, parse_constant=lambda _: None, parse_float=_finite, parse_int=_whole)
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
+
+
+def _finite(digits: str) -> float | None:
+    """None for what is beyond all floats, as 1e400 is."""
+    number = float(digits)
+    return number if isfinite(number) else None
+
+
+def _whole(digits: str) -> float | None:
+    short = len(digits) <= 20 and int(digits) in _WHOLE
+    return int(digits) if short else _finite(digits)

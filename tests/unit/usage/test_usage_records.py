@@ -155,6 +155,14 @@ def test_a_request_with_an_odd_usage_is_a_request_and_adds_nothing(usage):
     json.dumps(told, allow_nan=False)
 
 
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "9" * 400, "9" * 5000])
+def test_a_number_beyond_all_others_is_none_and_leaves_the_line_readable(number):
+    line = json.dumps(record()).replace('"prompt_tokens": 100', f'"prompt_tokens": {number}').encode()
+    assert number.encode() in line
+    (entry,) = read_line(line)
+    assert (entry.prompt_tokens, entry.completion_tokens, entry.metered) == (0, 50, True)
+
+
 def test_what_is_sound_of_an_odd_usage_is_counted():
     totals = summed(record(usage={"prompt_tokens": "7", "completion_tokens": -1, "cost": "NaN"})).totals
     assert (totals.requests, totals.unmetered) == (1, 0)

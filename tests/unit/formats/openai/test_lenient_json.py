@@ -19,6 +19,14 @@ from kong_ai_proxy.core.json import JSONEvents, dumps, loads_lenient, says_twice
         (b'{"a":"\\ud83e\\ud83e\\udd8d"}', {"a": "\ufffd🦍"}),
         (b'{"a":"\\\\ud83e"}', {"a": "\\ud83e"}),
         (b'{"a":NaN,"b":-Infinity,"c":[Infinity]}', {"a": None, "b": None, "c": [None]}),
+        (
+            b'{"a":1e999,"b":-1e999,"c":%b,"d":[%b]}' % (b"9" * 400, b"9" * 5000),
+            {"a": None, "b": None, "c": None, "d": [None]},
+        ),
+        (
+            b"[1e999,18446744073709551615,-9223372036854775808,18446744073709551616,1e30,0.1]",
+            [None, 2**64 - 1, -(2**63), float(2**64), 1e30, 0.1],
+        ),
         (b'{"a":"\xf0\x9f"}', {"a": "\ufffd"}),
         (b'\xef\xbb\xbf{"a":1}', {"a": 1}),
     ],
@@ -28,7 +36,7 @@ def test_what_can_be_made_of_it(data: bytes, value: Any) -> None:
     dumps(loads_lenient(data))
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"{'a':1}", b'{"a":1}{', b'{"a":1e999}', b"[" * 100_000])
+@pytest.mark.parametrize("data", [b"", b"{", b"{'a':1}", b'{"a":1}{', b"[" * 100_000])
 def test_what_is_none_even_so(data: bytes) -> None:
     with pytest.raises(ValueError):
         loads_lenient(data)
@@ -83,7 +91,7 @@ class TestEvents:
             mended.append(parser.mended)
         assert mended == [False, True, True, False]
 
-    @pytest.mark.parametrize("data", [b"", b"{", b"[" * 100_000, b'{"a":1e999}'])
+    @pytest.mark.parametrize("data", [b"", b"{", b"[" * 100_000])
     def test_what_is_no_json(self, data: bytes) -> None:
         parser = JSONEvents()
         parser.loads(b'"\\ud83e"')
