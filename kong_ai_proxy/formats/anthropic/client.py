@@ -16,6 +16,7 @@ from ...core.json import Json, JSONDecodeError, dumps_text, loads
 from ...core.usage import Usage, UsageSource
 from ..base import StreamEncoder
 from ..citations import citations_of
+from ..openai.strict import fits_strict
 from ..pivot import content_text, integer, items, obj, objects, text
 from ..system_first import system_first
 from . import googles
@@ -129,7 +130,7 @@ class _Request:
                 "json_schema": {
                     "name": name if name.isidentifier() else "answer",
                     "schema": form["schema"],
-                    "strict": True,
+                    "strict": self._claude or fits_strict(form["schema"]),
                 },
             }
         thinking = obj(body.get("thinking"))
@@ -363,7 +364,10 @@ class _Request:
         schema = tool.get("input_schema")
         function["parameters"] = schema if isinstance(schema, dict) else {"type": "object", "properties": {}}
         if tool.get("strict") is not None:
-            function["strict"] = tool["strict"]
+            if self._claude or not tool["strict"] or fits_strict(function["parameters"]):
+                function["strict"] = tool["strict"]
+            else:
+                self._call.drop("tools.strict")
         out: Json = {"type": "function", "function": function}
         for name in tool.keys() - {"type", "name", "description", "input_schema", "strict"}:
             if self._claude or name == "cache_control":

@@ -13,6 +13,7 @@ from ...core.errors import ApiError, BadRequest
 from ...core.json import Json, dumps_text
 from ..anthropic.googles import give_back, google_signature
 from ..base import StreamEncoder
+from ..openai.strict import fits_strict
 from ..pivot import decoded, integer, obj, objects, text, tool_call
 from .client_answer import converse_answer, error_body
 from .client_media import media_part
@@ -278,7 +279,10 @@ class _Request:
         schema = obj(spec.get("inputSchema")).get("json")
         function["parameters"] = schema if isinstance(schema, dict) else {"type": "object", "properties": {}}
         if spec.get("strict") is not None:
-            function["strict"] = spec["strict"]
+            if self._claude or not spec["strict"] or fits_strict(function["parameters"]):
+                function["strict"] = spec["strict"]
+            else:
+                self._call.drop("toolConfig.tools.toolSpec.strict")
         return {"type": "function", "function": function}
 
     def _extra(self, extra: Json, out: Json) -> None:
@@ -312,7 +316,8 @@ class _Request:
             schema = {"name": text(given.get("name")) or "answer", "schema": _schema(given.get("schema"))}
             if text(given.get("description")):
                 schema["description"] = given["description"]
-            out["response_format"] = {"type": "json_schema", "json_schema": {**schema, "strict": True}}
+            strict = self._claude or fits_strict(schema["schema"])
+            out["response_format"] = {"type": "json_schema", "json_schema": {**schema, "strict": strict}}
         for name, value in config.items():
             if name == "effort":
                 out["reasoning_effort"] = value

@@ -157,7 +157,7 @@ def test_for_a_claude_everything_rides_along() -> None:
 
 
 def test_structured_output() -> None:
-    schema = {"type": "object", "title": "Person"}
+    schema = {"type": "object", "title": "Person", "additionalProperties": False}
     for body in (
         {"output_config": {"format": {"type": "json_schema", "schema": schema}}},
         {"output_format": {"type": "json_schema", "schema": schema}},
