@@ -102,9 +102,11 @@ def text_of(asked: Asked) -> str:
     """What the request says: the last user message's text; a completion's prompt; an embedding's input."""
     body = asked.body
     messages = body.get("messages", body.get("contents"))
+    if isinstance(messages, dict):
+        messages = [messages]  # Google takes one for a list of one
     if isinstance(messages, list):
         for message in reversed(messages):
-            if isinstance(message, dict) and message.get("role", "user") == "user":
+            if isinstance(message, dict) and str(message.get("role", "user")).lower() == "user":
                 text = _text(message.get("content", message.get("parts")))
                 if text:
                     return text

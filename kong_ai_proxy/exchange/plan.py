@@ -274,6 +274,8 @@ def _check_prompt(llm_format: str, operation: str, body: Json) -> None:
     if member in ("messages", "contents"):
         if prompt is None and "promptVariables" in body:
             return  # a prompt that is stored at Bedrock
+        if member == "contents" and isinstance(prompt, dict):
+            prompt = [prompt]  # as Google takes it (`formats.gemini.client`)
         if not isinstance(prompt, list) or not prompt:
             raise BadRequest(NO_PROMPT, param=member)
         if set(map(type, prompt)) != {dict}:

@@ -83,6 +83,8 @@ class _Request:
     def read(self, body: Json) -> Json:
         out: Json = {"messages": self._system(member(body, "systemInstruction"))}
         contents = body.get("contents")
+        if isinstance(contents, dict):
+            contents = [contents]
         if not isinstance(contents, list) or not contents:
             raise BadRequest("contents is not specified", param="contents")
         for index, content in enumerate(contents):
@@ -105,12 +107,14 @@ class _Request:
         if isinstance(instruction, str):
             words = instruction
         else:
-            words = "\n".join(text(part.get("text")) for part in objects(obj(instruction).get("parts")))
+            words = "\n".join(text(part.get("text")) for part in _several(obj(instruction).get("parts")))
         return [{"role": "system", "content": words}] if words.strip() else []
 
     def _content(self, content: Json, where: str) -> list[Json]:
         parts = _several(content.get("parts"))
         role = content.get("role")
+        if isinstance(role, str):
+            role = role.lower()
         if role in ("model", "assistant"):
             return [self._answer(parts)]
         if role == "system":
@@ -147,7 +151,7 @@ class _Request:
         only = obj(response)
         # {"output": "…"} and {"result": "…"} are how Google's SDKs wrap a text.
         words = next((only[key] for key in ("output", "result") if len(only) == 1 and key in only), response)
-        for part in objects(result.get("parts")):
+        for part in _several(result.get("parts")):
             media += self._part(part)
         for key in ("willContinue", "scheduling"):
             if member(result, key) is not None:
@@ -242,7 +246,7 @@ class _Request:
                 out[_SAMPLING[own]] = value
             elif own not in _CONFIG_HANDLED:
                 self._call.drop(f"generationConfig.{own}")
-        modalities = items(member(config, "responseModalities"))
+        modalities = _words(member(config, "responseModalities"))
         if any(name not in _SILENT_CONFIG for name in modalities):
             self._call.drop("generationConfig.responseModalities")
         self._format(config, out)
@@ -290,7 +294,7 @@ class _Request:
         choice = _CHOICES.get(text(calling.get("mode")).upper())
         if choice is None or not tools:
             return
-        names = {name for name in items(member(calling, "allowedFunctionNames")) if isinstance(name, str)}
+        names = set(_words(member(calling, "allowedFunctionNames")))
         if choice == "required" and len(names) == 1:
             out["tool_choice"] = {"type": "function", "function": {"name": names.pop()}}
             return
@@ -329,8 +333,15 @@ def member(holder: Json, name: str) -> Any:
 
 
 def _several(value: Any) -> list[Json]:
-    """The objects of a list. Google takes one alone for a list of one."""
+    """The objects of a list. Google takes one alone for a list of one, and has it so in examples of its own
+    (https://github.com/GoogleCloudPlatform/generative-ai, gemini/getting-started/intro_gemini_curl.ipynb;
+    recordings gemini/native-generate/009 and others)."""
     return [value] if isinstance(value, dict) else objects(value)
+
+
+def _words(value: Any) -> list[str]:
+    """The same for texts."""
+    return [value] if isinstance(value, str) else [one for one in items(value) if isinstance(one, str)]
 
 
 def _media(media_type: str, data: str, blob: Json) -> Json:

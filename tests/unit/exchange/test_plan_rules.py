@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -301,3 +302,13 @@ def test_client_formats_to_come(llm_format: str) -> None:
     except LookupError:
         error = refused(instance, client_request(CHAT))
         assert (error.status, error.code) == (501, "unsupported_llm_format")
+
+
+@pytest.mark.parametrize("provider", ["gemini", "openai"])
+def test_google_takes_one_content_for_a_list_of_one(provider: str) -> None:
+    said = {"contents": {"role": "USER", "parts": {"text": "hi"}}}
+    asked = client_request(said, path="/v1beta/models/m:generateContent")
+    made = sent(proxy(provider, "m", llm_format="gemini"), asked).body
+    assert json.loads(made) == (
+        said if provider == "gemini" else {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    )

@@ -208,6 +208,7 @@ def test_a_request_without_text() -> None:
         ({"input": "i"}, "i"),
         ({"messages": [{"role": "system", "content": "s"}]}, "s"),
         ({"messages": [None, 3, {"role": "user", "content": None}]}, ""),
+        ({"contents": {"role": "USER", "parts": {"text": "alone"}}}, "alone"),
         ({}, ""),
     ],
 )

@@ -306,3 +306,23 @@ def test_errors() -> None:
     assert loads(CLIENT.stream(stream_call(array=True)).error(error)) == [body]
     assert CLIENT.error(ApiError(418, "x"))["error"]["status"] == "INVALID_ARGUMENT"
     assert CLIENT.error(ApiError(599, "x"))["error"]["status"] == "INTERNAL"
+
+
+def test_one_alone_stands_for_a_list_of_one() -> None:
+    """As Google takes it; and roles in capitals, as its examples have them."""
+    out, call = asked(
+        {
+            "contents": {"role": "USER", "parts": {"text": "hi"}},
+            "systemInstruction": {"parts": {"text": "S"}},
+            "tools": {"functionDeclarations": {"name": "f"}},
+            "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": "f"}},
+            "generationConfig": {"responseModalities": "TEXT", "stopSequences": "X"},
+        }
+    )
+    assert out["messages"] == [{"role": "system", "content": "S"}, {"role": "user", "content": "hi"}]
+    assert out["tools"][0]["function"]["name"] == "f"
+    assert out["tool_choice"] == {"type": "function", "function": {"name": "f"}}
+    assert out["stop"] == "X"
+    assert call.dropped == []
+    out, _ = asked({"contents": [user({"text": "a"}), {"role": "MODEL", "parts": {"text": "b"}}]})
+    assert [message["role"] for message in out["messages"]] == ["user", "assistant"]
