@@ -262,6 +262,9 @@ class _Request:
             title = text(schema.get("title"))
             name = title if title.isidentifier() else "answer"
             out["response_format"] = {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
+            if kind not in ("", "application/json"):
+                # "text/x.enum": one of the words as it is, where others answer with JSON.
+                self._call.drop("generationConfig.responseMimeType")
         elif kind == "application/json":
             out["response_format"] = {"type": "json_object"}
         elif kind not in ("", "text/plain"):

@@ -326,3 +326,10 @@ def test_one_alone_stands_for_a_list_of_one() -> None:
     assert call.dropped == []
     out, _ = asked({"contents": [user({"text": "a"}), {"role": "MODEL", "parts": {"text": "b"}}]})
     assert [message["role"] for message in out["messages"]] == ["user", "assistant"]
+
+
+def test_a_word_without_quotes_is_not_to_be_had() -> None:
+    config = {"responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING", "enum": ["a", "b"]}}
+    out, call = asked({"contents": [user({"text": "hi"})], "generationConfig": config})
+    assert out["response_format"]["json_schema"]["schema"] == {"type": "string", "enum": ["a", "b"]}
+    assert call.dropped == ["generationConfig.responseMimeType"]
