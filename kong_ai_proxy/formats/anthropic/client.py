@@ -55,6 +55,11 @@ _EFFORT_BY_BUDGET: Final = ((4096, "low"), (12_000, "medium"))
 _EFFORTS: Final = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
 
 
+SWITCHED_BY_EFFORT: Final = frozenset({"bedrock", "cohere", "gemini", "ollama"})
+"""Providers at which models that think unasked can be told not to by the effort "none". DeepSeek has a member
+for it (https://api-docs.deepseek.com/guides/thinking_mode); most OpenAI models refuse the word."""
+
+
 class MessagesClient:
     """See `formats.base.ClientFormat`."""
 
@@ -138,6 +143,12 @@ class _Request:
         budget = integer(thinking.get("budget_tokens"))
         if effort is None and thinking.get("type") == "enabled" and budget is not None:
             effort = next((name for limit, name in _EFFORT_BY_BUDGET if budget <= limit), "high")
+        if thinking.get("type") == "disabled" and not self._claude:
+            if self._provider in SWITCHED_BY_EFFORT:
+                # Claude's effort is of all that it writes, others' of their thinking alone.
+                effort = "none"
+            elif self._provider == "deepseek":
+                out["thinking"] = {"type": "disabled"}
         if self._claude:
             if config:
                 out["output_config"] = config

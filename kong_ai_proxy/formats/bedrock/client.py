@@ -11,6 +11,7 @@ from typing import Any, Final
 from ...core.call import Call
 from ...core.errors import ApiError, BadRequest
 from ...core.json import Json, dumps_text
+from ..anthropic.client import SWITCHED_BY_EFFORT
 from ..anthropic.googles import give_back, google_signature
 from ..base import StreamEncoder
 from ..openai.strict import fits_strict
@@ -295,7 +296,10 @@ class _Request:
             elif name in ("thinking", "reasoning_config"):
                 self._thinking(obj(value), out)
             elif name == "reasoningConfig":
-                out["reasoning_effort"] = obj(value).get("maxReasoningEffort") or "medium"
+                if obj(value).get("type") == "disabled":
+                    self._unthinking(out)
+                else:
+                    out["reasoning_effort"] = obj(value).get("maxReasoningEffort") or "medium"
             elif self._claude:
                 out[name] = value
             else:
@@ -305,9 +309,17 @@ class _Request:
         if self._claude:
             out["thinking"] = thinking
             return
+        if thinking.get("type") == "disabled":
+            self._unthinking(out)
         budget = integer(thinking.get("budget_tokens"))
         if thinking.get("type") == "enabled" and budget is not None:
             out["reasoning_effort"] = next((name for at, name in _EFFORT_BY_BUDGET if budget <= at), "high")
+
+    def _unthinking(self, out: Json) -> None:
+        if self._claude:
+            out["thinking"] = {"type": "disabled"}
+        elif self._call.provider in SWITCHED_BY_EFFORT:
+            out["reasoning_effort"] = "none"
 
     def _output(self, config: Json, out: Json) -> None:
         form = obj(config.get("textFormat"))
