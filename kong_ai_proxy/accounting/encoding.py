@@ -49,7 +49,7 @@ def encode(record: Json, limit: int = HEADER_LIMIT) -> str:
         encoded = _encode(shorter)
     longest = 256
     while len(encoded) > limit and longest:
-        encoded = "&".join(_pairs(shorter, "", longest))
+        encoded = _encode(_with_texts_cut(shorter, longest))
         longest //= 2
     if len(encoded) > limit:
         return ""
@@ -90,45 +90,52 @@ def _cut(text: str, room: int) -> str:
     return _scalar(text[:low] + CUT)
 
 
+def _with_texts_cut(value: Any, longest: int) -> Any:
+    if isinstance(value, dict):
+        return {name: _with_texts_cut(member, longest) for name, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_texts_cut(member, longest) for member in value]
+    return value[:longest] if isinstance(value, str) else value
+
+
 def _encode(record: Json) -> str:
-    return "&".join(_pairs(record, "", None))
-
-
-def _pairs(value: Any, path: str, longest: int | None) -> list[str]:
     out: list[str] = []
-    _collect(out, value, path, longest)
-    return out
+    _collect(out, record, "")
+    return "&".join(out)
 
 
-def _collect(out: list[str], value: Any, path: str, longest: int | None) -> None:
+def _collect(out: list[str], value: Any, path: str) -> None:
     if isinstance(value, dict):
         prefix = f"{path}." if path else ""
-        for name, member in value.items():
-            below = prefix + _segment(name if type(name) is str else str(name))
-            # Most members are short texts and whole numbers: without a call for each it takes half as long.
+        texts = []
+        for item in value.items():
+            name, member = item
+            # Most members are short texts and whole numbers.
             kind = type(member)
             if kind is int:
-                out.append(f"{below}=n{member}")
-            elif kind is str and longest is None and len(member) <= _SHORT:
-                out.append(f"{below}={_short_text(member)}")
+                out.append(f"{prefix}{_segment(name)}=n{member}")
+            elif kind is str and len(member) <= _SHORT:
+                texts.append(item)
             else:
-                _collect(out, member, below, longest)
+                _collect(out, member, prefix + _segment(name))
+        if texts:
+            out.append(_short_texts(prefix, tuple(texts)))
     elif isinstance(value, (list, tuple)):
         prefix = f"{path}." if path else ""
         for number, member in enumerate(value, 1):
-            _collect(out, member, f"{prefix}{number}", longest)
+            _collect(out, member, f"{prefix}{number}")
     else:
         if value is not None:
-            out.append(f"{path}={_scalar(value, longest)}")
+            out.append(f"{path}={_scalar(value)}")
         return
     if not value and path:
         out.append(f"{path}=o")
 
 
-@functools.lru_cache(maxsize=2048)
-def _short_text(text: str) -> str:
+@functools.lru_cache(maxsize=1024)
+def _short_texts(prefix: str, texts: tuple[tuple[str, str], ...]) -> str:
     """Names of models, hosts, routes: the same in one record after another."""
-    return _scalar(text)
+    return "&".join(f"{prefix}{_segment(name)}={_scalar(text)}" for name, text in texts)
 
 
 @functools.lru_cache(maxsize=512)
@@ -138,15 +145,13 @@ def _segment(name: str) -> str:
     return quote(name, safe=_PATH_SAFE, errors="replace").replace(".", "%2E")
 
 
-def _scalar(value: Any, longest: int | None = None) -> str:
+def _scalar(value: Any) -> str:
     if isinstance(value, bool):
         return "b1" if value else "b0"
     if isinstance(value, (int, float)):
         # Neither JSON nor Kong's log has infinity.
         return f"n{value!r}" if math.isfinite(value) else "n0"
     text = str(value)
-    if longest is not None:
-        text = text[:longest]
     if _PLAIN(text):
         return "s" + text
     return "s" + quote(text, safe=_VALUE_SAFE, errors="replace")
