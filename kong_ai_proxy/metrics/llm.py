@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..accounting.cost import cost
 from ..core.usage import UsageSource
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 log = get_logger("relay")
 
+T = TypeVar("T")
 Labels = tuple[tuple[str, str], ...]
 
 _NAMES: Final = ("username", "custom_id", "id")
@@ -73,14 +75,27 @@ class Histogram:
         return family
 
 
+@dataclass(slots=True)
+class _Account:
+    """What one consumer's requests to one model came to."""
+
+    model: Labels
+    whole: Labels
+    """The consumer among them."""
+    requests: dict[str, float] = field(default_factory=dict)
+    """By error."""
+    tokens: dict[str, float] = field(default_factory=dict)
+    """By type."""
+    cost: float | None = None
+
+
 class LlmMetrics:
     """Adds up what exchanges came to. Prompts and answers are not looked at."""
 
     def __init__(self) -> None:
-        self._requests: dict[Labels, float] = {}
+        self._accounts: dict[tuple[str, str, str], _Account] = {}
+        """By provider, model, consumer."""
         self._failovers: dict[Labels, float] = {}
-        self._tokens: dict[Labels, float] = {}
-        self._cost: dict[Labels, float] = {}
         self._duration = Histogram(
             "kong_ai_proxy_llm_duration_seconds", "From the request to the end of its answer.", DURATIONS
         )
@@ -110,30 +125,30 @@ class LlmMetrics:
         consumer = self._bounded("consumer", consumer_of(exchange.ticket, exchange.request.headers))
         *failed, last = exchange.attempts
         for attempt in failed:
-            names = self._of(attempt)
-            _add(self._failovers, (*names, ("error", error_type(attempt) or "")), 1)
-            self._spent(attempt, (*names, ("consumer", consumer)))
-        names = self._of(last)
-        labels = (*names, ("consumer", consumer))
+            account = self._of(attempt, consumer)
+            _add(self._failovers, (*account.model, ("error", error_type(attempt) or "")), 1)
+            self._spent(attempt, account, consumer)
+        account = self._of(last, consumer)
         error = error_type(last) or ""
-        _add(self._requests, (*labels, ("error", error)), 1)
-        self._spent(last, labels)
+        _add(account.requests, error, 1)
+        self._spent(last, account, consumer)
         if not error:
-            self._times(last, names)
+            self._times(last, account.model)
 
-    def _spent(self, attempt: Attempt, labels: Labels) -> None:
-        usage = attempt.call.usage
+    def _spent(self, attempt: Attempt, account: _Account, consumer: str) -> None:
+        call = attempt.call
+        usage = call.usage
         if usage.source is UsageSource.NONE:
             return
-        _add(self._tokens, (*labels, ("type", "input")), usage.prompt_tokens)
-        _add(self._tokens, (*labels, ("type", "output")), usage.completion_tokens)
+        _add(account.tokens, "input", usage.prompt_tokens)
+        _add(account.tokens, "output", usage.completion_tokens)
         if usage.cached_tokens:
-            _add(self._tokens, (*labels, ("type", "cached")), usage.cached_tokens)
-        _add(self._cost, labels, cost(usage, attempt.call.options))
+            _add(account.tokens, "cached", usage.cached_tokens)
+        account.cost = (account.cost or 0) + cost(usage, call.options)
         for other in usage.other_models:
-            names = (labels[0], ("model", self._bounded("other model", other.model)), labels[2])
-            _add(self._tokens, (*names, ("type", "input")), other.prompt_tokens)
-            _add(self._tokens, (*names, ("type", "output")), other.completion_tokens)
+            beside = self._account(call.provider, self._bounded("other model", other.model), consumer)
+            _add(beside.tokens, "input", other.prompt_tokens)
+            _add(beside.tokens, "output", other.completion_tokens)
 
     def _times(self, attempt: Attempt, labels: Labels) -> None:
         timing = attempt.timing
@@ -148,9 +163,17 @@ class LlmMetrics:
             rest = max(0.0, timing.latency - timing.first_token) / 1000
             self._per_token.observe(rest / (tokens - 1), labels)
 
-    def _of(self, attempt: Attempt) -> Labels:
+    def _of(self, attempt: Attempt, consumer: str) -> _Account:
         call = attempt.call
-        return (("provider", call.provider), ("model", self._bounded("model", call.model)))
+        return self._account(call.provider, self._bounded("model", call.model), consumer)
+
+    def _account(self, provider: str, model: str, consumer: str) -> _Account:
+        account = self._accounts.get((provider, model, consumer))
+        if account is None:
+            names = (("provider", provider), ("model", model))
+            account = _Account(names, (*names, ("consumer", consumer)))
+            self._accounts[provider, model, consumer] = account
+        return account
 
     def _bounded(self, kind: str, name: str) -> str:
         known = self._names[kind]
@@ -162,14 +185,25 @@ class LlmMetrics:
         return name
 
     def collect(self) -> Iterator[Family]:
+        requests: dict[Labels, float] = {}
+        tokens: dict[Labels, float] = {}
+        spent: dict[Labels, float] = {}
+        for account in self._accounts.values():
+            for error, number in account.requests.items():
+                requests[*account.whole, ("error", error)] = number
+            for kind, number in account.tokens.items():
+                tokens[*account.whole, ("type", kind)] = number
+            if account.cost is not None:
+                spent[account.whole] = account.cost
         for name, text, samples in (
             ("requests_total", "Requests, by the target that came last; error is empty where all went well.",
-             self._requests),
-            ("failovers_total", "Attempts that failed and were followed by another target.", self._failovers),
-            ("tokens_total", "Tokens; those of type cached are among the input.", self._tokens),
-            ("cost_total", "What was spent, by the configured prices.", self._cost),
+             requests),
+            ("failovers_total", "Attempts that failed and were followed by another target.",
+             dict(self._failovers)),
+            ("tokens_total", "Tokens; those of type cached are among the input.", tokens),
+            ("cost_total", "What was spent, by the configured prices.", spent),
         ):  # fmt: skip
-            yield Family(f"kong_ai_proxy_llm_{name}", "counter", text, dict(samples))
+            yield Family(f"kong_ai_proxy_llm_{name}", "counter", text, samples)
         for histogram in (self._duration, self._first, self._per_token):
             yield histogram.family()
 
@@ -186,5 +220,5 @@ def consumer_of(ticket: Ticket, headers: Headers) -> str:
     return next((headers[header] for header in CONSUMER_HEADERS if header in headers), "")
 
 
-def _add(samples: dict[Labels, float], labels: Labels, value: float) -> None:
-    samples[labels] = samples.get(labels, 0) + value
+def _add(samples: dict[T, float], which: T, value: float) -> None:
+    samples[which] = samples.get(which, 0) + value
