@@ -140,7 +140,7 @@ class OpenAIStreamObserver:
                 edited = self._choice(choice) or edited
         if "usage" in chunk:
             usage = chunk["usage"]
-            if isinstance(usage, dict):
+            if isinstance(usage, dict) and usage:
                 note_usage(usage, call, self._dialect)
             if not call.include_usage:
                 if isinstance(usage, dict) and not choices:

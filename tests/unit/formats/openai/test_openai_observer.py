@@ -318,3 +318,15 @@ def test_what_came_before_an_event_that_is_too_large_goes_on() -> None:
     assert observer.failed is not None and observer.failed.code == "upstream_event_too_large"
     assert out.count(b"data: ") == 2
     assert observer.finish() == b""
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_an_empty_usage_says_nothing_of_the_one_before(asked: bool) -> None:
+    counts = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+    head = {"id": "c1", "object": "chat.completion.chunk", "created": 7, "model": "m1"}
+    ended = {**head, "choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"}]}
+    chunks = [ended, {**head, "choices": [], "usage": counts}, {**head, "choices": [], "usage": {}}]
+    raw = b"".join(b"data: %b\n\n" % json.dumps(chunk).encode() for chunk in chunks) + b"data: [DONE]\n\n"
+    _, _, call = observe(raw, asked=asked)
+    assert (call.usage.prompt_tokens, call.usage.completion_tokens) == (3, 4)
+    assert call.usage.source is UsageSource.REPORTED
