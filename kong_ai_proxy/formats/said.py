@@ -70,7 +70,8 @@ def thoughts(blocks: list[Json]) -> str:
 
 class BlockEncoder(ABC):
     """Streams blocks one after the other: fragments of a second tool call that arrive before the first is
-    whole wait for it. See `formats.base.StreamEncoder`."""
+    whole wait for it. A call begins with its arguments: then its name, which may come in pieces, is whole.
+    See `formats.base.StreamEncoder`."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -160,7 +161,7 @@ class BlockEncoder(ABC):
             tool = self._tools[index] = self._unclosed[index] = ToolCall()
         function = obj(fragment.get("function"))
         tool.id = tool.id or text(fragment.get("id"))
-        tool.name = tool.name or text(function.get("name"))
+        tool.name += text(function.get("name"))
         if "extra_content" in fragment:
             tool.extra.update(obj(fragment["extra_content"]))
         arguments = function.get("arguments")
@@ -179,7 +180,7 @@ class BlockEncoder(ABC):
                 continue
             if self._tool is not tool:
                 waits = self._tool is not None and not self._tool.whole()
-                if not ended and (waits or not tool.name):
+                if not ended and (waits or not tool.name or not tool.waiting):
                     return
                 self._begin(tool)
                 self._tool = tool

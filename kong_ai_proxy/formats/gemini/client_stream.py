@@ -148,7 +148,7 @@ class _Choice:
         call = self._calls.setdefault(max(index, 0), {"id": "", "name": "", "arguments": [], "signature": ""})
         function = obj(fragment.get("function"))
         call["id"] = call["id"] or text(fragment.get("id"))
-        call["name"] = call["name"] or text(function.get("name"))
+        call["name"] += text(function.get("name"))
         call["signature"] = call["signature"] or signature_of(fragment)
         arguments = function.get("arguments")
         call["arguments"].append(arguments if isinstance(arguments, str) else dumps(obj(arguments)).decode())

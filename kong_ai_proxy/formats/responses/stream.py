@@ -298,7 +298,7 @@ class _Message:
 
 
 class _Tool:
-    """One tool call on its way. Nothing of it is told before its name is known."""
+    """One tool call on its way. Nothing of it is told before its name is known: when its arguments begin."""
 
     def __init__(self, encoder: ResponsesEncoder) -> None:
         self.index = encoder._begin()
@@ -313,7 +313,7 @@ class _Tool:
     def take(self, fragment: Json) -> None:
         function = obj(fragment.get("function"))
         self._call_id = self._call_id or text(fragment.get("id"))
-        self._name = self._name or text(function.get("name"))
+        self._name += text(function.get("name"))
         if fragment.get("extra_content") is not None:
             self._extra = fragment["extra_content"]
         arguments = function.get("arguments")
@@ -321,7 +321,7 @@ class _Tool:
             arguments = dumps(arguments).decode()
         if isinstance(arguments, str) and arguments:
             self._arguments.append(arguments)
-        if self._name:
+        if self._name and self._arguments:
             self._tell()
 
     def close(self, status: str) -> Json:
