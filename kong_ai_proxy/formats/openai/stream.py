@@ -20,6 +20,7 @@ from .errors import error_in
 from .parts import Parts, take_reasoning
 from .usage import note_tier, note_usage, shown_usage, usage_in
 
+_END_MEMBERS: Final = ("index", "finish_reason", "native_finish_reason", "stop_reason")
 INVALID: Final = "upstream_invalid_event"
 """The `code` of the error that ends a stream with an event nobody can read."""
 
@@ -65,6 +66,8 @@ class OpenAIStream:
         self._usage: Json | None = None
         self._usage_chunk: Json | None = None
         self._fingerprint: Any = None
+        self._called_at_last = False
+        """The chunk at hand has calls of tools beside a finish reason."""
         self._done = False
         self._failed = False
         self._events = JSONEvents()
@@ -126,7 +129,7 @@ class OpenAIStream:
                     break
             found = self._chunk(chunk)
             if found is not None:
-                out.append(found)
+                out += _apart(found) if self._called_at_last else (found,)
         return out
 
     def _after_too_large(self, error: FrameTooLarge) -> list[StreamItem]:
@@ -182,6 +185,7 @@ class OpenAIStream:
                     if name not in ("id", "object", "created", "model", "choices")
                 )
             return None
+        self._called_at_last = False
         read = self._chat_choice if self._chat else self._text_choice
         chunk["choices"] = [
             choice
@@ -288,6 +292,7 @@ class OpenAIStream:
             self._tool_calls(delta, state)
         if self._finish(item, state) and state.calls:
             self._complete_arguments(delta, state)
+            self._called_at_last = self._called_at_last or "tool_calls" in delta
         return None if late and not delta else item
 
     def _said(self, delta: Json, state: _Choice) -> None:
@@ -393,6 +398,24 @@ class OpenAIStream:
             tool.arguments.append("{}")
             fragments.append({"index": tool.index, "function": {"arguments": "{}"}})
         delta["tool_calls"] = fragments
+
+
+def _apart(chunk: Json) -> tuple[Json, Json]:
+    """The calls, then the finish reason, as OpenAI tells them: its SDK tells of a call that is done when the
+    next chunk comes (openai 3.54: lib/streaming/chat/_completions.py). Mistral and xAI put both into one
+    (recordings mistral/chat-tools-stream, xai/chat-tools-stream/004)."""
+    choices = chunk["choices"]
+    said = [
+        {name: value for name, value in choice.items() if name not in _END_MEMBERS[2:]}
+        | {"finish_reason": None}
+        for choice in choices
+    ]
+    ends = [
+        {name: choice[name] for name in _END_MEMBERS if name in choice} | {"delta": {}}
+        for choice in choices
+        if choice.get("finish_reason") is not None
+    ]
+    return {**chunk, "choices": said}, {**chunk, "choices": ends}
 
 
 class _Fragment(NamedTuple):

@@ -715,3 +715,27 @@ def test_a_usage_chunk_of_ours_keeps_the_fingerprint() -> None:
     assert said[-1]["choices"] == []
     bare = decode(sse(chunk({"content": "a"}), chunk({}, "stop", usage=usage), "[DONE]"))
     assert not any("system_fingerprint" in one for one in bare)
+
+
+def test_calls_beside_a_finish_reason_are_told_before_it() -> None:
+    """OpenAI's SDK tells of a call that is done when the next chunk comes."""
+    last = chunk({"content": "a", "tool_calls": [fragment("{}", id="c1", name="f")]}, "tool_call", prompt=1)
+    last["choices"][0]["stop_reason"] = 7
+    last["choices"].append({"index": 1, "delta": {"content": "b"}, "finish_reason": None})
+    said, end, *_ = decode(sse(last, "[DONE]"))
+    first, other = said["choices"]
+    assert (first["delta"]["content"], first["finish_reason"], other["delta"]["content"]) == ("a", None, "b")
+    assert tools([said]) == [{"id": "c1", "name": "f", "arguments": "{}"}]
+    assert "stop_reason" not in first
+    assert end["choices"] == [
+        {
+            "index": 0,
+            "delta": {},
+            "finish_reason": "tool_calls",
+            "native_finish_reason": "tool_call",
+            "stop_reason": 7,
+        }
+    ]
+    assert {name: end[name] for name in ("id", "model", "prompt")} == {"id": "c1", "model": "m1", "prompt": 1}
+    told = decode(sse(chunk({"content": "a"}, "stop"), "[DONE]"))
+    assert len(told) == 1, "a text may stand beside it"
