@@ -9,9 +9,9 @@ from __future__ import annotations
 import gc
 from typing import Final
 
-_YOUNG: Final = 10_000
-"""New objects that it takes for the collector to look at them. One long conversation has Python's own 700
-many times over, none of them garbage yet; and circular garbage there is hardly any (`Exchange.close`)."""
+_YOUNG: Final = 100_000
+"""New objects that it takes for the collector to look at them: more than a body of 4 MB has, none of which is
+garbage yet. Circular garbage there is hardly any (`Exchange.close`)."""
 _WHEN: Final = frozenset({1, 16, 256, 4096})
 """After so many exchanges: modules are loaded when they are first needed."""
 

@@ -24,7 +24,7 @@ from ..telemetry import Telemetry
 from .carry import Journey, too_large
 from .connection import Connection
 from .downstream import BadMessage, BodyTooLarge, ClientGone, Downstream, Limits, RequestUpload
-from .heap import Heap
+from .heap import Arenas, Heap
 from .memory import Settling
 from .parts import Authenticate, Encode, LogUsage, Open, Parts
 from .upstream import UpstreamClient
@@ -114,6 +114,7 @@ class RelayServer:
         self._heap = Heap()
         if settle:
             self._heap.keep()
+        self._arenas = Arenas()
         self._manage = manage or self._manage_alone
 
     def start(self) -> None:
@@ -160,6 +161,7 @@ class RelayServer:
         self._judging.close()
         self._client.close()
         self._heap.close()
+        self._arenas.close()
         if self._parts.telemetry is not None:
             gevent.spawn(self._parts.telemetry.shutdown).join(_LAST_TELEMETRY)
 
@@ -215,6 +217,7 @@ class RelayServer:
             if self._settling is not None:
                 self._settling.exchanged()
             self._heap.exchanged()
+            self._arenas.exchanged()
             if down.closing:
                 down.linger()
                 return
@@ -258,6 +261,7 @@ class RelayServer:
                 request.upload = RequestUpload(down, length, limit)
             elif length != 0:
                 request.body = down.read_body(limit)
+                self._arenas.expect(len(request.body))
             exchange = self._parts.open(ticket, request)
         except BodyTooLarge:
             down.drain()

@@ -83,7 +83,7 @@ def test_settle_exempts_what_is_loaded() -> None:
     try:
         memory.settle()
         assert gc.get_freeze_count() >= before + len(loaded)
-        assert gc.get_threshold() == (10_000, *threshold[1:])
+        assert gc.get_threshold() == (100_000, *threshold[1:])
     finally:
         gc.unfreeze()
         gc.set_threshold(*threshold)

@@ -9,7 +9,7 @@ import gevent
 import pytest
 
 from kong_ai_proxy.relay import heap as module
-from kong_ai_proxy.relay.heap import Heap
+from kong_ai_proxy.relay.heap import Arenas, Heap
 
 _MB = 1024 * 1024
 
@@ -111,3 +111,54 @@ def test_really() -> None:
 def test_a_system_that_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.Path, "read_text", lambda self: "")
     assert Heap()._resident() == 0
+
+
+def test_arenas_stay_for_a_while_after_a_large_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LONG", 0.02)
+    arenas = Arenas()
+    arenas.expect(module._LARGE - 1)
+    arenas.exchanged()
+    assert not arenas._held
+    arenas.expect(module._LARGE)
+    arenas.expect(10)
+    arenas.exchanged()
+    held = arenas._held
+    spans = {id(block) // module._SPAN for block in held}
+    assert len(spans) == len(held) >= module._RESERVE // module._SPAN
+    arenas.expect(module._LARGE)
+    arenas.exchanged()
+    assert arenas._held is held, "the next one only makes it last"
+    with gevent.Timeout(10):
+        while arenas._held:
+            gevent.sleep(0.001)
+    arenas.exchanged()
+    assert not arenas._held
+    arenas.close()
+
+
+_ARENAS_REALLY = """
+from kong_ai_proxy.relay import heap
+arenas = heap.Arenas()
+def grown():
+    before = heap._resident()
+    many = [[] for _ in range(200_000)]
+    del many
+    return heap._resident() - before
+without = grown()
+arenas.expect(heap._LARGE)
+arenas.exchanged()
+before = heap._resident()
+again = grown()
+arenas.close()
+print(without >> 20, again >> 20, before - heap._resident() >> 20)
+"""
+
+
+def test_arenas_really() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", _ARENAS_REALLY], capture_output=True, text=True, check=True
+    ).stdout
+    without, again, given_back = map(int, told.split())
+    assert without <= 4, "Python gives empty arenas back"
+    assert again <= 1, "there was room"
+    assert given_back >= 8
