@@ -66,8 +66,9 @@ class Call:
     """Credentials that this attempt's request carries and no configuration holds (access tokens, an assumed
     role's): should the provider repeat one, it is taken out."""
 
-    plain: tuple[list[Any], list[str | None]] | None = None
-    """While the request is translated: its messages, and what `formats.pivot.plain_texts` found in them."""
+    plain: tuple[list[Any], list[str | None], list[Any]] | None = None
+    """While the request is translated: its messages, what `formats.pivot.plain_texts` found in them, and
+    those that are more."""
 
     # Found out on the way; read by accounting.
     dropped: list[str] = field(default_factory=list)

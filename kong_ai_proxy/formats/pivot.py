@@ -112,14 +112,12 @@ def data_url(url: str) -> tuple[str, str] | None:
 
 def arguments_object(arguments: Any) -> Json:
     """A tool call's arguments as an object. Text that is not a JSON object is kept under `arguments`."""
-    if isinstance(arguments, dict):
-        return arguments
-    if not isinstance(arguments, str) or not arguments.strip():
-        return {}
+    if not isinstance(arguments, str):
+        return obj(arguments)
     try:
         value = loads(arguments)
     except JSONDecodeError:
-        return {"arguments": arguments}
+        return {"arguments": arguments} if arguments.strip() else {}
     return value if isinstance(value, dict) else {"arguments": arguments}
 
 
@@ -144,6 +142,11 @@ def tool_call(name: str, arguments: Any, call_id: str) -> Json:
             "arguments": arguments if isinstance(arguments, str) else dumps_text(arguments),
         },
     }
+
+
+def is_word(value: str) -> bool:
+    """Whether it is of ASCII's letters, digits and `_` alone, and begins with no digit: as most ids are."""
+    return value.isascii() and value.isidentifier()
 
 
 def unix_time(moment: Any) -> int:
@@ -359,26 +362,51 @@ def plain_texts(messages: list[Any], call: Call | None = None) -> list[str | Non
     Most messages are of that kind, and a long conversation has thousands. So formats ask for it first, for
     all at once; it is found once for a call.
     """
-    if call is not None and call.plain is not None and call.plain[0] is messages:
-        return call.plain[1]
-    found = [
-        content
-        if isinstance(message, dict)
-        and len(message) == 2
-        and message.get("role") in ("user", "assistant")
-        and isinstance(content := message.get("content"), str)
-        else None
-        for message in messages
-    ]
-    if call is not None:
-        call.plain = (messages, found)
-    return found
+    return _told_apart(messages, call)[1]
 
 
 def special_messages(messages: list[Any], call: Call | None = None) -> list[Any]:
     """The messages that are more, or something else, than `plain_texts`."""
-    found = plain_texts(messages, call)
-    return [one for one, said in zip(messages, found, strict=True) if said is None] if None in found else []
+    return _told_apart(messages, call)[2]
+
+
+def _told_apart(messages: list[Any], call: Call | None) -> tuple[list[Any], list[str | None], list[Any]]:
+    if call is not None and call.plain is not None and call.plain[0] is messages:
+        return call.plain
+    found: list[str | None] = []
+    special: list[Any] = []
+    add = found.append
+    for message in messages:
+        try:
+            if (
+                len(message) == 2
+                and isinstance(said := message["content"], str)
+                and ((role := message["role"]) == "user" or role == "assistant")
+            ):
+                add(said)
+                continue
+        except (TypeError, KeyError):
+            pass
+        add(None)
+        special.append(message)
+    if call is not None:
+        call.plain = (messages, found, special)
+    return messages, found, special
+
+
+def plain_parts(parts: list[Any]) -> list[str | None]:
+    """What each part of a message's content says that is nothing but a text. Else None: as `plain_texts`."""
+    found: list[str | None] = []
+    add = found.append
+    for part in parts:
+        try:
+            if len(part) == 2 and part["type"] == "text" and isinstance(said := part["text"], str):
+                add(said)
+                continue
+        except (TypeError, KeyError):
+            pass
+        add(None)
+    return found
 
 
 _CALL_KEYS = frozenset({"id", "type", "function", "index"})
@@ -390,19 +418,19 @@ def note_unsaid(message: Json, known: frozenset[str], call: Call) -> None:
         for key in sorted(message.keys() - known):
             if message[key] is not None:
                 call.drop(f"messages.{key}")
-    for one in objects(message.get("tool_calls")):
-        if not _CALL_KEYS.issuperset(one):
+    for one in items(message.get("tool_calls")):
+        if isinstance(one, dict) and not _CALL_KEYS.issuperset(one):
             for key in sorted(one.keys() - _CALL_KEYS):
                 call.drop(f"messages.tool_calls.{key}")
-    for part in objects(message.get("content")):
-        if part.get("cache_control") is not None:
+    for part in items(message.get("content")):
+        if isinstance(part, dict) and part.get("cache_control") is not None:
             call.drop("messages.content.cache_control")
 
 
 def text_only(content: Any, call: Call) -> str:
     """The text of a message's `content` where there is room for nothing else; other parts are noted."""
-    for part in objects(content):
-        if "text" not in part and "refusal" not in part:
+    for part in items(content):
+        if isinstance(part, dict) and "text" not in part and "refusal" not in part:
             call.drop(f"messages.content.{text(part.get('type')) or 'unknown'}")
     return content_text(content)
 

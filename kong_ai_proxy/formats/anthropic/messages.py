@@ -11,7 +11,7 @@ from typing import Any
 from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json
-from ..pivot import arguments_object, data_url, obj, plain_texts
+from ..pivot import arguments_object, data_url, is_word, items, obj, plain_parts, plain_texts
 from .blocks import ANSWER_BLOCKS
 
 _SYSTEM_ROLES = frozenset({"system", "developer"})
@@ -121,12 +121,10 @@ def _assistant_blocks(message: Json, index: int, legacy_calls: int, call: Call) 
         blocks += [block for block in own["content_blocks"] if _is_server_block(block)]
     if not content and isinstance(message.get("refusal"), str):
         content = message["refusal"]
-    tool_calls = message.get("tool_calls")
-    if isinstance(content, str) and not message.keys() - {"role", "content"}:
-        return content if content.strip() else ""
-    blocks += _blocks(content, index, call)
-    if isinstance(tool_calls, list):
-        blocks += [_tool_use(item, index, position, call) for position, item in enumerate(tool_calls)]
+    if content is not None:
+        blocks += _blocks(content, index, call)
+    for position, item in enumerate(items(message.get("tool_calls"))):
+        blocks.append(_tool_use(item, index, position, call))
     legacy = message.get("function_call")
     if isinstance(legacy, dict):
         blocks.append(_tool_use({"id": f"function_call_{legacy_calls}", "function": legacy}, index, 0, call))
@@ -167,7 +165,7 @@ def _tool_use(item: Any, index: int, position: int, call: Call) -> Json:
     if not isinstance(item, dict):
         raise _bad_call(index, position, "must be an object")
     function = item.get("function")
-    if isinstance(item.get("custom"), dict):
+    if "custom" in item and isinstance(item["custom"], dict):
         function = {"name": item["custom"].get("name"), "arguments": {"input": item["custom"].get("input")}}
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise _bad_call(index, position, "has no function name")
@@ -177,7 +175,7 @@ def _tool_use(item: Any, index: int, position: int, call: Call) -> Json:
         "name": function["name"],
         "input": arguments_object(function.get("arguments")),
     }
-    if foreign := obj(item.get("extra_content")):
+    if "extra_content" in item and (foreign := obj(item["extra_content"])):
         if foreign.keys() - {"anthropic"}:
             call.drop("messages.tool_calls.extra_content")
         own = obj(foreign.get("anthropic"))
@@ -192,7 +190,9 @@ def _bad_call(index: int, position: int, what: str) -> BadRequest:
 
 def tool_id(identity: Any) -> str:
     """A tool call's id in the characters the API allows, the same for call and result; "" for none."""
-    return _BAD_ID.sub("_", identity) if isinstance(identity, str) else ""
+    if not isinstance(identity, str):
+        return ""
+    return identity if is_word(identity) else _BAD_ID.sub("_", identity)
 
 
 def _tool_result(message: Json, identity: Any, index: int, call: Call) -> Json:
@@ -209,9 +209,7 @@ def _tool_result(message: Json, identity: Any, index: int, call: Call) -> Json:
         block["content"] = content
     if message.get("is_error") is True:
         block["is_error"] = True
-    if isinstance(message.get("cache_control"), dict):
-        block["cache_control"] = message["cache_control"]
-    return block
+    return _cached(block, message)
 
 
 def _blocks(content: Any, index: int, call: Call) -> list[Json]:
@@ -222,7 +220,11 @@ def _blocks(content: Any, index: int, call: Call) -> list[Json]:
     if not isinstance(content, list):
         raise _bad(index, "content must be text or an array")
     blocks: list[Json] = []
-    for part in content:
+    for part, said in zip(content, plain_parts(content), strict=True):
+        if said is not None:
+            if said and not said.isspace():
+                blocks.append(part)
+            continue
         if isinstance(part, str):
             part = {"type": "text", "text": part}
         if not isinstance(part, dict):
@@ -332,7 +334,7 @@ def _bad(index: int, what: str) -> BadRequest:
 
 
 def _cached(block: Json, part: Json) -> Json:
-    if isinstance(part.get("cache_control"), dict):
+    if "cache_control" in part and isinstance(part["cache_control"], dict):
         block["cache_control"] = part["cache_control"]
     return block
 

@@ -12,7 +12,17 @@ from typing import Any
 from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json
-from ..pivot import arguments_object, items, modern_messages, obj, objects, plain_texts, text
+from ..pivot import (
+    arguments_object,
+    is_word,
+    items,
+    modern_messages,
+    obj,
+    objects,
+    plain_parts,
+    plain_texts,
+    text,
+)
 from .media import Documents, audio_block, media_block
 
 _SYSTEM_ROLES = frozenset({"system", "developer"})
@@ -52,6 +62,8 @@ class Conversation:
         """Names of tools that earlier turns called: Converse wants them declared."""
         self.has_tools = False
         """The turns hold tool calls or results."""
+        self._at = 0
+        """The place of the message that is being read."""
 
     def read(self, messages: Any) -> None:
         """Take all messages. Raises BadRequest for what cannot be told."""
@@ -59,39 +71,47 @@ class Conversation:
             raise BadRequest("messages must be a non-empty array", param="messages")
         given = modern_messages(messages, self._call)
         turns = self.turns
+        speaker = None
         for index, said in enumerate(plain_texts(given, self._call)):
             message = given[index]
-            if said is not None:
-                if said and not said.isspace():
-                    spoken = message["role"]
-                    if turns and turns[-1]["role"] == spoken:
-                        turns[-1]["content"].append({"text": said})
-                    else:
-                        turns.append({"role": spoken, "content": [{"text": said}]})
-                continue
-            where = f"messages[{index}]"
-            role = message.get("role")
-            known = _KNOWN_ASSISTANT if role == "assistant" else _KNOWN
-            if not known.issuperset(message):
-                for field in sorted(message.keys() - known):
-                    if message[field]:
-                        self._call.drop(f"messages.{field}")
-            if role in _SYSTEM_ROLES:
-                self.system += self._system(message, where)
-            elif role == "user":
-                self._turn("user", self._marked(self._blocks(message.get("content"), where), message))
-            elif role == "assistant":
-                self._turn("assistant", self._assistant(message, where))
-            elif role == "tool":
-                self._turn("user", self._tool_result(message, where))
-            else:
-                raise BadRequest(f"{where} has an unknown role", param=f"{where}.role")
+            if said is None:
+                self._at = index
+                self._add(message)
+                speaker = turns[-1]["role"] if turns else None
+            elif said and not said.isspace():
+                if message["role"] == speaker:
+                    turns[-1]["content"].append({"text": said})
+                else:
+                    speaker = message["role"]
+                    turns.append({"role": speaker, "content": [{"text": said}]})
         if not self.turns and self.system:
             # Converse needs a user turn; a lone system prompt is what is asked for.
             self.turns.append({"role": "user", "content": self.system})
             self.system = []
         if not self.turns:
             raise BadRequest("messages holds no content", param="messages")
+
+    @property
+    def _where(self) -> str:
+        return f"messages[{self._at}]"
+
+    def _add(self, message: Json) -> None:
+        role = message.get("role")
+        known = _KNOWN_ASSISTANT if role == "assistant" else _KNOWN
+        if not known.issuperset(message):
+            for field in sorted(message.keys() - known):
+                if message[field]:
+                    self._call.drop(f"messages.{field}")
+        if role == "tool":
+            self._turn("user", self._tool_result(message))
+        elif role == "assistant":
+            self._turn("assistant", self._assistant(message))
+        elif role == "user":
+            self._turn("user", self._marked(self._blocks(message.get("content")), message))
+        elif role in _SYSTEM_ROLES:
+            self.system += self._system(message)
+        else:
+            raise BadRequest(f"{self._where} has an unknown role", param=f"{self._where}.role")
 
     def _turn(self, role: str, blocks: list[Json]) -> None:
         """Turns must alternate: what the same role says next joins its last turn."""
@@ -102,7 +122,7 @@ class Conversation:
         else:
             self.turns.append({"role": role, "content": blocks})
 
-    def _system(self, message: Json, where: str) -> list[Json]:
+    def _system(self, message: Json) -> list[Json]:
         content = message.get("content")
         parts = content if isinstance(content, list) else [content]
         blocks: list[Json] = []
@@ -112,22 +132,25 @@ class Conversation:
                 continue
             words = part if isinstance(part, str) else text(obj(part).get("text"))
             if not words and part is not None and not isinstance(part, str) and "text" not in obj(part):
+                where = self._where
                 raise BadRequest(f"{where}: a system message can hold text only", param=f"{where}.content")
             if words.strip():
                 blocks.append({"text": words})
                 blocks += self._cache_point(obj(part))
         return self._marked(blocks, message)
 
-    def _assistant(self, message: Json, where: str) -> list[Json]:
+    def _assistant(self, message: Json) -> list[Json]:
         blocks: list[Json] = []
-        for block in objects(message.get("thinking_blocks")):
-            blocks += self._reasoning(block)
-        if message.get("reasoning_content") and not blocks:
+        if "thinking_blocks" in message:
+            for block in objects(message["thinking_blocks"]):
+                blocks += self._reasoning(block)
+        if "reasoning_content" in message and message["reasoning_content"] and not blocks:
             self._call.drop("messages.reasoning_content")
         content = message.get("content") or message.get("refusal")
-        blocks += self._blocks(content, where)
+        if content is not None:
+            blocks += self._blocks(content)
         for position, item in enumerate(items(message.get("tool_calls"))):
-            blocks.append(self._tool_use(item, where, position))
+            blocks.append(self._tool_use(item, position))
         return self._marked(blocks, message)
 
     def _reasoning(self, block: Json) -> list[Json]:
@@ -147,11 +170,12 @@ class Conversation:
             self._call.drop("messages.thinking_blocks")
         return []
 
-    def _tool_use(self, item: Any, where: str, position: int) -> Json:
-        function = obj(obj(item).get("function"))
+    def _tool_use(self, item: Any, position: int) -> Json:
+        item = obj(item)
+        function = obj(item.get("function"))
         name = text(function.get("name"))
         if not name:
-            where = f"{where}.tool_calls[{position}]"
+            where = f"{self._where}.tool_calls[{position}]"
             raise BadRequest(f"{where} has no function name", param=where)
         if item.get("extra_content"):
             self._call.drop("messages.tool_calls.extra_content")
@@ -165,31 +189,40 @@ class Conversation:
             }
         }
 
-    def _tool_result(self, message: Json, where: str) -> list[Json]:
+    def _tool_result(self, message: Json) -> list[Json]:
         identity = message.get("tool_call_id")
         if not isinstance(identity, str) or not identity:
+            where = self._where
             raise BadRequest(f"{where}: a tool message needs tool_call_id", param=f"{where}.tool_call_id")
         self.has_tools = True
-        blocks = [block for block in self._blocks(message.get("content"), where) if "cachePoint" not in block]
+        content = message.get("content")
+        blocks = self._blocks(content)
+        if isinstance(content, list):
+            blocks = [block for block in blocks if "cachePoint" not in block]
         result: Json = {"toolUseId": tool_id(identity), "content": blocks or [_NO_OUTPUT]}
         if message.get("is_error") is True:
             result["status"] = "error"
         return self._marked([{"toolResult": result}], message)
 
-    def _blocks(self, content: Any, where: str) -> list[Json]:
+    def _blocks(self, content: Any) -> list[Json]:
+        if isinstance(content, str):
+            return [{"text": content}] if content and not content.isspace() else []
         if content is None:
             return []
-        if isinstance(content, str):
-            return [{"text": content}] if content.strip() else []
         if not isinstance(content, list):
-            raise BadRequest(f"{where}.content must be text or an array", param=f"{where}.content")
+            where = f"{self._where}.content"
+            raise BadRequest(f"{where} must be text or an array", param=where)
         blocks: list[Json] = []
-        for part in content:
-            if isinstance(part, str):
-                part = {"type": "text", "text": part}
-            if not isinstance(part, dict):
-                raise BadRequest(f"{where}.content holds what is no object", param=f"{where}.content")
-            blocks += self._part(part, f"{where}.content")
+        for part, said in zip(content, plain_parts(content), strict=True):
+            if said is None:
+                if isinstance(part, str):
+                    part = {"type": "text", "text": part}
+                where = f"{self._where}.content"
+                if not isinstance(part, dict):
+                    raise BadRequest(f"{where} holds what is no object", param=where)
+                blocks += self._part(part, where)
+            elif said and not said.isspace():
+                blocks.append({"text": said})
         return blocks
 
     def _part(self, part: Json, where: str) -> list[Json]:
@@ -261,7 +294,9 @@ def cache_point(mark: Json) -> Json:
 
 def tool_id(identity: Any) -> str:
     """A tool call's id in the characters and length Bedrock allows; the same for the call and its result."""
-    return _clean_id(identity) if isinstance(identity, str) and identity else "call_0"
+    if not isinstance(identity, str) or not identity:
+        return "call_0"
+    return identity if is_word(identity) and len(identity) <= 64 else _clean_id(identity)
 
 
 @lru_cache(256)  # a call's id comes again with its result

@@ -24,6 +24,7 @@ from ..pivot import (
     note_unsaid,
     obj,
     objects,
+    plain_parts,
     plain_texts,
     text,
     text_only,
@@ -177,30 +178,34 @@ def _messages(body: Json, call: Call) -> list[Json]:
         if said is not None:
             made.append(message)
             continue
-        where = f"messages.{position}"
         role = message.get("role")
         note_unsaid(message, _MESSAGE_KEYS, call)
-        if role in ("system", "developer"):
-            made.append({"role": "system", "content": text_only(message.get("content"), call)})
-        elif role == "user":
-            made.append({"role": "user", "content": _content(message.get("content"), where, call)})
-        elif role == "assistant":
-            made.append(_assistant(message, call))
-        elif role == "tool":
-            content = _tool_content(message.get("content"), where)
+        if role == "tool":
+            content = _tool_content(message.get("content"), position)
             made.append(
                 {"role": "tool", "tool_call_id": text(message.get("tool_call_id")), "content": content}
             )
+        elif role == "assistant":
+            made.append(_assistant(message, call))
+        elif role == "user":
+            made.append({"role": "user", "content": _content(message.get("content"), position)})
+        elif role in ("system", "developer"):
+            made.append({"role": "system", "content": text_only(message.get("content"), call)})
         else:
-            raise BadRequest("unknown role of a message", param=f"{where}.role")
+            raise BadRequest("unknown role of a message", param=f"messages.{position}.role")
     return made
 
 
-def _content(content: Any, where: str, call: Call) -> Any:
+def _content(content: Any, position: int) -> Any:
     if isinstance(content, str):
         return content
     parts: list[Json] = []
-    for index, part in enumerate(items(content)):
+    given = items(content)
+    for index, said in enumerate(plain_parts(given)):
+        part = given[index]
+        if said is not None:
+            parts.append(part)
+            continue
         kind = obj(part).get("type")
         if isinstance(part, str):
             parts.append({"type": "text", "text": part})
@@ -215,12 +220,13 @@ def _content(content: Any, where: str, call: Call) -> Any:
             parts.append({"type": "document", "document": part.get("document")})
         else:
             raise BadRequest(
-                f"Cohere has no content part of type {kind!r}", param=f"{where}.content.{index}.type"
+                f"Cohere has no content part of type {kind!r}",
+                param=f"messages.{position}.content.{index}.type",
             )
     return parts
 
 
-def _tool_content(content: Any, where: str) -> Any:
+def _tool_content(content: Any, position: int) -> Any:
     """A text, or text and document blocks; no other kind fits into a tool's result."""
     if isinstance(content, str):
         return content
@@ -234,20 +240,25 @@ def _tool_content(content: Any, where: str) -> Any:
         else:
             raise BadRequest(
                 f"Cohere takes no part of type {kind!r} in a tool's result",
-                param=f"{where}.content.{index}.type",
+                param=f"messages.{position}.content.{index}.type",
             )
     return parts or ""
+
+
+_THOUGHTS = frozenset({"reasoning_content", "tool_plan", "provider_specific_fields"})
+"""Members of an earlier answer that say what the model thought."""
 
 
 def _assistant(message: Json, call: Call) -> Json:
     made: Json = {"role": "assistant"}
     said = text_only(message.get("content"), call) or text(message.get("refusal"))
     calls = [_call(one) for one in objects(message.get("tool_calls"))]
-    reasoning = text(message.get("reasoning_content"))
-    plan = text(message.get("tool_plan")) or text(
-        obj(message.get("provider_specific_fields")).get("tool_plan")
-    )
-    reasoning = reasoning.removesuffix(plan)
+    reasoning = plan = ""
+    if not _THOUGHTS.isdisjoint(message):
+        plan = text(message.get("tool_plan")) or text(
+            obj(message.get("provider_specific_fields")).get("tool_plan")
+        )
+        reasoning = text(message.get("reasoning_content")).removesuffix(plan)
     if reasoning and not (plan and not call.model.startswith(_THINKING_MODELS)):
         if call.model.startswith(_THINKING_MODELS):
             content = [{"type": "thinking", "thinking": reasoning}]

@@ -10,7 +10,17 @@ from typing import Any
 from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json
-from ..pivot import arguments_object, items, json_object, obj, objects, plain_texts, text, text_only
+from ..pivot import (
+    arguments_object,
+    items,
+    json_object,
+    obj,
+    objects,
+    plain_parts,
+    plain_texts,
+    text,
+    text_only,
+)
 from .media import media_part
 from .models import needs_signatures, takes_media_in_results
 
@@ -50,22 +60,26 @@ class ContentsBuilder:
         """Function names by tool call id: Gemini's results go by the name."""
         self._results: list[Json] | None = None
         """The parts of the turn that collects the results of parallel calls."""
+        self._at = 0
+        """The place of the message that is being read."""
 
     def add(self, messages: Any) -> None:
         """Raises BadRequest for what cannot be carried."""
         given = items(messages)
+        contents = self.contents
         for index, said in enumerate(plain_texts(given, self._call)):
             message = given[index]
             if said is None:
+                self._at = index
                 if not isinstance(message, dict):
-                    raise BadRequest("a message must be an object", param=f"messages.{index}")
-                self._add(message, f"messages.{index}")
+                    raise BadRequest("a message must be an object", param=self._where)
+                self._add(message)
                 continue
             self._results = None
             if said:
                 role = "user" if message["role"] == "user" else "model"
-                self.contents.append({"role": role, "parts": [{"text": said}]})
-        if self.contents:
+                contents.append({"role": role, "parts": [{"text": said}]})
+        if contents:
             return
         if self.system and not any(obj(message).get("role") == "user" for message in given):
             # Gemini refuses a request that has nothing but instructions.
@@ -75,42 +89,52 @@ class ContentsBuilder:
             # As recorded: gemini/native-generate-tools/001.
             self.contents.append({"role": "user", "parts": [{"text": ""}]})
 
-    def _add(self, message: Json, where: str) -> None:
+    @property
+    def _where(self) -> str:
+        return f"messages.{self._at}"
+
+    def _add(self, message: Json) -> None:
         role = message.get("role")
         known = _KNOWN_KEYS.get(role) if isinstance(role, str) else None
         if known is None:
-            raise BadRequest("unknown role of a message", param=f"{where}.role")
+            raise BadRequest("unknown role of a message", param=f"{self._where}.role")
         if not known.issuperset(message):
             for key in sorted(message.keys() - known):
                 if message[key] is not None:
                     self._call.drop(f"messages.{key}")
         content = message.get("content")
-        for part in objects(content):
-            if part.get("cache_control") is not None:
-                self._call.drop("messages.content.cache_control")
+        if isinstance(content, list):
+            for part in content:
+                if isinstance(part, dict) and part.get("cache_control") is not None:
+                    self._call.drop("messages.content.cache_control")
         if role in ("tool", "function"):
-            self._add_result(message, role, where)
+            self._add_result(message, content)
             return
         self._results = None
-        if role in ("system", "developer"):
-            self.system.extend(self._system_parts(content))
+        if role == "assistant":
+            self._add_answer(message, content)
         elif role == "user":
-            if parts := _said(self._parts(content, where)):
+            if parts := _said(self._parts(content)):
                 self.contents.append({"role": "user", "parts": parts})
         else:
-            self._add_answer(message, where)
+            self.system.extend(self._system_parts(content))
 
     def _system_parts(self, content: Any) -> list[Json]:
         if isinstance(content, str):
             return [{"text": content}] if content else []
         return [{"text": found} for part in items(content) if (found := text_only([part], self._call))]
 
-    def _parts(self, content: Any, where: str) -> list[Json]:
+    def _parts(self, content: Any) -> list[Json]:
         if isinstance(content, str):
             return [{"text": content}]
         parts: list[Json] = []
-        for index, part in enumerate(items(content)):
-            path = f"{where}.content.{index}"
+        given = items(content)
+        for index, said in enumerate(plain_parts(given)):
+            if said is not None:
+                parts.append({"text": said})
+                continue
+            part = given[index]
+            path = f"{self._where}.content.{index}"
             if isinstance(part, str):
                 parts.append({"text": part})
                 continue
@@ -129,25 +153,26 @@ class ContentsBuilder:
                 raise BadRequest(f"Gemini has no content part of type {kind!r}", param=f"{path}.type")
         return parts
 
-    def _add_answer(self, message: Json, where: str) -> None:
+    def _add_answer(self, message: Json, content: Any) -> None:
         """An earlier answer of the model's, with all that it must get back unchanged."""
-        parts = objects(obj(message.get("provider_specific_fields")).get("parts"))
-        content = message.get("content")
-        said = _said(self._parts(content, where)) if content else []
+        said = _said(self._parts(content)) if content else []
         if text(message.get("refusal")):
             said.append({"text": message["refusal"]})
-        for index, image in enumerate(objects(message.get("images"))):
-            media = media_part({**image, "type": "image_url"}, self._vertex, f"{where}.images.{index}")
-            if media is not None:
-                said.append(media)
+        if "images" in message:
+            for index, image in enumerate(objects(message["images"])):
+                path = f"{self._where}.images.{index}"
+                media = media_part({**image, "type": "image_url"}, self._vertex, path)
+                if media is not None:
+                    said.append(media)
         calls = self._calls(message)
-        signature = _signature(message)
-        if signature:
+        if signature := _signature(message):
             # The signature belongs to the last thing said; where nothing was, to an empty text of its own.
             if not said or "text" not in said[-1]:
                 said.append({"text": ""})
             said[-1] = {**said[-1], "thoughtSignature": signature}
-        parts = [*parts, *said, *calls]
+        parts = said + calls
+        if "provider_specific_fields" in message:
+            parts = objects(obj(message["provider_specific_fields"]).get("parts")) + parts
         if parts:
             self.contents.append({"role": "model", "parts": parts})
 
@@ -160,9 +185,12 @@ class ContentsBuilder:
         signed = False
         for call in calls:
             function = obj(call.get("function"))
-            custom = obj(call.get("custom"))
-            name = text(function.get("name")) or text(custom.get("name"))
-            arguments = function.get("arguments") if function else {"input": text(custom.get("input"))}
+            name, arguments = text(function.get("name")), function.get("arguments")
+            if not name:
+                custom = obj(call.get("custom"))
+                name = text(custom.get("name"))
+                if not function:
+                    arguments = {"input": text(custom.get("input"))}
             made: Json = {"name": name, "args": arguments_object(arguments)}
             part: Json = {"functionCall": made}
             identity = text(call.get("id"))
@@ -171,8 +199,7 @@ class ContentsBuilder:
                 if not self._vertex:
                     # Vertex's v1 has no ids: it matches calls and results by name and order.
                     made["id"] = identity
-            signature = _signature(call)
-            if signature:
+            if signature := _signature(call):
                 signed = True
                 part["thoughtSignature"] = signature
             parts.append(part)
@@ -180,15 +207,16 @@ class ContentsBuilder:
             parts[0]["thoughtSignature"] = UNSIGNED
         return parts
 
-    def _add_result(self, message: Json, role: str, where: str) -> None:
+    def _add_result(self, message: Json, content: Any) -> None:
         identity = text(message.get("tool_call_id"))
-        name = text(message.get("name")) if role == "function" else self._names.get(identity, "")
+        is_function = message["role"] == "function"
+        name = text(message.get("name")) if is_function else self._names.get(identity, "")
         if not name:
             raise BadRequest(
                 f"tool_call_id {identity!r} is not the id of a tool call in an earlier message",
-                param=f"{where}.tool_call_id",
+                param=f"{self._where}.tool_call_id",
             )
-        response, media = self._response(message.get("content"), where)
+        response, media = self._response(content)
         result: Json = {"name": name, "response": response}
         if identity and not self._vertex:
             result["id"] = identity
@@ -198,17 +226,16 @@ class ContentsBuilder:
         if media and takes_media_in_results(self._call.model) and all("inlineData" in part for part in media):
             result["parts"] = media
             media = []
-        self._results.append({"functionResponse": result})
         # Models before generation 3 take images beside the result only.
-        self._results.extend(media)
+        self._results += [{"functionResponse": result}, *media]
 
-    def _response(self, content: Any, where: str) -> tuple[Json, list[Json]]:
+    def _response(self, content: Any) -> tuple[Json, list[Json]]:
         """A result's object: the text's own if it is the JSON of one, else under "output", as documented."""
         media: list[Json] = []
         if isinstance(content, str):
             said = content
         else:
-            parts = self._parts(content, where)
+            parts = self._parts(content)
             said = "".join(part["text"] for part in parts if "text" in part)
             media = [part for part in parts if "text" not in part]
         found = json_object(said)
@@ -223,5 +250,6 @@ def _said(parts: list[Json]) -> list[Json]:
 
 
 def _signature(holder: Json) -> str:
-    extra = holder.get("extra_content")
-    return text(obj(obj(extra).get("google")).get("thought_signature")) if extra else ""
+    if "extra_content" not in holder:
+        return ""
+    return text(obj(obj(holder["extra_content"]).get("google")).get("thought_signature"))

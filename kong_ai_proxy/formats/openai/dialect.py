@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Final
 
 FINISH_REASONS: Final[dict[str, str]] = {
@@ -137,6 +138,11 @@ class Dialect:
     """Message roles that have another name here."""
     reasoning_is_extra: bool = False
     """Reports reasoning tokens beside `completion_tokens`, not within."""
+
+    @cached_property
+    def foreign(self) -> frozenset[str]:
+        """Of `EXTENSIONS` and `ANSWER_MEMBERS`, what this provider does not know."""
+        return (EXTENSIONS | ANSWER_MEMBERS) - self.known
 
 
 _REASONING_MODELS: Final = ("o1", "o3", "o4", "gpt-5")

@@ -14,13 +14,13 @@ from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json
 from ..pivot import items, objects, plain_texts, text
-from .dialect import ANSWER_MEMBERS, EXTENSIONS, Dialect
+from .dialect import Dialect
 
-_NOT_OPENAIS: Final = EXTENSIONS | ANSWER_MEMBERS
 _REASONING: Final = frozenset({"reasoning_content", "reasoning"})
 _SHORT_ID: Final = re.compile(r"[A-Za-z0-9]{9}")
 _DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_POWERS: Final = tuple(62**place for place in range(9))
+_PAIRS: Final = tuple(first + second for second in _DIGITS for first in _DIGITS)
+"""Two digits at a time, the lower one first."""
 
 
 def dialect_messages(messages: Any, call: Call, dialect: Dialect) -> list[Any]:
@@ -59,7 +59,10 @@ def short_id(given: str) -> str:
     if _SHORT_ID.fullmatch(given):
         return given
     number = int.from_bytes(sha256(given.encode("utf-8", "surrogatepass")).digest()[:8], "big")
-    return "".join([_DIGITS[number // power % 62] for power in _POWERS])
+    number, low = divmod(number, 62**4)
+    number, high = divmod(number, 62**4)
+    pairs = _PAIRS[low % 62**2] + _PAIRS[low // 62**2] + _PAIRS[high % 62**2] + _PAIRS[high // 62**2]
+    return pairs + _DIGITS[number % 62]
 
 
 def _message(message: Json, call: Call, dialect: Dialect) -> Json:
@@ -74,7 +77,7 @@ def _message(message: Json, call: Call, dialect: Dialect) -> Json:
         content = out.get("content")
         if isinstance(content, list):
             out = _with(out, "content", without_member(content, "cache_control", "messages.content", call))
-    if "tool_calls" in out and "extra_content" not in dialect.known:
+    if "tool_calls" in out and "extra_content" in dialect.foreign:
         calls = without_member(out["tool_calls"], "extra_content", "messages.tool_calls", call)
         out = _with(out, "tool_calls", calls)
     return _with_short_ids(out) if dialect.short_ids else out
@@ -84,12 +87,11 @@ def _known_members(message: Json, call: Call, dialect: Dialect) -> Json:
     """Without the members this provider does not know; what they say is kept where there is another place."""
     role = text(message.get("role"))
     members = dialect.message_members.get(dialect.roles.get(role, role))
-    foreign = {
-        name
-        for name in message
-        if (name in _NOT_OPENAIS and name not in dialect.known)
-        or (members is not None and name not in members and name != "cache_control")
-    }
+    if dialect.foreign.isdisjoint(message) and (members is None or members.issuperset(message)):
+        return message  # nearly always
+    foreign = dialect.foreign & message.keys()
+    if members is not None:
+        foreign |= message.keys() - members - {"cache_control"}
     if not foreign:
         return message
     out = {name: value for name, value in message.items() if name not in foreign}
@@ -169,4 +171,5 @@ def _with_short_id(one: Any) -> Any:
 
 def _with(message: Json, name: str, value: Any) -> Json:
     """A copy with one member changed; the same object where it is what it was."""
-    return message if message.get(name) is value or message.get(name) == value else {**message, name: value}
+    before = message.get(name)
+    return message if before is value or before == value else {**message, name: value}
