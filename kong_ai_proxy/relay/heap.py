@@ -29,8 +29,11 @@ _AFTER: Final = 5.0
 """Seconds from an exchange to the look at what may go back; under load, from one look to the next."""
 _LARGE: Final = 256 * 1024
 """Bytes of a body whose objects need arenas of their own."""
-_RESERVE: Final = 16 * 1024 * 1024
-"""Bytes of arenas that stay: 4 MB of messages of 270 bytes and their translation need 10."""
+_TIMES: Final = 4
+"""Bytes of arenas that stay for each byte of the largest body: messages of 270 bytes and their translation
+need less than 3."""
+_MOST: Final = 64 * 1024 * 1024
+"""Bytes of arenas that stay, however large a body was."""
 _BLOCK: Final = 512
 """Bytes of the largest object that lives in an arena."""
 _SPAN: Final = 128 * 1024
@@ -88,37 +91,41 @@ class Arenas:
 
     def __init__(self) -> None:
         self._held: list[bytes] = []
-        self._wanted = False
+        self._reserve = self._wanted = 0
         self._timer: Any = None
 
     def expect(self, size: int) -> None:
         """To be called when a body has come."""
-        self._wanted = self._wanted or size >= _LARGE
+        if size >= _LARGE:
+            self._wanted = max(self._wanted, min(size * _TIMES, _MOST))
 
     def exchanged(self) -> None:
         """To be called, in gevent's thread, when an exchange has ended: after a large one some arenas stay,
         for a minute from the last one on."""
         if not self._wanted:
             return
-        self._wanted = False
+        if self._wanted > self._reserve:
+            self._reserve = self._wanted
+            self._held = _scattered(self._reserve)
+        self._wanted = 0
         if self._timer is None:
             self._timer = get_hub().loop.timer(_LONG, ref=False)
-            self._held = _scattered()
         self._timer.stop()
         self._timer.start(self.close)
 
     def close(self) -> None:
         """Nothing is held any more, until the next large body."""
         self._held = []
+        self._reserve = 0
         if self._timer is not None:
             self._timer.close()
             self._timer = None
 
 
-def _scattered() -> list[bytes]:
-    """Blocks that are spread over the reserve."""
+def _scattered(reserve: int) -> list[bytes]:
+    """Blocks that are spread over so many bytes."""
     room = _BLOCK - sys.getsizeof(b"")
-    blocks = map(bytes, repeat(room, _RESERVE // _BLOCK))
+    blocks = map(bytes, repeat(room, reserve // _BLOCK))
     return list({id(block) // _SPAN: block for block in list(blocks)}.values())
 
 

@@ -124,10 +124,13 @@ def test_arenas_stay_for_a_while_after_a_large_body(monkeypatch: pytest.MonkeyPa
     arenas.exchanged()
     held = arenas._held
     spans = {id(block) // module._SPAN for block in held}
-    assert len(spans) == len(held) >= module._RESERVE // module._SPAN
+    assert len(spans) == len(held) >= module._LARGE * module._TIMES // module._SPAN
     arenas.expect(module._LARGE)
     arenas.exchanged()
     assert arenas._held is held, "the next one only makes it last"
+    arenas.expect(1 << 40)
+    arenas.exchanged()
+    assert 1 <= len(arenas._held) / (module._MOST // module._SPAN) <= 2, "a larger one takes more"
     with gevent.Timeout(10):
         while arenas._held:
             gevent.sleep(0.001)
@@ -145,7 +148,7 @@ def grown():
     del many
     return heap._resident() - before
 without = grown()
-arenas.expect(heap._LARGE)
+arenas.expect(4 << 20)
 arenas.exchanged()
 before = heap._resident()
 again = grown()
