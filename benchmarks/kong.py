@@ -100,8 +100,8 @@ def document(relay: str, mock: int) -> dict[str, Any]:
 
 
 @contextmanager
-def running(mock: int, *, log_phase: bool = False, workers: int = 1) -> Iterator[Running]:
-    """Kong and the plugin server. `log_phase`: with that of the plugins."""
+def running(mock: int, *, lean: bool = False, workers: int = 1) -> Iterator[Running]:
+    """Kong and the plugin server. `lean`: without the plugins' log phase."""
     port, relay = free_port(), f"127.0.0.1:{free_port()}"
     with tempfile.TemporaryDirectory(prefix="kap-bench") as directory:
         prefix = Path(directory)
@@ -121,7 +121,7 @@ def running(mock: int, *, log_phase: bool = False, workers: int = 1) -> Iterator
             f"plugins = pre-function,ai-proxy,{','.join(PLUGINS)}",
             f"pluginserver_names = {','.join(PLUGINS)}",
         ]
-        options = " --log-phase" if log_phase else ""
+        options = " --lean" if lean else ""
         for name in PLUGINS:
             setting = "pluginserver_" + name.replace("-", "_")
             lines.append(f"{setting}_socket = {prefix / name}.sock")
@@ -227,7 +227,7 @@ def main() -> None:
     parser.add_argument("--streams", default="1,32,128", help="how many at once, comma-separated")
     parser.add_argument("--tokens", type=int, default=150)
     parser.add_argument("--rate", type=float, default=50.0, help="tokens a second of each stream")
-    parser.add_argument("--log-phase", action="store_true", help="as `kong-ai-proxy dump` has it")
+    parser.add_argument("--lean", action="store_true", help="as `kong-ai-proxy dump --lean` has it")
     parser.add_argument("--workers", default="1", help="relay workers, comma-separated, each in turn")
     parser.add_argument("--route", action="append", help="only routes whose names hold this")
     args = parser.parse_args()
@@ -243,7 +243,7 @@ def main() -> None:
     print(f"Kong {version}, {os.cpu_count()} CPUs, Python {sys.version.split()[0]}, load {load:.1f}")
     with process("streams_mock.py") as (mock, _), ExitStack() as stack:
         runs = [
-            stack.enter_context(running(mock, log_phase=args.log_phase, workers=int(each)))
+            stack.enter_context(running(mock, lean=args.lean, workers=int(each)))
             for each in args.workers.split(",")
         ]
         if args.only in (None, "chats"):

@@ -221,7 +221,7 @@ def _octal(text: str) -> int:
 def _dump_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("plugin", nargs="?", choices=PLUGIN_NAMES, help="default: kong-ai-proxy")
     parser.add_argument(
-        "--log-phase", action="store_true", help="with the log phase: slower, see docs/operations.md"
+        "--lean", action="store_true", help="leave the log phase out: faster, see docs/operations.md"
     )
     parser.set_defaults(run=_dump)
 
@@ -232,7 +232,7 @@ def _dump(args: argparse.Namespace) -> int:
     from .config.kong_schema import plugin_info
 
     # Kong reads the first plugin of the list only: one plugin for each name in pluginserver_names.
-    print(json.dumps([plugin_info(args.plugin or PLUGIN_NAMES[0], log_phase=args.log_phase)], indent=1))
+    print(json.dumps([plugin_info(args.plugin or PLUGIN_NAMES[0], lean=args.lean)], indent=1))
     return 0
 
 

@@ -2,9 +2,8 @@
 
 A phase does as little as it can, for each PDK call is a round trip to Kong: `access` files a ticket and sends
 the request to the relay, which does all else; `response` (only where Kong buffers the answer) hands the log
-record over. `log` drops a ticket that is left sooner than it expires. It costs more than it is worth to most,
-so Kong is told of it by `kong-ai-proxy dump --log-phase` alone. By then the logging plugins have written:
-Kong runs it in a timer.
+record over; `log` sees to it that no ticket is left. By then the logging plugins have written: Kong runs it
+in a timer. `kong-ai-proxy dump --lean` leaves it out, for who wants the last requests a second.
 """
 
 from __future__ import annotations
@@ -32,16 +31,12 @@ log = get_logger("plugin")
 
 PHASES = ("access", "response", "log")
 
-USAGE_HEADER = "x-kong-ai-usage"
 ANNOUNCED = "kong_ai"
 """The key in `kong.ctx.shared` under which the usage filter announces itself. Asking for it may take the
 request over, see the filter's `access`."""
 FILTER_VERSION = 2
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,64}")
 RECORD = "ai.proxy"
-
-_OWN_ANSWER_HEADERS: dict[str, list[str]] = {TICKET_HEADER: [], USAGE_HEADER: []}
-"""An empty list removes a header, several in one call."""
 
 _SERVICE_TTL = 5.0
 """Seconds for which a route's service is taken to be the same; only without the usage filter, which tells it.
@@ -188,11 +183,8 @@ class _Plugin:
     def response(self, kong: Kong) -> None:
         """Write the log record of a buffered answer. What fails here must not cost the client the answer."""
         try:
-            token = kong.response.get_header(TICKET_HEADER)
-            if not isinstance(token, str):
-                return
-            kong.response.set_headers(_OWN_ANSWER_HEADERS)
-            record = self._tickets.collect(token)
+            token = kong.request.get_header(TICKET_HEADER)
+            record = self._tickets.collect(token) if isinstance(token, str) else None
             if record:
                 kong.log.set_serialize_value(RECORD, _bounded(record))
         except Exception:

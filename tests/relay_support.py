@@ -352,9 +352,9 @@ class World:
         self.clients.append(client)
         return client
 
-    def post(self, body: bytes = b"{}", headers: str = "") -> Reply:
+    def post(self, body: bytes = b"{}", headers: str = "", ticket: str | None = None) -> Reply:
         with self.connect() as client:
-            return client.post(body, headers)
+            return client.post(body, headers, ticket)
 
 
 @dataclass

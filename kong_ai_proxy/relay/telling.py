@@ -12,7 +12,7 @@ from ..accounting.encoding import HEADER_LIMIT, STREAM_LIMIT
 from ..core.http import Headers
 from ..core.json import Json
 from ..exchange.exchange import Exchange
-from ..exchange.tickets import TICKET_HEADER, Ticket
+from ..exchange.tickets import Ticket
 from ..exchange.translation import StreamTranslation
 from ..log import get_logger
 from .parts import Parts
@@ -65,7 +65,6 @@ class Telling:
             return
         if self._ticket.buffered:
             self._parts.tickets.settle(self._token, record)
-            headers[TICKET_HEADER] = self._token
         elif self._ticket.filter_installed:
             headers[USAGE_HEADER] = self._parts.encode(record, HEADER_LIMIT)
             self.delivered = False
@@ -86,9 +85,7 @@ class Telling:
             if record is not None:
                 headers[USAGE_HEADER] += " " + self._parts.encode(record, HEADER_LIMIT)
                 self._left_with_kong = time.monotonic()
-        elif self._ticket.buffered:
-            headers[TICKET_HEADER] = self._token
-        elif self._ticket.filter_installed and stream.binary:
+        elif not self._ticket.buffered and self._ticket.filter_installed and stream.binary:
             # Nothing can follow the answer, so what is known goes with its head.
             self._told = self._made(self._exchange.record_so_far)
             if self._told is not None:

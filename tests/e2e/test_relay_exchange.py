@@ -326,6 +326,6 @@ def test_ticket_of_a_buffered_request_holds_the_record() -> None:
         token = world.tickets.file(Ticket(instance=world.instance, filter_installed=False, buffered=True))
         with world.connect() as client:
             reply = client.post(CHAT, ticket=token)
-        assert reply.headers["x-kong-ai-ticket"] == token
+        assert reply.status == 200 and not reply.headers.keys() & {"x-kong-ai-ticket", "x-kong-ai-usage"}
         record = world.tickets.collect(token)
         assert record is not None and record["usage"]["total_tokens"] == 15

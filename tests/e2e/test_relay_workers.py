@@ -204,8 +204,9 @@ def test_a_buffered_answers_record_is_there_before_the_answer(node: Node, target
     with node.serving(advanced(at(provider))), node.clients(2) as clients:
         node.filter_installed, node.buffered = False, True
         for client in clients:
-            reply = node.post(client)
-            record = node.tickets.collect(reply.headers["x-kong-ai-ticket"])
+            token = node.ticket()
+            client.post(json.dumps(BODY).encode(), ticket=token)
+            record = node.tickets.collect(token)
             assert record is not None and record["usage"]["total_tokens"] == 12
 
 

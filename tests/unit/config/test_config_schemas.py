@@ -47,7 +47,7 @@ def test_the_dump_is_what_kong_reads(plugin: str) -> None:
     (info,) = json.loads(dump(plugin))
     assert info["Name"] == plugin == info["Schema"]["name"]
     assert info["Priority"] == 770
-    assert info["Phases"] == ["access", "response"]
+    assert info["Phases"] == ["access", "response", "log"]
     assert re.fullmatch(r"\d+\.\d+\.\d+", info["Version"]), "Kong refuses other versions"
     assert info["Version"] == kong_ai_proxy.__version__
     assert info == plugin_info(plugin)

@@ -22,12 +22,12 @@ def test_dump_is_what_kongs_query_cmd_needs(capsys, plugin):
     assert info["Name"] == plugin
     assert info["Priority"] == 770
     assert info["Version"]
-    assert info["Phases"] == ["access", "response"]
+    assert info["Phases"] == ["access", "response", "log"]
     assert info["Schema"]["name"] == plugin
     assert [info] == json.loads((ROOT / "schema" / f"{plugin}.json").read_text()), "`cat` serves as well"
-    assert cli.main(["dump", plugin, "--log-phase"]) == 0
-    [full] = json.loads(capsys.readouterr().out)
-    assert full == {**info, "Phases": ["access", "response", "log"]}
+    assert cli.main(["dump", plugin, "--lean"]) == 0
+    [lean] = json.loads(capsys.readouterr().out)
+    assert lean == {**info, "Phases": ["access", "response"]}
 
 
 def test_dump_without_a_name(capsys):
@@ -45,7 +45,7 @@ def test_dump_of_a_plugin_there_is_not(capsys):
 def test_the_phases_and_version_agree(capsys):
     from kong_ai_proxy import __version__, plugin
 
-    cli.main(["dump", "--log-phase"])
+    cli.main(["dump"])
     info = json.loads(capsys.readouterr().out)[0]
     assert sorted(info["Phases"]) == sorted(plugin.PHASES)
     assert info["Version"] == __version__
