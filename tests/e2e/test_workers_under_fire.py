@@ -294,11 +294,11 @@ def test_a_killed_worker_and_one_that_hangs(setup: Setup) -> None:
         time.sleep(0.5)
     kinds = {name: each.kind(name) for name, each in got.items()}
     lost = [each for name, each in got.items() if kinds[name] != "answered"]
-    # A client has one request at a time, so each fault costs a client one; and perhaps one more, that Kong
-    # sent on a connection just as it ended.
+    # A client has one request at a time, so each fault costs a client one; and a few of them one more, that
+    # Kong sent on a connection just as it ended.
     for at, until in ((killed, back), (hung, whole_again)):
         its = [each for each in lost if each.ended >= at and each.began <= until]
-        assert 0 < len(its) <= CLIENTS, its
+        assert 0 < len(its) <= CLIENTS + CLIENTS // 2, its
         assert all(each.ended - at < HUNG_SECONDS + 3 for each in its), its
     assert all(each.ended >= killed for each in lost), "before anything happened"
     assert not [each for each in lost if back < each.began < hung - 1 or each.began > whole_again], lost
