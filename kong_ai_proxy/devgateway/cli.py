@@ -47,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
     document = _read(Path(args.config))
     if document is None:
         return 2
+    for reference in unresolved(document):
+        _say(f"no value for {reference}: what needs it will be refused")
     ended = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
@@ -100,6 +102,17 @@ def _read(path: Path) -> object:
         said = f"{path}: {error}"
     print(f"kong-ai-proxy dev: {said}", file=sys.stderr)
     return None
+
+
+def unresolved(value: object) -> list[str]:
+    """The vault references anywhere in a document that nothing is found for, each once."""
+    from .pdk import resolve_vault
+
+    if isinstance(value, str):
+        missing = value.startswith("{vault://") and not resolve_vault(value)
+        return [value] if missing else []
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return list(dict.fromkeys(reference for each in inner for reference in unresolved(each)))
 
 
 def _relay_of(declared: object) -> str:
