@@ -14,12 +14,12 @@ from ...core.call import Call
 from ...core.errors import ApiError, BadRequest
 from ...core.json import Json, JSONDecodeError, dumps_text, loads
 from ...core.usage import Usage, UsageSource
+from .. import thought_signatures
 from ..base import StreamEncoder
 from ..citations import citations_of
 from ..openai.strict import fits_strict
 from ..pivot import content_text, integer, items, obj, objects, text
 from ..system_first import system_first
-from . import googles
 from .blocks import tool_extras
 from .client_stream import MessagesEncoder
 from .client_words import (
@@ -251,11 +251,11 @@ class _Request:
         for block in self._content(content, where):
             kind = block.get("type")
             if kind == "tool_use":
-                calls.append(googles.give_back(_tool_call(block), signature))
+                calls.append(thought_signatures.give_back(_tool_call(block), signature))
                 signature = ""
             elif kind in ("thinking", "redacted_thinking"):
                 reasoning.append(text(block.get("thinking")))
-                if found := googles.google_signature(block):
+                if found := thought_signatures.google_signature(block):
                     signature = found
                 else:
                     thinking.append(block)
@@ -449,7 +449,7 @@ def write_message(answer: Json, call: Call) -> Json:
     for one in calls:
         function = obj(one.get("function"))
         extra = obj(one.get("extra_content"))
-        googles.sign(content, extra)
+        thought_signatures.sign(content, extra)
         content.append(
             {
                 "type": "tool_use",

@@ -10,10 +10,10 @@ from ...core.errors import ApiError
 from ...core.json import Json, dumps
 from ...core.usage import Usage, UsageSource
 from ...wire.sse import encode
+from .. import thought_signatures
 from ..citations import Cited
 from ..pivot import obj, objects, text
 from ..said import BlockEncoder, ToolCall, thoughts
-from . import googles
 from .client_words import own_blocks, page_citation, stop_reason, stop_sequence
 from .errors import write_error
 from .usage import write_usage
@@ -109,7 +109,7 @@ class MessagesEncoder(BlockEncoder):
         self._event({"type": "content_block_stop", "index": self._index})
 
     def _begin(self, tool: ToolCall) -> None:
-        if signature := googles.marked(tool.extra):
+        if signature := thought_signatures.marked(tool.extra):
             self._sign(signature)
         self._close()
         self._index += 1
@@ -124,7 +124,7 @@ class MessagesEncoder(BlockEncoder):
         self._event({"type": "content_block_start", "index": self._index, "content_block": block})
 
     def _sign(self, signature: str) -> None:
-        """As `googles.sign` does."""
+        """As `thought_signatures.sign` does."""
         if self._open != "thinking":
             self._close()
             self._open = "thinking"

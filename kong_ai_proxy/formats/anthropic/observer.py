@@ -14,11 +14,11 @@ from ...core.usage import UsageSource
 from ...wire.sse import AlignedBuffer, FrameTooLarge, encode, frames, parse_frame
 from ..base import StreamObserver
 from ..pivot import items, json_object, obj, objects, text, utf8_size
+from ..thought_signatures import google_signature
 from .blocks import finish_reason, serving_model
 from .client_words import without_made_citations
 from .errors import read_stream_error, write_error
 from .flavor import ANTHROPIC, Flavor, takes_sampling
-from .googles import google_signature
 from .models import traits
 from .request import betas
 from .usage import StreamUsage, read_usage

@@ -12,9 +12,7 @@ from typing import Any
 from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json
-from ..pivot import merged_body, text
-from .flavor import CLOUD_NAMES, Flavor, takes_sampling
-from .json_mode import (
+from ..json_mode import (
     JSON_OBJECT_INSTRUCTION,
     JSON_TOOL,
     described_schema,
@@ -23,6 +21,8 @@ from .json_mode import (
     wanted_schema,
     wants_json_object,
 )
+from ..pivot import merged_body, text
+from .flavor import CLOUD_NAMES, Flavor, takes_sampling
 from .messages import convert_messages
 from .models import Traits, traits
 from .schema import closed_schema

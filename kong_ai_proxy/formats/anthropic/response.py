@@ -10,6 +10,7 @@ from typing import Any
 
 from ...core.call import Call
 from ...core.json import Json, dumps_text
+from ..json_mode import JSON_TOOL
 from ..pivot import not_an_answer, objects, text
 from ..said import Message
 from .blocks import (
@@ -22,7 +23,6 @@ from .blocks import (
     tool_extras,
 )
 from .errors import read_stream_error
-from .json_mode import JSON_TOOL
 from .usage import read_usage
 
 

@@ -15,6 +15,7 @@ from ...core.json import Json, JSONDecodeError, JSONEvents, dumps_text, loads
 from ...core.usage import UsageSource
 from ...wire.sse import Event, FrameTooLarge, SSEDecoder
 from ..base import StreamItem
+from ..json_mode import JSON_TOOL
 from ..pivot import integer, obj, text, truncated
 from .blocks import (
     count_output,
@@ -27,7 +28,6 @@ from .blocks import (
     tool_extras,
 )
 from .errors import read_stream_error
-from .json_mode import JSON_TOOL
 from .usage import StreamUsage
 
 _SAID = frozenset({"text", "thinking", "tool_use"})

@@ -12,10 +12,10 @@ from ...core.call import Call
 from ...core.errors import ApiError, BadRequest
 from ...core.json import Json, dumps_text
 from ..anthropic.client import SWITCHED_BY_EFFORT
-from ..anthropic.googles import give_back, google_signature
 from ..base import StreamEncoder
 from ..openai.strict import fits_strict
 from ..pivot import decoded, integer, obj, objects, text, tool_call
+from ..thought_signatures import give_back, google_signature
 from .client_answer import converse_answer, error_body
 from .client_media import media_part
 from .client_stream import ConverseEncoder

@@ -15,9 +15,9 @@ from ...core.call import Call
 from ...core.errors import ApiError
 from ...core.json import Json
 from ...core.usage import Usage, UsageSource
-from ..anthropic.googles import marked
 from ..citations import Cited, citations_of
 from ..pivot import arguments_object, content_text, data_url, obj, objects, text
+from ..thought_signatures import marked
 
 _STOP: Final = {"length": "max_tokens", "content_filter": "content_filtered", "tool_calls": "tool_use",
                 "function_call": "tool_use"}  # fmt: skip

@@ -10,9 +10,9 @@ from typing import Final
 from ...core.errors import ApiError
 from ...core.json import Json, dumps
 from ...wire.eventstream import encode_frame
-from ..anthropic.googles import marked
 from ..pivot import obj, objects, text
 from ..said import BlockEncoder, ToolCall, thoughts
+from ..thought_signatures import marked
 from .client_answer import (
     exception_name,
     image_block,

@@ -16,11 +16,11 @@ from ...core.call import Call
 from ...core.json import Json, dumps
 from ...core.usage import Usage, UsageSource
 from ...wire.eventstream import Frame
-from ..anthropic.googles import MARK, google_signature
 from ..anthropic.observer import MessagesReader, note_message
 from ..base import StreamObserver
 from ..passing import PassingObserver, Reader
 from ..pivot import count, decoded, obj, objects, text, utf8_size
+from ..thought_signatures import MARK, google_signature
 from .blocks import finish_reason
 from .errors import read_frame_error
 from .usage import read_usage

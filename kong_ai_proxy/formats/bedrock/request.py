@@ -8,7 +8,10 @@ from typing import Any
 from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json, dumps_text
-from ..anthropic.json_mode import (
+from ..anthropic.request import first, legacy_choice
+from ..anthropic.schema import closed_schema
+from ..anthropic.thinking import Conditions, plan_thinking, sampling
+from ..json_mode import (
     JSON_OBJECT_INSTRUCTION,
     JSON_TOOL,
     is_object_schema,
@@ -16,9 +19,6 @@ from ..anthropic.json_mode import (
     wanted_schema,
     wants_json_object,
 )
-from ..anthropic.request import first, legacy_choice
-from ..anthropic.schema import closed_schema
-from ..anthropic.thinking import Conditions, plan_thinking, sampling
 from ..pivot import items, merged_body, number, obj, text
 from .messages import Conversation, cache_point
 from .models import Family, family

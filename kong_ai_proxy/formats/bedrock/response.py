@@ -10,7 +10,7 @@ from typing import Any
 
 from ...core.call import Call
 from ...core.json import Json
-from ..anthropic.json_mode import JSON_TOOL
+from ..json_mode import JSON_TOOL
 from ..pivot import completion, not_an_answer, obj, objects, text, tool_call, utf8_size
 from ..said import Message
 from .blocks import annotation, audio_extension, finish_reason, image_extension, stop_fields

@@ -14,8 +14,8 @@ from ...core.errors import ApiError
 from ...core.json import Json, JSONEvents, dumps_text
 from ...core.usage import UsageSource
 from ...wire.eventstream import BadFrame, EventStreamDecoder, Frame
-from ..anthropic.json_mode import JSON_TOOL
 from ..base import StreamItem
+from ..json_mode import JSON_TOOL
 from ..pivot import Chunks, decoded, integer, joined_base64, obj, objects, text, truncated, utf8_size
 from .blocks import annotation, finish_reason, image_extension, stop_fields
 from .errors import read_frame_error

@@ -8,8 +8,8 @@ from ...core.call import Call
 from ...core.errors import ApiError, BadRequest
 from ...core.http import Headers
 from ...core.json import Json
-from ..anthropic.json_mode import drop_description
 from ..base import StreamDecoder, StreamItem
+from ..json_mode import drop_description
 from ..pivot import (
     chosen_functions,
     completion,

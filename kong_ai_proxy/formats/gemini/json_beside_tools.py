@@ -11,7 +11,7 @@ from typing import Any
 
 from ...core.call import Call
 from ...core.json import Json, dumps_text
-from ..anthropic.json_mode import (
+from ..json_mode import (
     JSON_OBJECT_INSTRUCTION,
     JSON_TOOL,
     is_object_schema,

@@ -11,7 +11,7 @@ from typing import Any
 from ...core.call import Call
 from ...core.errors import BadRequest
 from ...core.json import Json
-from ..anthropic.json_mode import described_schema, wanted_schema
+from ..json_mode import described_schema, wanted_schema
 from ..pivot import integer, items, merged_body, obj, text
 from .contents import ContentsBuilder
 from .json_beside_tools import emulate_json

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...core.call import Call
 from ...core.json import Json, dumps_text
-from ..anthropic.json_mode import JSON_TOOL
+from ..json_mode import JSON_TOOL
 from ..pivot import (
     completion,
     integer,

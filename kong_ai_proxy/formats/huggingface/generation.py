@@ -13,8 +13,8 @@ from ...core.errors import ApiError
 from ...core.http import Headers
 from ...core.json import Json
 from ...core.usage import Usage, UsageSource
-from ..anthropic.json_mode import drop_description
 from ..base import StreamDecoder, StreamItem
+from ..json_mode import drop_description
 from ..llama2.prompt import chat_prompt, model_answer, template_for
 from ..over_chat import single_prompt
 from ..pivot import (

@@ -12,7 +12,7 @@ from ...core.errors import ApiError
 from ...core.http import Headers
 from ...core.json import Json
 from ...core.usage import Usage, UsageSource
-from ..anthropic.json_mode import drop_description
+from ..json_mode import drop_description
 from ..pivot import (
     count,
     decoded,

@@ -31,7 +31,7 @@ ABOUT_NO_PROVIDER = {
     "formats/openai/messages.py",
     "formats/openai/request.py",
     # The project's own ways: the pivot's form, and things made up here.
-    "formats/anthropic/json_mode.py",
+    "formats/json_mode.py",
     "formats/openai/client.py",
     "formats/responses/carried.py",
     "formats/batches/flow.py",

@@ -15,8 +15,8 @@ from kong_ai_proxy.core.errors import BadRequest
 from kong_ai_proxy.core.http import ClientRequest
 from kong_ai_proxy.formats.anthropic.adapter import MessagesAdapter
 from kong_ai_proxy.formats.anthropic.flavor import ANTHROPIC, BEDROCK, VERTEX, Flavor, takes_sampling
-from kong_ai_proxy.formats.anthropic.json_mode import JSON_TOOL
 from kong_ai_proxy.formats.anthropic.models import UNKNOWN, traits
+from kong_ai_proxy.formats.json_mode import JSON_TOOL
 
 ASK = [{"role": "user", "content": "Hi"}]
 WEATHER = {

@@ -14,9 +14,9 @@ from kong_ai_proxy.core.http import ClientRequest
 from kong_ai_proxy.core.usage import OtherModel, UsageSource
 from kong_ai_proxy.formats.anthropic.adapter import MessagesAdapter
 from kong_ai_proxy.formats.anthropic.blocks import FINISH_REASONS
-from kong_ai_proxy.formats.anthropic.json_mode import JSON_TOOL
 from kong_ai_proxy.formats.anthropic.observer import MessagesObserver
 from kong_ai_proxy.formats.anthropic.usage import read_usage
+from kong_ai_proxy.formats.json_mode import JSON_TOOL
 
 ADAPTER = MessagesAdapter()
 

@@ -16,9 +16,9 @@ from kong_ai_proxy.config.models import BedrockOptions, Model, Options, Target
 from kong_ai_proxy.core.call import Call
 from kong_ai_proxy.core.errors import BadRequest
 from kong_ai_proxy.core.http import ClientRequest
-from kong_ai_proxy.formats.anthropic.json_mode import JSON_TOOL
 from kong_ai_proxy.formats.bedrock.adapter import ConverseAdapter
 from kong_ai_proxy.formats.bedrock.models import family, is_claude
+from kong_ai_proxy.formats.json_mode import JSON_TOOL
 
 CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 NOVA = "us.amazon.nova-pro-v1:0"

@@ -16,10 +16,10 @@ from kong_ai_proxy.core.call import Call
 from kong_ai_proxy.core.errors import ApiError
 from kong_ai_proxy.core.http import ClientRequest
 from kong_ai_proxy.core.usage import UsageSource
-from kong_ai_proxy.formats.anthropic.json_mode import JSON_TOOL
 from kong_ai_proxy.formats.bedrock.adapter import ConverseAdapter
 from kong_ai_proxy.formats.bedrock.blocks import FINISH_REASONS
 from kong_ai_proxy.formats.bedrock.invoke import InvokeMessagesAdapter, InvokeMessagesObserver
+from kong_ai_proxy.formats.json_mode import JSON_TOOL
 from kong_ai_proxy.wire.eventstream import encode_frame
 
 ADAPTER = ConverseAdapter()

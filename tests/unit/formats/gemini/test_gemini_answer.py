@@ -11,9 +11,9 @@ from native_support import assemble, flat, make_call, normalised, read_stream, t
 
 from kong_ai_proxy.core.errors import ApiError
 from kong_ai_proxy.core.usage import UsageSource
-from kong_ai_proxy.formats.anthropic.json_mode import JSON_TOOL
 from kong_ai_proxy.formats.gemini import PUBLIC_CHAT, VERTEX_CHAT
 from kong_ai_proxy.formats.gemini.grounding import Said
+from kong_ai_proxy.formats.json_mode import JSON_TOOL
 
 
 def part(said: str, **more: Any) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from native_support import make_call
 
 from kong_ai_proxy.core.call import Call
 from kong_ai_proxy.core.errors import ApiError
-from kong_ai_proxy.formats.anthropic.json_mode import JSON_TOOL
 from kong_ai_proxy.formats.gemini import PUBLIC_CHAT, VERTEX_CHAT
 from kong_ai_proxy.formats.gemini.contents import UNSIGNED
+from kong_ai_proxy.formats.json_mode import JSON_TOOL
 
 HELLO = [{"role": "user", "content": "Hello"}]
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}

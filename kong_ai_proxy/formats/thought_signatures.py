@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ...core.json import Json
-from ..pivot import obj, text
+from ..core.json import Json
+from .pivot import obj, text
 
 MARK: Final = "google:"
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...core.call import Call
-from ...core.json import Json
+from ..core.call import Call
+from ..core.json import Json
 
 JSON_TOOL = "json_answer__"
 """Name of the extra tool. Clients' tools are not called like that."""
